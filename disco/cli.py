@@ -1,0 +1,300 @@
+"""The command: command line → configuration → coordinator → exec. The only place that prints and exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# First of all: the application's PYTHONPATH is not for disco's own imports. `os` and `sys` are the interpreter's by now.
+_FOREIGN = {os.path.realpath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)}  # noqa: PTH112
+if os.environ.get("PYTHONPATH"):
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _FOREIGN]
+
+import signal  # noqa: E402 -- only now
+from typing import TYPE_CHECKING, NoReturn  # noqa: E402
+
+from disco.errors import (  # noqa: E402
+    CommandNotExecutableError,
+    CommandNotFoundError,
+    ConfigurationError,
+    DiscoError,
+    Status,
+    UsageError,
+)
+from disco.signals import Signals  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from disco.config import Settings, SourceSettings
+    from disco.coordinator import Job
+    from disco.lifecycle import Outcome, SourcePlan
+    from disco.log import ProcessHandler
+    from disco.rules import Rule
+    from disco.schema import Schema
+    from disco.sources import Source
+
+QUIET = 10.0  # seconds for which a source need not say that nothing is new
+LEASE_MARGIN = 6.0  # seconds: the watcher's own margin, its start after an error, and load
+
+USAGE = """\
+usage: disco [-l LEVEL] [-c FILE] [--] COMMAND [ARG...]
+
+Read configuration from service discovery (DISCO_CFG says where), check it against schemas, run
+handlers by rules, and when all rules have succeeded exec COMMAND in the place of disco.
+
+  -l, --log-level LEVEL   DEBUG, INFO, WARNING or ERROR [INFO]
+  -c, --config FILE       YAML with the same keys as DISCO_CFG, nested; DISCO_CFG wins
+  -h, --help              this text
+  --version               disco's version
+
+DISCO_CFG is key=value pairs joined by ':', such as  disco.path=/etc/disco:flat.file=/etc/mysql.yaml
+
+exit status: COMMAND's own after exec; 64 wrong command line; 69 disco.timeout passed and a source
+never answered; 70 a handler failed disco.fail_limit times in a row; 71 a bug in disco or a failure of
+the system; 75 disco.timeout passed otherwise; 78 configuration, rules or schemas are wrong;
+126/127 COMMAND is not executable / not found; 128+N stopped by signal N
+"""
+
+
+def main() -> NoReturn:
+    """Run disco; never returns."""
+    _occupy_standard_descriptors()
+    signals = Signals(_stopped_early)
+    level = "INFO"
+    try:
+        level, config, command = _parse(sys.argv[1:])
+        _run(level, config, command, signals)
+    except DiscoError as error:
+        _exit(error.status, *(f"{problem}" for problem in error.problems))
+    except Exception as error:  # noqa: BLE001 -- the outermost boundary: a bug in disco
+        if level == "DEBUG":
+            import traceback  # noqa: PLC0415 -- for bugs
+
+            traceback.print_exc()
+        at = error.__traceback__
+        while at and at.tb_next:
+            at = at.tb_next
+        place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
+        _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it")
+
+
+def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
+    """Return log level, configuration file and COMMAND of a command line; options end at the first word that is none."""
+    import getopt  # noqa: PLC0415 -- not before the signals
+
+    level, config = "INFO", ""
+    try:
+        options, command = getopt.getopt(argv, "hl:c:", ["help", "version", "log-level=", "config="])
+    except getopt.GetoptError as error:
+        raise UsageError(f"{error.msg}; 'disco -h' shows how it is used") from None
+    for option, value in options:
+        match option:
+            case "-h" | "--help":
+                sys.stdout.write(USAGE)
+                sys.exit(0)
+            case "--version":
+                from disco import __version__  # noqa: PLC0415 -- rarely needed
+
+                sys.stdout.write(f"disco {__version__}\n")
+                sys.exit(0)
+            case "-l" | "--log-level":
+                level = value.upper()
+                if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+                    raise UsageError("-l takes DEBUG, INFO, WARNING or ERROR")
+            case _:
+                config = value
+    if not command:
+        raise UsageError("no COMMAND; 'disco -h' shows how it is used")
+    return level, config, command
+
+
+def _run(level: str, config: str, command: list[str], signals: Signals) -> NoReturn:
+    import logging  # noqa: PLC0415 -- what follows takes its time: signals are handled by now
+    from pathlib import Path  # noqa: PLC0415
+
+    from disco import log, process  # noqa: PLC0415
+
+    handler = log.set_up(level)
+    logger = logging.getLogger(__name__)
+    found = process.environment()
+    settings, schemas, rules, warnings = _load(Path(config) if config else None)
+    for warning in warnings:
+        logger.warning("%s", warning)
+    path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
+    if process.find_program(command[0], path) is None:
+        logger.warning("COMMAND %s is not there or not executable yet", command[0])
+    found.pop(b"DISCO_CFG", None)
+    if rules:
+        outcome = _coordinate(settings, schemas, rules, found, signals, handler)
+    else:
+        logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
+        outcome = None
+    if outcome is not None and outcome.status is not None:
+        _exit(outcome.status, outcome.reason)
+    logger.info("%s: executing %s", "no rules" if outcome is None else outcome.reason, command[0])
+    _execute(command, path, found, signals)
+
+
+def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[str]]:
+    """Load everything that can be wrong before anything is started.
+
+    Raises:
+        ConfigurationError: all the problems.
+
+    """
+    from disco import config as configuration  # noqa: PLC0415 -- as in _run
+    from disco import process, rules, schema, sources  # noqa: PLC0415
+
+    settings, problems = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, sources.find)
+    schemas: dict[str, Schema] = {}
+    found: tuple[Rule, ...] = ()
+    warnings: list[str] = []
+    search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
+    try:
+        schemas, warnings = schema.load(settings.path)
+    except ConfigurationError as error:
+        problems += error.problems
+    except OSError as error:
+        problems.append(f"disco.path: {error.filename}: {error.strerror}")
+        raise ConfigurationError(*problems) from None
+    try:
+        found = rules.load(settings.path, schemas, lambda name, folder: process.find_program(name, search, folder))
+    except ConfigurationError as error:
+        problems += error.problems
+    if found and not settings.sources and not problems:
+        problems.append("there are rules, but no source to read from; name one, such as flat.file=FILE, in DISCO_CFG")
+    if problems:
+        raise ConfigurationError(*problems)
+    return settings, schemas, found, warnings
+
+
+def _coordinate(  # noqa: PLR0913 -- everything comes together here
+    settings: Settings,
+    schemas: dict[str, Schema],
+    rules: tuple[Rule, ...],
+    environment: dict[bytes, bytes],
+    signals: Signals,
+    handler: ProcessHandler,
+) -> Outcome:
+    """Run the coordinator until it is over."""
+    import logging  # noqa: PLC0415 -- as in _run
+
+    from disco.coordinator import Coordinator  # noqa: PLC0415
+    from disco.lifecycle import Plan  # noqa: PLC0415
+    from disco.text import plural  # noqa: PLC0415
+
+    used = {interface for rule in rules for interface in rule.interfaces}
+    plans, jobs = _plan_sources(settings, frozenset(schemas))
+    logging.getLogger(__name__).info(
+        "%s on %s, %s: %s",
+        plural(len(rules), "rule"), plural(len(used), "interface"), plural(len(plans), "source"),
+        ", ".join(plan.name for plan in plans),
+    )
+    plan = Plan(
+        sources=tuple(plans),
+        rules=rules,
+        interval=settings.interval,
+        fail_limit=settings.fail_limit,
+        timeout=settings.timeout,
+        handler_timeout=settings.handler_timeout,
+        workers=min(settings.workers, len(rules)),
+        grace=settings.grace,
+        run=os.urandom(8).hex(),
+        environment={os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()},
+    )
+    return Coordinator(plan, jobs, schemas, signals, handler).run()
+
+
+def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
+    """Return the plan and the job of each source's process, in order of precedence; shared client libraries are imported."""
+    from disco import sources  # noqa: PLC0415 -- as in _run
+    from disco.coordinator import Job  # noqa: PLC0415
+    from disco.lifecycle import SourcePlan  # noqa: PLC0415
+
+    plans: list[SourcePlan] = []
+    jobs: dict[str, Job] = {}
+    users: dict[str, list[Source]] = {}
+    for one in settings.sources:
+        source = sources.find(one.type)
+        assert isinstance(source, sources.Source)  # noqa: S101 -- configuration has found it
+        for part in source.parts(one.options):
+            plan, job = _plan_source(source, one, part, settings.interval, interfaces)
+            plans.append(plan)
+            jobs[plan.name] = job
+            users.setdefault(one.type, []).append(source)
+    for same in users.values():
+        if len(same) > 1:
+            same[0].preload()
+    return plans, jobs
+
+
+def _plan_source(
+    source: Source, settings: SourceSettings, part: str, interval: float, interfaces: frozenset[str]
+) -> tuple[SourcePlan, Job]:
+    from disco.coordinator import Job  # noqa: PLC0415 -- as in _run
+    from disco.lifecycle import SourcePlan  # noqa: PLC0415
+    from disco.sources import Context, step_limit  # noqa: PLC0415
+
+    options = settings.options
+    step = step_limit(options, interval)
+    quiet = min(QUIET, step / 4)
+    name = f"{settings.name}/{part}" if part else settings.name
+    plan = SourcePlan(
+        name=name, lease=step + quiet + LEASE_MARGIN, required=options["required"], timeout=options["timeout"]
+    )
+    context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=interfaces)
+    return plan, Job(source, context, (step, quiet))
+
+
+def _execute(command: list[str], path: str, environment: dict[bytes, bytes], signals: Signals) -> NoReturn:
+    """Become COMMAND, with everything as disco found it.
+
+    Raises:
+        CommandNotFoundError, CommandNotExecutableError: it cannot be.
+
+    """
+    from disco import process  # noqa: PLC0415 -- as in _run
+
+    program = process.find_program(command[0], path)
+    if program is None:
+        if os.path.exists(command[0]) and "/" in command[0]:  # noqa: PTH110 -- a word of the command line
+            raise CommandNotExecutableError(f"COMMAND {command[0]} is not executable (a file with permission to execute?)")
+        raise CommandNotFoundError(f"COMMAND {command[0]} is not there")
+    stopped = signals.restore()
+    if stopped:
+        _stopped_early(stopped[0])
+    try:
+        process.execute(program, command, environment)
+    except FileNotFoundError:
+        raise CommandNotFoundError(f"COMMAND {command[0]}: the interpreter that its #! line names is not there") from None
+    except OSError as error:
+        raise CommandNotExecutableError(f"COMMAND {command[0]}: {process.explain_exec(error)}") from None
+
+
+def _occupy_standard_descriptors() -> None:
+    """Keep 0 to 2 from being given to something else, where disco found them closed; exec closes them again."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _stopped_early(number: int) -> NoReturn:
+    """End at once, while nothing is started that would have to be stopped."""
+    _write(f"{signal.Signals(number).name} received: nothing was started")
+    os._exit(Status.SIGNALLED + number)
+
+
+def _exit(status: int, *reasons: str) -> NoReturn:
+    for reason in reasons:
+        _write(reason)
+    sys.exit(status)
+
+
+def _write(text: str) -> None:
+    try:
+        os.write(2, f"disco: {text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass

@@ -1,0 +1,345 @@
+"""DISCO_CFG and the configuration file → frozen settings; every problem is found, and all are reported together.
+
+An option is declared once (name, type, default, help, secret or not); sources declare their own. No error shows a value: it may
+be a secret under a mistyped key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from disco import documents
+from disco.errors import DocumentError, SourceError
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
+_KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
+_SEPARATOR = re.compile(rf"(?<!\\)\s*:(?:\s|:)*(?=(?:{_KEY.pattern}\s*=)|\Z)")
+_SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_SECRET_LIMIT = 64 << 10
+
+
+# The types of options: text in, value out, or a ValueError that says what was expected.
+
+
+def text(value: str) -> str:
+    """Take any text that is not empty."""
+    if not value:
+        raise ValueError("a text")
+    return value
+
+
+def seconds(value: str) -> float:
+    """Take a duration."""
+    match = _SECONDS.fullmatch(value)
+    if not match or len(value) > 20:  # noqa: PLR2004 -- far beyond any duration
+        raise ValueError("a duration like 1, 0.5, 500ms, 2m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def count(value: str) -> int:
+    """Take a whole number from 0."""
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError("a whole number from 0")
+    return int(value)
+
+
+def boolean(value: str) -> bool:
+    """Take a boolean."""
+    if value.lower() not in _WORDS:
+        raise ValueError("true or false (or yes/no, on/off, 1/0)")
+    return _WORDS[value.lower()]
+
+
+def port(value: str) -> int:
+    """Take a TCP port."""
+    if not value.isdecimal() or not 0 < int(value[:9]) < 1 << 16:
+        raise ValueError("a port from 1 to 65535")
+    return int(value)
+
+
+def path(value: str) -> Path:
+    """Take the path of a file or a folder."""
+    return Path(text(value))
+
+
+def directories(value: str) -> tuple[Path, ...]:
+    """Take directories joined by `:`."""
+    return tuple(Path(part) for part in value.split(":") if part) or _expect("directories joined by ':'")
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Take a list joined by commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) or _expect("a list joined by ','")
+
+
+def choice(*names: str) -> Callable[[str], str]:
+    """Return the type of an option that takes one of these names."""
+
+    def take(value: str) -> str:
+        return value if value in names else _expect("one of " + ", ".join(names))
+
+    return take
+
+
+def at_least(minimum: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a numeric type with a minimum."""
+
+    def take(value: str) -> Any:  # noqa: ANN401 -- the kind's type
+        number = kind(value)
+        return number if number >= minimum else _expect(f"at least {minimum:g}")
+
+    return take
+
+
+def _expect(what: str) -> Any:  # noqa: ANN401 -- never returns
+    raise ValueError(what)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A declared option.
+
+    type: a function from text to the value, which raises ValueError with what was expected. default: a value, as the type gives
+    it. env: an environment variable that gives the default if it is set and not empty (with `_FILE` appended: a secret's file).
+    secret: never shown; also readable from a file, as `<name>_file`.
+    """
+
+    name: str
+    type: Callable[[str], Any] = text
+    default: Any = None
+    help: str
+    env: str = ""
+    secret: bool = False
+
+
+DISCO_OPTIONS = (
+    Option(name="path", type=directories, default=(Path("/etc/disco"),), help="where schemas, rules and handlers lie"),
+    Option(
+        name="interval",
+        type=at_least(0.05, seconds),
+        default=1.0,
+        help="pause between reads of a polled source, and before a failed handler is tried again",
+    ),
+    Option(name="fail_limit", type=count, default=5, help="failures in a row of one handler before disco gives up; 0: never"),
+    Option(name="timeout", type=seconds, default=0.0, help="the whole time until exec; 0: no limit"),
+    Option(name="handler_timeout", type=seconds, default=60.0, help="the longest run of a handler; 0: no limit"),
+    Option(name="workers", type=at_least(1, count), default=4, help="handlers at a time"),
+    Option(name="grace", type=seconds, default=5.0, help="between SIGTERM and SIGKILL, for the whole stop"),
+)
+SOURCE_OPTIONS = (
+    Option(name="type", default="", help="the source's type, if it is not its name"),
+    Option(name="timeout", type=at_least(0.05, seconds), default=10.0, help="the longest one request to the backend may take"),
+    Option(name="required", type=boolean, default=True, help="whether exec waits for this source's first good answer"),
+)
+
+
+class Options(Mapping[str, Any]):
+    """A source's options by name, every declared one present; a secret is read from its file each time that it is asked for."""
+
+    def __init__(self, values: Mapping[str, Any], secret_files: Mapping[str, Path], explicit: frozenset[str]) -> None:
+        """Take the values, the files of those that are kept in one, and the names that were set by the configuration."""
+        self._values = dict(values)
+        self._files = dict(secret_files)
+        self.explicit = explicit
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 -- the option's type
+        """Return an option's value; raise SourceError where its file cannot be read now."""
+        if name not in self._files:
+            return self._values[name]
+        try:
+            return documents.read_file(self._files[name], _SECRET_LIMIT).decode().rstrip("\r\n")
+        except (DocumentError, UnicodeDecodeError) as error:
+            raise SourceError(f"{name}_file: {error if isinstance(error, DocumentError) else 'no UTF-8 text'}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return the number of options."""
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        """Show the names alone."""
+        return f"Options({', '.join(self._values)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceType:
+    """What configuration must know of a type of source.
+
+    options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options that can
+    only be judged together, each problem starting with an option's name.
+    """
+
+    options: tuple[Option, ...]
+    any_key: bool = False
+    check: Callable[[Options], Iterable[str]] = lambda _options: ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSettings:
+    """A configured source: its namespace, its type's name and its options (those of every source included)."""
+
+    name: str
+    type: str
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """disco's own settings (durations in seconds), and the sources in their order."""
+
+    path: tuple[Path, ...]
+    interval: float
+    fail_limit: int
+    timeout: float
+    handler_timeout: float
+    workers: int
+    grace: float
+    sources: tuple[SourceSettings, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One pair: its value as text, and how messages call it."""
+
+    value: str
+    where: str
+
+
+def load(
+    pairs: str,
+    file: Path | None,
+    environ: Mapping[str, str],
+    find_type: Callable[[str], SourceType | str],
+) -> tuple[Settings, list[str]]:
+    """Return the settings of DISCO_CFG's `pairs` over those of the file, and every problem found.
+
+    With problems the settings hold defaults in the place of what is wrong: enough to go on looking for problems elsewhere.
+    find_type: from a type's name to its declaration, or to the reason why there is none.
+    """
+    problems: list[str] = []
+    entries: dict[str, _Entry] = {}
+    if file:
+        try:
+            entries |= _from_file(file, problems)
+        except DocumentError as error:
+            problems.append(str(error))
+    entries |= _from_pairs(pairs, problems)
+    spaces: dict[str, dict[str, _Entry]] = {}
+    for key, entry in entries.items():
+        namespace, _, name = key.partition(".")
+        spaces.setdefault(namespace, {})[name] = entry
+    own = _take("disco", spaces.pop("disco", {}), SourceType(options=DISCO_OPTIONS), {}, problems)
+    sources = []
+    for namespace, found in spaces.items():
+        kind = found["type"].value if "type" in found else namespace
+        declared = find_type(kind)
+        if isinstance(declared, str):
+            problems.append(f"{(found.get('type') or next(iter(found.values()))).where}: {declared}")
+            continue
+        every = SourceType(options=(*SOURCE_OPTIONS, *declared.options), any_key=declared.any_key)
+        before = len(problems)
+        options = _take(namespace, found, every, environ, problems)
+        if len(problems) == before:
+            problems += [f"{namespace}.{problem}" for problem in declared.check(options)]
+        sources.append(SourceSettings(name=namespace, type=kind, options=options))
+    return Settings(**own, sources=tuple(sources)), problems
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """Return `; did you mean X?` for the nearest known name, empty if none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _from_pairs(pairs: str, problems: list[str]) -> dict[str, _Entry]:
+    entries: dict[str, _Entry] = {}
+    parts = _SEPARATOR.split(pairs.strip().lstrip(":").lstrip()) if pairs.strip() else []
+    for number, part in enumerate(parts, 1):
+        key, equals, value = (half.strip() for half in part.partition("="))
+        if not part.strip():
+            continue
+        if not equals or not _KEY.fullmatch(key):
+            shown = f" after {list(entries)[-1]}" if entries else ""
+            problems.append(f"DISCO_CFG: pair {number}{shown}: expected key=value, with a key like disco.path or flat.file")
+            continue
+        entries[key] = _Entry(value.replace("\\:", ":"), f"DISCO_CFG: {key}")
+    return entries
+
+
+def _from_file(file: Path, problems: list[str]) -> dict[str, _Entry]:
+    document = documents.parse(documents.read_file(file), str(file))
+    entries: dict[str, _Entry] = {}
+    if document.data is None:
+        return entries
+    if not isinstance(document.data, dict):
+        problems.append(f"{document.at()}: expected a mapping like 'disco: {{path: ...}}'")
+        return entries
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), document.data)]
+    while waiting:
+        at, value = waiting.pop(0)
+        key = ".".join(at)
+        if isinstance(value, dict):
+            waiting = [((*at, name), below) for name, below in value.items()] + waiting
+        elif not _KEY.fullmatch(key):
+            problems.append(f"{document.at(*at)}: {key}: expected a key in a namespace, like disco.path")
+        elif value is None or (isinstance(value, list) and not all(isinstance(item, (str, int, float)) for item in value)):
+            problems.append(f"{document.at(*at)}: {key}: expected a text, a number, a boolean or a list of texts")
+        else:
+            entries[key] = _Entry(_as_text(key, value), f"{document.at(*at)}: {key}")
+    return entries
+
+
+def _as_text(key: str, value: Any) -> str:  # noqa: ANN401 -- a scalar or a list of them
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return (":" if key == "disco.path" else ",").join(map(str, value))
+    return str(value)
+
+
+def _take(
+    namespace: str, found: Mapping[str, _Entry], declared: SourceType, environ: Mapping[str, str], problems: list[str]
+) -> Options:
+    options = {option.name: option for option in declared.options}
+    secrets = {f"{option.name}_file": option.name for option in declared.options if option.secret}
+    values: dict[str, Any] = {}
+    files: dict[str, Path] = {}
+    for option in declared.options:
+        values[option.name] = option.default
+        if option.env and environ.get(option.env):
+            _convert(option, environ[option.env], option.env, values, problems)
+        elif option.secret and option.env and environ.get(f"{option.env}_FILE"):
+            files[option.name] = Path(environ[f"{option.env}_FILE"])
+    for name, entry in found.items():
+        if name in options:
+            files.pop(name, None)
+            _convert(options[name], entry.value, entry.where, values, problems)
+        elif name in secrets:
+            if secrets[name] in found:
+                problems.append(f"{entry.where}: {namespace}.{secrets[name]} is set too; only one of them can be")
+            if not entry.value:
+                problems.append(f"{entry.where}: expected a path")
+            files[secrets[name]] = Path(entry.value)
+        elif declared.any_key:
+            values[name] = entry.value
+        else:
+            known = [f"{namespace}.{known}" for known in (*options, *secrets)]
+            problems.append(f"{entry.where}: no such option{nearest(f'{namespace}.{name}', known)}")
+    return Options(values, files, frozenset(found))
+
+
+def _convert(option: Option, value: str, where: str, values: dict[str, Any], problems: list[str]) -> None:
+    try:
+        values[option.name] = option.type(value)
+    except ValueError as error:
+        problems.append(f"{where}: expected {error}")

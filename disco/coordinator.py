@@ -1,0 +1,302 @@
+"""The loop: the only place that waits, forks, sends and kills. It decides nothing; the lifecycle does.
+
+No threads, no client library, no schema, nothing whose duration depends on data or on a backend.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import selectors
+import signal
+import time
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from disco import lifecycle as life
+from disco import log, process, report
+from disco.channel import CHUNK, Channel, Line
+from disco.errors import ProtocolError
+from disco.lifecycle import Kind, Lifecycle, Outcome, Phase, Plan
+from disco.messages import BODY_LIMIT
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    import psutil
+
+    from disco.schema import Schema
+    from disco.signals import Signals
+    from disco.sources import Context, Source
+
+LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a source's process runs: the source, its context, and the watcher's two limits."""
+
+    source: Source
+    context: Context
+    limits: tuple[float, float]
+
+
+@dataclass(slots=True)
+class _Process:
+    """A child and the lines of its log."""
+
+    child: process.Child
+    kind: Kind
+    lines: log.LineReader
+
+
+class Coordinator:
+    """Executes the lifecycle's actions, and turns what happens into its events."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        jobs: Mapping[str, Job],
+        schemas: Mapping[str, Schema],
+        signals: Signals,
+        handler: log.ProcessHandler,
+    ) -> None:
+        """Prepare; nothing is started before `run`."""
+        self.lifecycle = Lifecycle(plan, time.monotonic(), SystemRandom().random)
+        self._jobs = jobs
+        self._schemas = schemas
+        self._signals = signals
+        self._handler = handler
+        self._mark = plan.run
+        self._processes: dict[str, _Process] = {}
+        self._pids: dict[int, str] = {}
+        self._selector = selectors.DefaultSelector()
+        self._events: list[life.Event] = []  # of actions
+        self._seen: set[psutil.Process] = set()  # leftovers
+        self._signalled: set[tuple[psutil.Process, int]] = set()
+
+    def run(self) -> Outcome:
+        """Run until nothing of disco's is left but this process; return how it ends."""
+        process.adopt_orphans(True)
+        self._selector.register(self._signals.listen(), selectors.EVENT_READ)
+        gc.freeze()  # children share what is there now, and never copy it by collecting it
+        try:
+            self._do(self.lifecycle.start())
+            while self.lifecycle.phase is not Phase.OVER:
+                for event in self._wait():
+                    self._do(self.lifecycle.handle(event, time.monotonic()))
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            for _ in process.reap():
+                pass
+            self._selector.close()
+            process.adopt_orphans(False)
+        assert self.lifecycle.outcome  # noqa: S101 -- what OVER means
+        return self.lifecycle.outcome
+
+    # Facts
+
+    def _wait(self) -> list[life.Event]:
+        """Wait for a fact or the nearest deadline; return the events, acting on nothing: the last is Elapsed."""
+        deadline = self.lifecycle.deadline
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = self._selector.select(0 if self._events else timeout)
+        events, self._events = self._events, []
+        for number in self._signals.take():
+            if number != signal.SIGCHLD:
+                events.append(life.Signalled(number))
+        for key, mask in ready:
+            if isinstance(key.data, tuple):
+                name, what = key.data
+                one = self._processes[name]
+                if what == "log":
+                    self._read_log(one, CHUNK)
+                    continue
+                if mask & selectors.EVENT_WRITE:
+                    one.child.channel.flush()
+                if mask & selectors.EVENT_READ:
+                    events += self._read(one, CHUNK)
+        for pid, status in process.reap():
+            events += self._ended(pid, status)
+        events.append(life.Elapsed())
+        for one in self._processes.values():
+            self._watch_channel(one.child.channel, one.child.name)
+        return events
+
+    def _read(self, one: _Process, budget: int) -> list[life.Event]:
+        events: list[life.Event] = []
+        try:
+            events += (life.Heard(one.child.name, message) for message in one.child.channel.receive(budget))
+        except ProtocolError as error:
+            one.child.channel.eof = True
+            events.append(life.Broken(one.child.name, str(error)))
+        return events
+
+    def _read_log(self, one: _Process, limit: int) -> None:
+        while limit > 0:
+            try:
+                data = os.read(one.child.log, min(limit, 64 << 10))
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            for level, text in one.lines.feed(data):
+                log.emit(level, one.child.name, one.child.pid, text)
+            if not data:
+                if one.child.log in self._selector.get_map():
+                    self._selector.unregister(one.child.log)
+                return
+            limit -= len(data)
+
+    def _watch_channel(self, channel: Channel, name: str) -> None:
+        """Wait for what is needed: input until the end of file, room while something is unsent."""
+        wanted = (0 if channel.eof else selectors.EVENT_READ) | (selectors.EVENT_WRITE if channel.unsent else 0)
+        key = self._selector.get_map().get(channel)
+        if key is None and wanted:
+            self._selector.register(channel, wanted, (name, "channel"))
+        elif key is not None and not wanted:
+            self._selector.unregister(channel)
+        elif key is not None and key.events != wanted:
+            self._selector.modify(channel, wanted, (name, "channel"))
+
+    def _ended(self, pid: int, status: int) -> list[life.Event]:
+        """Return a dead child's last words, then its end."""
+        name = self._pids.pop(pid, None)
+        if name is None:
+            return [life.Stray(pid)]
+        one = self._processes.pop(name)
+        # Until nothing is there now: a grandchild may keep either pipe open.
+        events = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
+        self._read_log(one, LAST_WORDS_LIMIT)
+        for end in (one.child.channel.fileno(), one.child.log):
+            if end in self._selector.get_map():
+                self._selector.unregister(end)
+        one.child.channel.close()
+        os.close(one.child.log)
+        return [*events, life.Ended(name, status)]
+
+    # Actions
+
+    def _do(self, actions: list[life.Action]) -> None:
+        for action in actions:
+            match action:
+                case life.Start():
+                    self._start(action)
+                case life.Send():
+                    if action.name in self._processes:  # else its end, or why it did not start, is on its way
+                        self._processes[action.name].child.channel.send(action.message)
+                        self._watch_channel(self._processes[action.name].child.channel, action.name)
+                case life.Kill():
+                    self._kill(action)
+                case life.KillGroup():
+                    process.kill_group(action.pid)
+                    if not _is_our_child(action.pid):
+                        self._events.append(life.Stray(action.pid))
+                case life.Sweep():
+                    self._sweep(action)
+                case life.Report():
+                    for line in report.lines(self.lifecycle):
+                        logging.getLogger(__name__).warning(line)
+                case life.Tell():
+                    logging.getLogger(__name__).log(action.level, "%s", action.text)
+
+    def _start(self, action: life.Start) -> None:
+        main, dies = self._main(action.name, action.kind)
+        try:
+            child = process.fork(action.name, main, dies_with_parent=dies)
+        except OSError as error:
+            self._events.append(life.NotStarted(action.name, error.strerror or "no process"))
+            return
+        one = _Process(child, action.kind, log.LineReader())
+        self._processes[action.name] = one
+        self._pids[child.pid] = action.name
+        self._selector.register(child.log, selectors.EVENT_READ, (action.name, "log"))
+        self._watch_channel(child.channel, action.name)
+
+    def _main(self, name: str, kind: Kind) -> tuple[Callable[[socket.socket], None], bool]:
+        """Return what a child runs, and whether the kernel kills it with the coordinator.
+
+        A runner is not killed: it sees the end of file, and has its handler to kill first.
+        """
+
+        def main(end: socket.socket) -> None:
+            self._handler.enter_child(2)
+            os.environ[process.MARK] = f"{self._mark}-{name}"
+            logging.getLogger(__name__).debug("started")
+            if kind is Kind.RUNNER:
+                from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
+
+                process.adopt_orphans(True)
+                runner.run(Channel(end))
+            elif kind is Kind.CHECKER:
+                from disco.workers import checker  # noqa: PLC0415 -- as above
+
+                checker.run(Line(end), self._schemas)
+            else:
+                from disco.sources import watcher  # noqa: PLC0415 -- as above
+
+                job = self._jobs[name]
+                watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
+
+        return main, kind is not Kind.RUNNER
+
+    def _kill(self, action: life.Kill) -> None:
+        if action.name not in self._processes:
+            return
+        pid = self._processes[action.name].child.pid
+        if action.number != signal.SIGKILL:
+            process.kill(pid, action.number)
+            return
+        if self._processes[action.name].kind is Kind.SOURCE and process.children_of(pid) != set():
+            # What a client library forked goes with it; once its parent is dead it could not be told from others'.
+            for leftover in self._look({pid}):
+                process.kill(leftover.pid, signal.SIGKILL)
+        process.kill_group(pid)
+
+    def _look(self, own: set[int]) -> dict[psutil.Process, int]:
+        found = process.find_leftovers(own, self._seen, self._mark)
+        self._seen |= set(found)
+        return found
+
+    def _sweep(self, action: life.Sweep) -> None:
+        if action.run:
+            for leftover in process.find_leftovers((), (), action.run):
+                process.kill(leftover.pid, action.number)
+            return
+        own = set(self._pids)
+        found = self._look(own) if self._may_have_leftovers(own, action.number) else {}
+        runners = {one.child.pid for one in self._processes.values() if one.kind is Kind.RUNNER}
+        for leftover, above in found.items():
+            # A runner that lives hands SIGTERM on to what is below it.
+            if (action.number == signal.SIGKILL or above not in runners) and (leftover, action.number) not in self._signalled:
+                self._signalled.add((leftover, action.number))
+                process.kill(leftover.pid, action.number)
+        self._events.append(life.Swept(tuple(sorted(leftover.pid for leftover in found))))
+
+    def _may_have_leftovers(self, own: set[int], number: int) -> bool:
+        """Return False where a cheap look shows that there is nothing to look for."""
+        direct = process.children_of(os.getpid())
+        if direct is None or not direct <= own:
+            return True
+        runners = {one.child.pid for one in self._processes.values() if one.kind is Kind.RUNNER}
+        return any(process.children_of(pid) != set() for pid in (own if number == signal.SIGKILL else own - runners))
+
+    def _abandon(self) -> None:
+        """After a bug: let nothing of ours outlive this process."""
+        for leftover in self._look(set(self._pids)):
+            process.kill(leftover.pid, signal.SIGKILL)
+        for pid in self._pids:
+            process.kill_group(pid)
+
+
+def _is_our_child(pid: int) -> bool:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

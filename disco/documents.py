@@ -1,0 +1,380 @@
+"""Bounded YAML (and JSON, which is nearly a part of it) with places, for people's files: configuration, rules, schemas, data.
+
+The parser is libyaml's, read as events: nothing recursive sees the text, and nothing is built before it was counted. Scalars
+follow YAML 1.2's core schema, less its leading zeros, so that `no`, `22:22`, `0755` and dates stay text. Everything built is
+what JSON can hold. Limits count what aliases and merge keys expand to. No error quotes the text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from disco.errors import DocumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SIZE_LIMIT = 16 << 20  # bytes
+NODE_LIMIT = 500_000  # keys, values and items, expanded
+DEPTH_LIMIT = 64
+
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
+_BASED_INT = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
+_WORDS: Mapping[str, Any] = {"": None, "~": None} | {
+    form: value
+    for word, value in {"null": None, "true": True, "false": False}.items()
+    for form in (word, word.capitalize(), word.upper())
+}
+_TAG = "tag:yaml.org,2002:"
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's data, and the place of each node: path of keys and indices → (line, column), counted from 1."""
+
+    name: str
+    data: Any
+    places: Mapping[Path_, tuple[int, int]]
+
+    def at(self, *path: str | int) -> str:
+        """Return `NAME:LINE:COLUMN` of a node, or of the nearest one above it that has a place."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.places:
+                line, column = self.places[path[:end]]
+                return f"{self.name}:{line}:{column}"
+        return self.name
+
+
+def read_file(path: Path | str, limit: int = SIZE_LIMIT) -> bytes:
+    """Return a regular file's content.
+
+    Raises:
+        DocumentError: it cannot be read, is no regular file, or is longer than `limit` bytes.
+
+    """
+    try:
+        # Never wait for a writer of a FIFO; what was opened is what is looked at.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DocumentError(f"{path}: not a regular file")
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise DocumentError(f"{path}: {error.strerror}") from None
+    if len(content) > limit:
+        raise DocumentError(f"{path}: larger than {limit >> 20} MiB")
+    return content
+
+
+def list_files(directories: Iterable[Path], *suffixes: str) -> list[Path]:
+    """Return the files directly in the directories, sorted by name in each; a name seen before shadows a later one.
+
+    Raises:
+        OSError: a directory cannot be listed.
+
+    """
+    found: dict[str, Path] = {}
+    for directory in directories:
+        for path in sorted(directory.iterdir()):
+            if path.suffix in suffixes and path.stem and not path.name.startswith(".") and not path.is_dir():
+                found.setdefault(path.name, path)
+    return list(found.values())
+
+
+def parse(content: bytes, name: str, *, places: bool = True) -> Document:
+    """Parse one document; `name` is how messages call it; without `places` it is quicker, and `at` gives the name alone.
+
+    Raises:
+        DocumentError: malformed, over a limit, a duplicate key, or something that JSON cannot hold; with line and column.
+
+    """
+    if len(content) > SIZE_LIMIT:
+        raise DocumentError(f"{name}: larger than {SIZE_LIMIT >> 20} MiB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DocumentError(f"{name}:{line}: no UTF-8 text") from None
+    if not places and text.lstrip().startswith(("{", "[")):
+        data = _parse_json(text)
+        if data is not None:
+            return Document(name, data, {})
+    builder = _Builder(name, keep_places=places)
+    try:
+        # Strings keep libyaml from guessing an encoding; its errors would quote the text: only place and problem are told.
+        for event in yaml.parse(text, yaml.CLoader):
+            builder.take(event)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not allowed"
+        raise DocumentError(f"{name}{place}: {problem}") from None
+    return Document(name, builder.result, builder.places)
+
+
+def measure(data: Any) -> tuple[int, int]:  # noqa: ANN401 -- any JSON data
+    """Return the number of nodes (keys, values and items) and the depth of data, without recursion."""
+    count, depth, level = 1, 0, [data]
+    while level and depth <= DEPTH_LIMIT:
+        depth += 1
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                count += 2 * len(value)
+                below += value.values()
+            elif isinstance(value, list):
+                count += len(value)
+                below += value
+        if count > NODE_LIMIT:
+            break
+        level = [value for value in below if isinstance(value, (dict, list))]
+    return count, depth
+
+
+def strict_json(text: str) -> Any:  # noqa: ANN401 -- any JSON data
+    """Return the data of a JSON text; unlike `json.loads` without NaN, infinities and duplicate keys.
+
+    Raises:
+        ValueError: it is none, or over a limit.
+
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    count, depth = measure(data)
+    if count > NODE_LIMIT or depth > DEPTH_LIMIT:
+        raise ValueError("too large")
+    return data
+
+
+def _parse_json(text: str) -> Any:  # noqa: ANN401 -- any JSON data
+    """Return the data of a text that is JSON, None for one that is not: then YAML has the place and the reason."""
+    try:
+        return strict_json(text)
+    except ValueError:
+        return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) != len(pairs):
+        raise ValueError("duplicate key")
+    return data
+
+
+def _refuse(_name: str) -> NoReturn:
+    raise ValueError("not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("too large a number")
+    return value
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A collection that is being built."""
+
+    value: Any  # dict or list
+    path: Path_
+    anchor: str | None
+    nodes: int = 1  # expanded
+    size: int = 0  # of the expanded text
+    key: Any = None  # the key that waits for its value
+    waits: bool = False
+    merged: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Merge:
+    """The key `<<`."""
+
+
+_MERGE = _Merge()
+
+
+class _Builder:
+    """Events in, data out."""
+
+    def __init__(self, name: str, *, keep_places: bool) -> None:
+        self.result: Any = None
+        self.places: dict[Path_, tuple[int, int]] = {}
+        self._name = name
+        self._keep_places = keep_places
+        self._stack: list[_Frame] = []
+        self._anchors: dict[str, tuple[Any, int, int]] = {}  # value, expanded nodes, expanded size
+        self._open: set[str] = set()
+        self._documents = 0
+        self._nodes = 0
+        self._size = 0
+
+    def take(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    self._fail(event, "a second document; one is expected")
+            case yaml.ScalarEvent():
+                value = self._scalar(event)
+                if event.anchor:
+                    self._anchors[event.anchor] = (value, 1, len(event.value))
+                self._add(event, value, 1, len(event.value))
+            case yaml.AliasEvent():
+                if event.anchor in self._open:
+                    self._fail(event, "an alias inside its own anchor")
+                if event.anchor not in self._anchors:
+                    self._fail(event, "an alias without its anchor")
+                self._add(event, *self._anchors[event.anchor])
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                self._begin(event)
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                self._end(event)
+
+    def _fail(self, event: yaml.Event, reason: str) -> NoReturn:
+        mark = event.start_mark
+        raise DocumentError(f"{self._name}:{mark.line + 1}:{mark.column + 1}: {reason}")
+
+    def _begin(self, event: yaml.CollectionStartEvent) -> None:
+        mapping = isinstance(event, yaml.MappingStartEvent)
+        if event.tag not in (None, "!", _TAG + ("map" if mapping else "seq")):
+            self._fail(event, "a tag that JSON has no type for")
+        if len(self._stack) >= DEPTH_LIMIT:
+            self._fail(event, f"deeper than {DEPTH_LIMIT} levels")
+        if self._stack and self._expects_key():
+            self._fail(event, "a key that is no text")
+        self._count(event, 1, 0)
+        if event.anchor:
+            self._open.add(event.anchor)
+        frame = _Frame({} if mapping else [], self._next_path(), event.anchor)
+        self._mark(event, frame.path)
+        self._stack.append(frame)
+
+    def _end(self, event: yaml.Event) -> None:
+        frame = self._stack.pop()
+        for source in frame.merged:  # an earlier one wins, and the mapping's own keys win over all
+            for key, value in source.items():
+                frame.value.setdefault(key, value)
+        if frame.anchor:
+            self._open.discard(frame.anchor)
+            self._anchors[frame.anchor] = (frame.value, frame.nodes, frame.size)
+        self._place(event, frame.value)
+        if self._stack:
+            self._stack[-1].nodes += frame.nodes
+            self._stack[-1].size += frame.size
+
+    def _expects_key(self) -> bool:
+        frame = self._stack[-1]
+        return isinstance(frame.value, dict) and not frame.waits
+
+    def _next_path(self) -> Path_:
+        if not self._stack or not self._keep_places:
+            return ()
+        frame = self._stack[-1]
+        if isinstance(frame.value, list):
+            return (*frame.path, len(frame.value))
+        return (*frame.path, "<<" if frame.key is _MERGE else frame.key)
+
+    def _mark(self, event: yaml.Event, path: Path_) -> None:
+        if self._keep_places:
+            self.places[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _add(self, event: yaml.Event, value: Any, nodes: int, size: int) -> None:  # noqa: ANN401 -- any JSON data
+        """Count a node that is whole (a scalar, an alias), and put it where it belongs."""
+        self._count(event, nodes, size)
+        if not self._stack:
+            self._mark(event, ())
+            self.result = value
+            return
+        frame = self._stack[-1]
+        frame.nodes += nodes
+        frame.size += size
+        if self._expects_key():
+            self._key(event, value)
+            return
+        self._mark(event, self._next_path())
+        self._place(event, value)
+
+    def _count(self, event: yaml.Event, nodes: int, size: int) -> None:
+        self._nodes += nodes
+        self._size += size
+        if self._nodes > NODE_LIMIT:
+            self._fail(event, f"more than {NODE_LIMIT} values, aliases expanded")
+        if self._size > SIZE_LIMIT:
+            self._fail(event, f"more than {SIZE_LIMIT >> 20} MiB, aliases expanded")
+
+    def _key(self, event: yaml.Event, value: Any) -> None:  # noqa: ANN401 -- any scalar
+        frame = self._stack[-1]
+        plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        if value == "<<" and plain:
+            frame.key = _MERGE
+        elif not isinstance(value, str):
+            self._fail(event, "a key that is no text (put it in quotes)")
+        elif value in frame.value:
+            self._fail(event, "a duplicate key")
+        else:
+            frame.key = value
+            if self._keep_places:
+                self.places[(*frame.path, value)] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        frame.waits = True
+
+    def _place(self, event: yaml.Event, value: Any) -> None:  # noqa: ANN401 -- any JSON data
+        if not self._stack:
+            self.result = value
+            return
+        frame = self._stack[-1]
+        if isinstance(frame.value, list):
+            frame.value.append(value)
+            return
+        if frame.key is _MERGE:
+            sources = value if isinstance(value, list) else [value]
+            if not all(isinstance(source, dict) for source in sources):
+                self._fail(event, "a merge key takes a mapping or a list of mappings")
+            frame.merged += sources
+        else:
+            frame.value[frame.key] = value
+        frame.waits = False
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Any:  # noqa: ANN401 -- any scalar
+        text, tag = event.value, event.tag
+        if tag is not None and tag != "!" and tag not in {_TAG + name for name in ("str", "int", "float", "bool", "null")}:
+            self._fail(event, "a tag that JSON has no type for")
+        if tag in ("!", _TAG + "str") or (tag is None and not event.implicit[0]):
+            return text
+        value = self._resolve(event, text)
+        wanted = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}
+        if tag is not None and not isinstance(value, wanted[tag.removeprefix(_TAG)]):  # type: ignore[arg-type]
+            self._fail(event, "the value is not of its tag's type")
+        return value
+
+    def _resolve(self, event: yaml.ScalarEvent, text: str) -> Any:  # noqa: ANN401 -- any scalar
+        if text in _WORDS:
+            return _WORDS[text]
+        if text[:1] not in "+-.0123456789":
+            return text
+        if _NOT_FINITE.match(text):
+            self._fail(event, "JSON has no such number (put it in quotes if it is text)")
+        try:
+            if _INT.match(text):
+                return int(text)
+            if _BASED_INT.match(text):
+                return int(text, 0)
+            if _FLOAT.match(text):
+                return _finite(text)
+        except ValueError:
+            self._fail(event, "too large a number (put it in quotes if it is text)")
+        return text

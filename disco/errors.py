@@ -1,0 +1,92 @@
+"""Every way disco can end, and the exceptions that lead there: one table."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Status(IntEnum):
+    """Exit statuses of disco itself (sysexits.h and the shell's conventions); COMMAND's own is its own."""
+
+    USAGE = 64
+    UNAVAILABLE = 69  # disco.timeout passed, and a required source never gave a good answer
+    HANDLER = 70  # a handler failed disco.fail_limit times in a row
+    SYSTEM = 71  # a bug in disco, or the system failed it
+    TIMEOUT = 75  # disco.timeout passed otherwise
+    CONFIGURATION = 78
+    CANNOT_EXECUTE = 126
+    NOT_FOUND = 127
+    SIGNALLED = 128  # plus the signal's number
+
+
+class DiscoError(Exception):
+    """Something that stops disco; its class knows the exit status, its lines are for people."""
+
+    status: Status = Status.SYSTEM
+
+    def __init__(self, *problems: str) -> None:
+        """Take the problems, one line each; none may hold a value from a source or a secret."""
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class UsageError(DiscoError):
+    """The command line is wrong."""
+
+    status = Status.USAGE
+
+
+class ConfigurationError(DiscoError):
+    """Configuration, rules or schemas are wrong: all the problems found, each with its place."""
+
+    status = Status.CONFIGURATION
+
+
+class SystemFailure(DiscoError):  # noqa: N818 -- it is the system's failure, not one more error of ours
+    """The operating system refused what disco cannot do without."""
+
+    status = Status.SYSTEM
+
+
+class CommandNotFoundError(DiscoError):
+    """COMMAND is not there at exec."""
+
+    status = Status.NOT_FOUND
+
+
+class CommandNotExecutableError(DiscoError):
+    """COMMAND is there, and cannot be executed."""
+
+    status = Status.CANNOT_EXECUTE
+
+
+class DocumentError(Exception):
+    """A document cannot be taken; the text says where (line and column) and why, never what stood there."""
+
+
+class SourceError(Exception):
+    """A backend could not be read now; the source is called again later.
+
+    The text is for people: it names the place and the reason, never a value, a credential or a URL's user part.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        """Take the reason, and the seconds that the server asked to wait (None: disco's own backoff)."""
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class ProtocolError(Exception):
+    """A peer sent what is no message."""
+
+
+def collect(problems: Iterable[str]) -> None:
+    """Raise one ConfigurationError of all the problems, if there are any."""
+    lines = tuple(problems)
+    if lines:
+        raise ConfigurationError(*lines)

@@ -1,0 +1,197 @@
+"""What all sources say → interfaces: data by digest, verdicts, who contributed. Pure; data is opaque here.
+
+A change is *composed* (of one source: its verdict counts; of several: the checker's), and then *taken over*: rules see only what
+was taken over. An interface whose changes make rules run again and again is taken over ever more rarely, so that
+data that keeps changing cannot prevent exec for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from disco.messages import Checked, Diff, Fragment
+
+FREE_RERUNS = 3  # in a row, before an interface is taken over more rarely
+FIRST_WAIT, LAST_WAIT = 1.0, 30.0  # seconds
+
+Combination = tuple[tuple[str, str], ...]
+"""The sources that contribute to an interface, in order, each with its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An interface as it is known: who contributes; digest and body if it is valid, else the problems; or still to be checked."""
+
+    combination: Combination
+    digest: str = ""
+    body: bytes = b""
+    problems: tuple[str, ...] = ()
+    pending: bool = False
+
+
+NOTHING = View(())
+
+
+@dataclass(slots=True)
+class _Interface:
+    composed: View = NOTHING
+    taken: View = NOTHING
+    checked: tuple[Combination, View] | None = None
+    reruns: int = 0
+    taken_at: float = 0.0
+    counted_at: float = 0.0  # the taking over that was counted as a rerun last
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class _Said:
+    fragments: dict[str, Fragment] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    unknown_count: int = 0
+
+
+class Knowledge:
+    """All that is known; `valid` and `pending` are what rules are judged by."""
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        """Know nothing of these sources, which are given in order of precedence: the later one wins."""
+        self._said = {source: _Said() for source in sources}
+        self._interfaces: dict[str, _Interface] = {}
+        self._dirty: set[str] = set()  # composed differs from what was taken over
+        self._unchecked: dict[str, None] = {}  # in the order of arrival
+        self.valid: dict[str, str] = {}
+        self.pending: set[str] = set()
+
+    def apply(self, source: str, diff: Diff) -> None:
+        """Take a source's news; a first diff replaces all that it said before."""
+        said = self._said[source]
+        touched = {*diff.changed, *diff.removed}
+        if diff.first:
+            touched |= set(said.fragments)
+            said.fragments = {}
+        for interface in diff.removed:
+            said.fragments.pop(interface, None)
+        said.fragments |= diff.changed
+        said.unknown, said.unknown_count = diff.unknown, diff.unknown_count
+        for interface in sorted(touched):
+            self._compose(interface)
+
+    def next_check(self) -> tuple[str, Combination, tuple[bytes, ...]] | None:
+        """Return the next interface to merge and validate, the combination that it stands for, and the bodies; None if none is."""
+        for interface in self._unchecked:
+            del self._unchecked[interface]
+            parts = self._contributions(interface)
+            return interface, _combination(parts), tuple(fragment.body for _, fragment in parts)
+        return None
+
+    def check_again(self, interface: str) -> None:
+        """Put an interface whose check was lost with the checker back into the queue."""
+        self._compose(interface)
+
+    def checked(self, interface: str, combination: Combination, answer: Checked) -> None:
+        """Take the checker's answer, which counts if that combination is still the current one."""
+        digest = "" if answer.problems else answer.digest
+        view = View(combination, digest, b"" if answer.problems else answer.body, answer.problems)
+        self._interfaces[interface].checked = (combination, view)
+        self._compose(interface)
+
+    def take_over(self, now: float) -> list[str]:
+        """Let rules see what has changed, as far as it need not wait; return the interfaces that they see changed."""
+        changed = []
+        for interface in sorted(self._dirty):
+            known = self._interfaces[interface]
+            if known.not_before > now:
+                self.pending.discard(interface)  # what was taken over before is what counts
+                continue
+            if known.composed.pending:
+                self.pending.add(interface)
+                continue
+            self._dirty.discard(interface)
+            self.pending.discard(interface)
+            if known.composed.digest != known.taken.digest:
+                changed.append(interface)
+                if now - known.taken_at > 2 * max(LAST_WAIT, known.not_before - known.taken_at):
+                    known.reruns = 0
+                known.taken_at = now
+            known.taken = known.composed
+            if known.taken.digest:
+                self.valid[interface] = known.taken.digest
+            else:
+                self.valid.pop(interface, None)
+        return changed
+
+    @property
+    def deadline(self) -> float | None:
+        """When something that waits can be taken over."""
+        return min((self._interfaces[name].not_before for name in self._dirty - self.pending), default=None)
+
+    def reran(self, interface: str, now: float, seconds: float) -> float:
+        """Note that a change of this interface made a handler that takes so long run again.
+
+        Return how long (seconds) its further changes now wait: not at first, then ever longer, up to 30 s or twice the
+        handler's time; so the handler can end, and exec can happen, on data that stands still meanwhile.
+        """
+        known = self._interfaces[interface]
+        if known.counted_at == known.taken_at:
+            return 0.0  # by another rule
+        known.counted_at = known.taken_at
+        known.reruns += 1
+        if known.reruns < FREE_RERUNS:
+            return 0.0
+        wait = min(FIRST_WAIT * 2.0 ** min(known.reruns - FREE_RERUNS, 20), max(LAST_WAIT, 2 * seconds))
+        known.not_before = now + wait
+        return wait
+
+    def body(self, interface: str) -> bytes:
+        """Return the canonical JSON of a valid interface."""
+        return self._interfaces[interface].taken.body
+
+    def view(self, interface: str) -> View:
+        """Return the newest that is known of an interface."""
+        return self._interfaces[interface].composed if interface in self._interfaces else NOTHING
+
+    def unknown(self, source: str) -> tuple[tuple[str, ...], int]:
+        """Return some names that the source holds and no schema knows, and how many there are."""
+        return self._said[source].unknown, self._said[source].unknown_count
+
+    def holds(self, source: str) -> Iterable[str]:
+        """Return the interfaces that a source says something of."""
+        return self._said[source].fragments
+
+    def fragments(self, interface: str) -> Mapping[str, Fragment]:
+        """Return what each source says of an interface."""
+        return dict(self._contributions(interface))
+
+    def _contributions(self, interface: str) -> list[tuple[str, Fragment]]:
+        return [(name, said.fragments[interface]) for name, said in self._said.items() if interface in said.fragments]
+
+    def _compose(self, interface: str) -> None:
+        known = self._interfaces.setdefault(interface, _Interface())
+        parts = self._contributions(interface)
+        self._unchecked.pop(interface, None)
+        known.composed = self._view(interface, known, parts)
+        if known.composed.pending:
+            self._unchecked[interface] = None
+        self._dirty.add(interface)
+
+    def _view(self, interface: str, known: _Interface, parts: list[tuple[str, Fragment]]) -> View:
+        combination = _combination(parts)
+        unusable = [f"{name}: {problem}" for name, part in parts if not part.body for problem in part.problems]
+        if unusable:
+            return View(combination, problems=tuple(unusable))
+        if not parts:
+            return NOTHING
+        if len({part.digest for _, part in parts}) == 1:  # one source, or all say the same
+            part = parts[0][1]
+            return View(combination, "" if part.problems else part.digest, part.body, part.problems)
+        if known.checked and known.checked[0] == combination:
+            return known.checked[1]
+        return View(combination, pending=True)
+
+
+def _combination(parts: list[tuple[str, Fragment]]) -> Combination:
+    return tuple((name, part.digest) for name, part in parts)

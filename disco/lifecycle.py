@@ -1,0 +1,779 @@
+"""What happens next. Pure: events in, actions out; no clock, no process, no randomness but what it is given.
+
+Phases go one way: GATHERING (sources are read, handlers run) → STOPPING (what disco started is told to end) → SWEEPING (what
+handlers left behind) → OVER. Whether a rule is satisfied is computed, never stored: `succeeded_on` is the data of its last
+success, and counts while it is the data of now.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from disco import messages
+from disco.errors import Status
+from disco.knowledge import Knowledge
+from disco.text import duration, escape, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from disco.knowledge import Combination
+    from disco.rules import Basis, Rule
+
+CHECKER = "checker"
+START_LEASE = 30.0  # seconds from the fork until a child's first word, on a loaded machine
+STARTED_LEASE = 30.0  # from Run to Started
+CHECK_MARGIN = 10.0
+DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
+RESTART_FIRST, RESTART_LAST = 0.25, 30.0
+STOPPED, RENEWED = "it was stopped", "it was renewed"
+KILL_WAIT = 10.0  # seconds for what got SIGKILL to be gone
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+class Phase(Enum):
+    """Where in its life disco is."""
+
+    GATHERING = auto()
+    STOPPING = auto()
+    SWEEPING = auto()
+    OVER = auto()
+
+
+class Kind(Enum):
+    """What a child is for."""
+
+    SOURCE = auto()
+    RUNNER = auto()
+    CHECKER = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePlan:
+    """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer."""
+
+    name: str
+    lease: float
+    required: bool
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that the lifecycle goes by; durations in seconds, 0 for no limit. Environment: what each handler gets besides."""
+
+    sources: tuple[SourcePlan, ...]
+    rules: tuple[Rule, ...]
+    interval: float = 1.0
+    fail_limit: int = 5
+    timeout: float = 0.0
+    handler_timeout: float = 60.0
+    workers: int = 4
+    grace: float = 5.0
+    run: str = "disco"
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A child said something."""
+
+    name: str
+    message: messages.Message
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A child sent what is no message."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A child is dead, all that it said was heard before, and it is reaped."""
+
+    name: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """A child could not be forked."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A process that is no child of disco's making ended and is reaped: an orphan, perhaps a handler's."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal arrived."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What handlers left behind has been signalled; these pids are still alive."""
+
+    left: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """Time has passed; ends each batch of events."""
+
+
+Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | Elapsed
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Fork a child."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a child a message."""
+
+    name: str
+    message: messages.Message
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Signal a child; for SIGKILL its whole process group."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillGroup:
+    """Kill the process group of a handler whose runner is dead."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Signal what handlers left behind (and answer with Swept). run: only what one run left."""
+
+    number: int
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell people what is missing and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Log a line."""
+
+    level: int
+    text: str
+
+
+Action = Start | Send | Kill | KillGroup | Sweep | Report | Tell
+
+
+# State
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of disco's own: running, or waiting to be started again."""
+
+    name: str
+    kind: Kind
+    running: bool = False
+    told: str = ""  # why disco told it to end; "" if it did not
+    deaths: int = 0  # in a row, without a good answer in between
+    ended: str = ""  # how the last one ended
+
+
+@dataclass(slots=True)
+class Source(Child):
+    """A source's process, and the health of what it reads."""
+
+    lease: float = 0.0
+    required: bool = True
+    timeout: float = 0.0
+    answered: bool = False  # since disco's start
+    heard_at: float = 0.0  # the last good answer
+    trouble: str = ""
+    trouble_since: float = 0.0
+    retry_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Runner(Child):
+    """A runner's process, and the run that it is busy with."""
+
+    task: int = 0  # 0: idle
+    rule: int = -1
+    handler: int = 0  # its pid
+    children: bool = False  # what its handlers left behind
+
+
+@dataclass(slots=True)
+class RuleState:
+    """What happened to a rule so far."""
+
+    rule: Rule
+    running_on: Basis | None = None
+    succeeded_on: Basis | None = None
+    started_on: Basis | None = None  # the last run, however it ended
+    failures: int = 0  # in a row
+    last_failure: str = ""
+    seconds: float = 0.0  # of the last run
+    orphan: int = 0  # the pid of a run whose runner died: no other run before it is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How disco ends: exec (status None), or an exit status; reason says why."""
+
+    status: int | None
+    reason: str
+
+
+class Lifecycle:
+    """The one owner of rules, retries, the pool and the phases."""
+
+    def __init__(self, plan: Plan, now: float, jitter: Callable[[], float]) -> None:
+        """Plan but do nothing yet; jitter gives numbers from 0 to 1."""
+        self.plan = plan
+        self.phase = Phase.GATHERING
+        self.outcome: Outcome | None = None  # final only when the phase is OVER
+        self.knowledge = Knowledge([source.name for source in plan.sources])
+        self.began = now
+        self.now = now
+        self.sources = {
+            source.name: Source(
+                source.name, Kind.SOURCE, lease=source.lease, required=source.required, timeout=source.timeout
+            )
+            for source in plan.sources
+        }
+        self.runners: dict[str, Runner] = {}
+        self.checker = Child(CHECKER, Kind.CHECKER)
+        self.rules = [RuleState(rule) for rule in plan.rules]
+        self.left: tuple[int, ...] = ()  # leftovers seen by the last sweep
+        self._named = {state.rule.name: state for state in self.rules}
+        self._jitter = jitter
+        self._timers: dict[tuple[str, str], float] = {}
+        self._doubted: set[str] = set()
+        self._checking: tuple[int, str, Combination] | None = None
+        self._tasks = 0
+        self._forced = False
+        self._swept = False
+
+    # What others may ask
+
+    @property
+    def deadline(self) -> float | None:
+        """When (monotonic seconds) an Elapsed is due without any other event; None: never."""
+        if self.phase is Phase.OVER:
+            return self.now
+        times = [*self._timers.values()]
+        hold = self.knowledge.deadline if self.phase is Phase.GATHERING else None
+        return min(times if hold is None else [*times, hold], default=None)
+
+    def basis(self, state: RuleState) -> Basis | None:
+        """Return what a run of the rule would stand for now; None while it cannot run."""
+        if not self.knowledge.pending.isdisjoint(state.rule.interfaces):
+            return None
+        return state.rule.basis(self.knowledge.valid)
+
+    def is_satisfied(self, state: RuleState) -> bool:
+        """Return whether the rule's handler has succeeded on the data of now."""
+        return state.succeeded_on is not None and state.succeeded_on == self.basis(state)
+
+    def is_awaited(self, source: Source) -> bool:
+        """Return whether exec waits for this source's first good answer."""
+        if source.answered:
+            return False
+        return source.required or self.now < self.began + source.timeout
+
+    # The one entry
+
+    def start(self) -> list[Action]:
+        """Return what to do first."""
+        if not self.rules:
+            self.phase = Phase.OVER
+            self.outcome = Outcome(None, "there is no rule")
+            return [Tell(logging.WARNING, "no rules at all: nothing to wait for")]
+        actions: list[Action] = []
+        for source in self.sources.values():
+            actions += self._start(source)
+            if not source.required:
+                self._timers["optional", source.name] = self.now + source.timeout
+        actions += self._start(self._new_runner())
+        if self.plan.timeout:
+            self._timers["timeout", ""] = self.now + self.plan.timeout
+        return actions
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take an event at a time (monotonic seconds) and return what to do, in order."""
+        self.now = now
+        match event:
+            case Heard():
+                return list(self._heard(event))
+            case Broken():
+                return list(self._broken(self._child(event.name), event.reason))
+            case Ended():
+                return list(self._ended(event))
+            case NotStarted():
+                return list(self._not_started(event))
+            case Stray():
+                return list(self._stray(event))
+            case Signalled():
+                return list(self._signalled(event))
+            case Swept():
+                return list(self._swept_up(event))
+            case Elapsed():
+                return list(self._elapsed())
+
+    # Children
+
+    def _children(self) -> Iterator[Child]:
+        yield from self.sources.values()
+        yield from self.runners.values()
+        yield self.checker
+
+    def _child(self, name: str) -> Child:
+        return self.sources.get(name) or self.runners.get(name) or self.checker
+
+    def _new_runner(self) -> Runner:
+        runner = Runner(f"runner-{len(self.runners) + 1}", Kind.RUNNER)
+        self.runners[runner.name] = runner
+        return runner
+
+    def _start(self, child: Child) -> list[Action]:
+        child.running, child.told = True, ""
+        if child.kind is Kind.SOURCE:
+            self._lease(child.name, START_LEASE)
+        return [Start(child.name, child.kind)]
+
+    def _lease(self, name: str, seconds: float) -> None:
+        """Expect to hear of a child within so many seconds; 0: no need to."""
+        self._doubted.discard(name)
+        if seconds:
+            self._timers["lease", name] = self.now + seconds
+        else:
+            self._timers.pop(("lease", name), None)
+
+    def _restart_later(self, child: Child) -> float:
+        wait = min(RESTART_LAST, RESTART_FIRST * 2.0 ** min(child.deaths, 10))
+        wait = max(RESTART_FIRST / 10, wait * self._jitter())
+        child.deaths += 1
+        self._timers["restart", child.name] = self.now + wait
+        return wait
+
+    def _kill(self, child: Child, number: int = signal.SIGKILL, told: str = STOPPED) -> Iterator[Action]:
+        if child.running:
+            child.told = told
+            yield Kill(child.name, number)
+
+    # Events
+
+    def _heard(self, event: Heard) -> Iterator[Action]:
+        if self.phase is not Phase.GATHERING:
+            if isinstance(event.message, messages.Ran) and event.name in self.runners:
+                self._free(self.runners[event.name], event.message.children)
+            elif isinstance(event.message, messages.Started) and event.name in self.runners:
+                self.runners[event.name].handler = event.message.pid
+            return
+        match self._child(event.name), event.message:
+            case (Source() as source, messages.Diff() as diff):
+                yield from self._good(source)
+                before = self.knowledge.unknown(source.name)
+                self.knowledge.apply(source.name, diff)
+                if diff.unknown_count and before != self.knowledge.unknown(source.name):
+                    yield self._tell_unknown(source, diff)
+            case (Source() as source, messages.Alive(answered=True)):
+                yield from self._good(source)
+            case (Source() as source, messages.Alive()):
+                self._lease(source.name, source.lease)
+            case (Source() as source, messages.Trouble(reason=reason, retry_in=retry_in)):
+                yield from self._trouble(source, escape(reason, 500), min(retry_in, 120.0))
+            case (Runner() as runner, messages.Started() as started) if started.task == runner.task:
+                runner.handler = started.pid
+                limit = self.plan.handler_timeout
+                self._lease(runner.name, limit + self.plan.grace + CHECK_MARGIN if limit else 0.0)
+            case (Runner() as runner, messages.Ran() as ran) if ran.task == runner.task:
+                yield from self._ran(runner, ran)
+            case (Child(kind=Kind.CHECKER), messages.Checked() as checked):
+                if self._checking and self._checking[0] == checked.task:
+                    _, interface, combination = self._checking
+                    self._checking = None
+                    self._lease(CHECKER, 0.0)
+                    self.checker.deaths = 0
+                    self.knowledge.checked(interface, combination, checked)
+            case (child, message):
+                yield from self._broken(child, f"an unexpected {type(message).__name__}")
+
+    def _broken(self, child: Child, reason: str) -> Iterator[Action]:
+        yield Tell(logging.ERROR, f"{child.name}: {reason}; it is replaced")
+        yield from self._kill(child, told=f"it sent {reason}, and was killed")
+
+    def _good(self, source: Source) -> Iterator[Action]:
+        if not source.answered:
+            yield Tell(logging.INFO, f"source {source.name}: first answer")
+        elif source.trouble:
+            yield Tell(logging.INFO, f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}")
+        source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
+        self._lease(source.name, source.lease)
+
+    def _trouble(self, source: Source, reason: str, retry_in: float) -> Iterator[Action]:
+        if source.trouble != reason:
+            kept = "; what it said last is kept" if source.answered else ""
+            level = logging.WARNING if source.required else logging.INFO
+            yield Tell(level, f"source {source.name}: {reason}{kept} (next try in {duration(retry_in)})")
+        if not source.trouble:
+            source.trouble_since = self.now
+        source.trouble, source.retry_at = reason, self.now + retry_in
+        self._lease(source.name, source.lease + retry_in)
+
+    def _tell_unknown(self, source: Source, diff: messages.Diff) -> Tell:
+        names = ", ".join(escape(name, 100) for name in diff.unknown[:20])
+        more = ", …" if diff.unknown_count > len(diff.unknown) else ""
+        known = plural(diff.unknown_count, "name") + " that no schema knows"
+        return Tell(logging.INFO, f"source {source.name}: {known}, ignored: {names}{more}")
+
+    def _ran(self, runner: Runner, ran: messages.Ran) -> Iterator[Action]:
+        state = self.rules[runner.rule]
+        basis, state.running_on = state.running_on, None
+        self._free(runner, ran.children)
+        runner.deaths = 0
+        state.seconds = ran.seconds
+        if ran.status == 0 and not ran.problem:
+            state.succeeded_on, state.failures, state.last_failure = basis, 0, ""
+            yield Tell(logging.INFO, f"rule {state.rule.name}: handler succeeded ({duration(ran.seconds)})")
+            return
+        yield from self._failed(state, ran.problem or _say_status(ran.status), ran.tail)
+
+    def _failed(self, state: RuleState, why: str, tail: tuple[str, ...] = ()) -> Iterator[Action]:
+        state.failures += 1
+        state.last_failure = why
+        limit = self.plan.fail_limit
+        times = f"failure {state.failures} of {limit}" if limit else f"failure {state.failures}"
+        said = "".join(f"\n  {escape(line, 300)}" for line in tail)
+        handler = escape(" ".join(state.rule.argv), 200)
+        yield Tell(logging.WARNING, f"rule {state.rule.name}: handler {handler} failed: {why} ({times}){said}")
+        if limit and state.failures >= limit:
+            yield from self._stop(
+                Outcome(Status.HANDLER, f"rule {state.rule.name}: its handler failed {plural(state.failures, 'time')} in a row")
+            )
+        else:
+            self._timers["retry", state.rule.name] = self.now + self.plan.interval
+
+    def _free(self, runner: Runner, children: bool) -> None:  # noqa: FBT001 -- as in the message
+        runner.task, runner.rule, runner.handler, runner.children = 0, -1, 0, children
+        self._lease(runner.name, 0.0)
+
+    def _ended(self, event: Ended) -> Iterator[Action]:
+        child = self._child(event.name)
+        child.running, child.ended = False, child.told or f"its process ended ({_say_status(event.status)})"
+        self._lease(child.name, 0.0)
+        if isinstance(child, Runner) and child.task:
+            yield from self._lost_run(child)
+        if self.phase is not Phase.GATHERING:
+            yield from self._wind_up()
+            return
+        if child.told == RENEWED:
+            yield from self._start(child)
+            return
+        wait = self._restart_later(child)
+        if isinstance(child, Source):
+            yield from self._trouble(child, child.ended, wait)
+            self._lease(child.name, 0.0)
+        else:
+            yield Tell(logging.WARNING, f"{child.name}: {child.ended}; it is replaced")
+        if child is self.checker and self._checking:
+            _, interface, _ = self._checking
+            self._checking = None
+            self.knowledge.check_again(interface)
+
+    def _lost_run(self, runner: Runner) -> Iterator[Action]:
+        """Clear away what a dead runner's handler is: never two runs of one rule at a time."""
+        state = self.rules[runner.rule]
+        state.running_on = None
+        if runner.handler:
+            yield KillGroup(runner.handler)
+            state.orphan = runner.handler
+            self._timers["orphan", state.rule.name] = self.now + KILL_WAIT
+        yield Sweep(signal.SIGKILL, f"{self.plan.run}-{runner.task}")
+        self._free(runner, children=False)
+        if self.phase is Phase.GATHERING:
+            yield from self._failed(state, f"{runner.name}: {runner.ended}")
+
+    def _not_started(self, event: NotStarted) -> Iterator[Action]:
+        child = self._child(event.name)
+        child.running = False
+        self._lease(child.name, 0.0)
+        if self.phase is not Phase.GATHERING:
+            yield from self._wind_up()
+            return
+        wait = self._restart_later(child)
+        yield Tell(logging.ERROR, f"{child.name}: cannot be started: {event.reason} (next try in {duration(wait)})")
+        if isinstance(child, Source):
+            child.trouble = child.trouble or f"its process cannot be started: {event.reason}"
+            child.retry_at = self.now + wait
+
+    def _stray(self, event: Stray) -> Iterator[Action]:
+        for state in self.rules:
+            if state.orphan == event.pid:
+                state.orphan = 0
+                self._timers.pop(("orphan", state.rule.name), None)
+        if self.phase is Phase.SWEEPING:
+            yield from self._wind_up()
+
+    def _signalled(self, event: Signalled) -> Iterator[Action]:
+        name = signal.Signals(event.number).name
+        if event.number in STOP_SIGNALS:
+            again = self.outcome is not None and (self.outcome.status or 0) > Status.SIGNALLED
+            yield Tell(logging.INFO, f"{name} received: stopping" + (" at once" if again else ""))
+            yield from self._stop(Outcome(Status.SIGNALLED + event.number, f"{name} received"))
+            if again:
+                yield from self._force()
+        elif event.number == signal.SIGHUP and self.phase is Phase.GATHERING:
+            yield Tell(logging.INFO, "SIGHUP received: every source is read anew")
+            for source in self.sources.values():
+                source.deaths = 0
+                if source.running:
+                    yield from self._kill(source, told=RENEWED)
+                else:
+                    self._timers["restart", source.name] = self.now
+        elif event.number == signal.SIGUSR1:
+            yield Report()
+
+    # Time
+
+    def _elapsed(self) -> Iterator[Action]:
+        due = sorted((at, timer) for timer, at in self._timers.items() if at <= self.now)
+        for at, timer in due:
+            if self._timers.get(timer) == at:  # an earlier one may have changed it
+                del self._timers[timer]
+                yield from self._expired(*timer, self.now - at)
+        if self.phase is Phase.GATHERING:
+            yield from self._advance()
+
+    def _expired(self, kind: str, name: str, late: float) -> Iterator[Action]:
+        match kind:
+            case "lease":
+                yield from self._overdue(self._child(name), late)
+            case "restart":
+                yield from self._start(self._child(name))
+            case "timeout":
+                silent = [source.name for source in self.sources.values() if source.required and not source.answered]
+                if silent:
+                    reason = f"disco.timeout passed, and no good answer ever came from {', '.join(silent)}"
+                    yield from self._stop(Outcome(Status.UNAVAILABLE, reason))
+                else:
+                    yield from self._stop(Outcome(Status.TIMEOUT, "disco.timeout passed"))
+            case "orphan":
+                state = self._named[name]
+                reason = f"rule {name}: process {state.orphan} of an earlier run cannot be killed"
+                yield from self._stop(Outcome(Status.SYSTEM, reason))
+            case "grace":
+                yield Tell(logging.WARNING, "disco.grace passed: what is left is killed")
+                yield from self._force()
+            case "kill":
+                left = [*self.left]
+                named = ", ".join(map(str, left)) or ", ".join(child.name for child in self._children() if child.running)
+                self.phase = Phase.OVER
+                self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {named}")
+                yield Tell(logging.ERROR, self.outcome.reason)
+            case _:  # "retry", "optional": what they held back is due now
+                return
+
+    def _overdue(self, child: Child, late: float) -> Iterator[Action]:
+        """Kill a silent child, but only after watching it for a while: disco may have slept itself (SIGSTOP, load)."""
+        if child.name not in self._doubted or late > DOUBT / 2:
+            self._doubted.add(child.name)
+            self._timers["lease", child.name] = self.now + DOUBT
+            return
+        if child is self.checker and self._checking:
+            task, interface, combination = self._checking
+            self._checking = None
+            slow = messages.Checked(task=task, digest="", problems=("merging and validating it never ended",), body=b"")
+            self.knowledge.checked(interface, combination, slow)
+        yield from self._kill(child, told="it hung, and was killed")
+
+    # What is due
+
+    def _advance(self) -> Iterator[Action]:
+        self.knowledge.take_over(self.now)
+        yield from self._check()
+        satisfied = {state.rule.name for state in self.rules if self.is_satisfied(state)}
+        if len(satisfied) == len(self.rules) and not any(state.running_on for state in self.rules):
+            if not any(self.is_awaited(source) for source in self.sources.values()):
+                yield from self._finish()
+            return
+        for index, state in enumerate(self.rules):
+            if state.rule.name not in satisfied and satisfied.issuperset(state.rule.after) and self._is_free(state):
+                basis = self.basis(state)
+                if basis is None:
+                    continue
+                runner = next((one for one in self.runners.values() if one.running and not one.task), None)
+                if runner is None:
+                    yield from self._grow()
+                    return
+                yield from self._run(runner, index, basis)
+
+    def _is_free(self, state: RuleState) -> bool:
+        return state.running_on is None and not state.orphan and ("retry", state.rule.name) not in self._timers
+
+    def _grow(self) -> Iterator[Action]:
+        if len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values()):
+            yield from self._start(self._new_runner())
+
+    def _run(self, runner: Runner, index: int, basis: Basis) -> Iterator[Action]:
+        state = self.rules[index]
+        yield from self._count_rerun(state, basis)
+        self._tasks += 1
+        state.running_on = state.started_on = basis
+        runner.task, runner.rule, runner.handler = self._tasks, index, 0
+        self._lease(runner.name, STARTED_LEASE)
+        interfaces = [interface for interface, _ in basis]
+        attempt = state.failures + 1
+        yield Tell(
+            logging.INFO,
+            f"rule {state.rule.name}: running {escape(' '.join(state.rule.argv), 200)} on {', '.join(interfaces)}"
+            + (f" (attempt {attempt})" if attempt > 1 else ""),
+        )
+        yield Send(
+            runner.name,
+            messages.Run(
+                task=self._tasks,
+                rule=state.rule.name,
+                argv=state.rule.argv,
+                env=self.plan.environment
+                | {
+                    "DISCO_RULE": state.rule.name,
+                    "DISCO_INTERFACES": ",".join(interfaces),
+                    "DISCO_ATTEMPT": str(attempt),
+                    "DISCO_RUN": f"{self.plan.run}-{self._tasks}",
+                },
+                stdin=self._stdin(interfaces),
+                timeout=self.plan.handler_timeout,
+            ),
+        )
+
+    def _stdin(self, interfaces: list[str]) -> bytes:
+        """Return the handler's input: bodies put together, never parsed."""
+        parts = [b'"' + name.translate(_QUOTED).encode() + b'":' + self.knowledge.body(name) for name in interfaces]
+        return b"{" + b",".join(parts) + b"}\n"
+
+    def _count_rerun(self, state: RuleState, basis: Basis) -> Iterator[Action]:
+        before = dict(state.started_on or ())
+        for interface, digest in basis:
+            if interface in before and before[interface] != digest:
+                wait = self.knowledge.reran(interface, self.now, state.seconds)
+                if wait:
+                    yield Tell(
+                        logging.WARNING,
+                        f"interface {interface} keeps changing: its next change is taken over in {duration(wait)}",
+                    )
+
+    def _check(self) -> Iterator[Action]:
+        """Give the checker, which is started when it is needed first, its next task."""
+        if self._checking or ("restart", CHECKER) in self._timers or (self.checker.running and self.checker.told):
+            return
+        found = self.knowledge.next_check()
+        if not found:
+            return
+        interface, combination, bodies = found
+        if not self.checker.running:
+            yield from self._start(self.checker)
+        self._tasks += 1
+        self._checking = (self._tasks, interface, combination)
+        # Its own limit is CPU time; this one is for a checker that hangs all the same.
+        self._lease(CHECKER, START_LEASE + CHECK_MARGIN + sum(map(len, bodies)) / (1 << 18))
+        yield Send(CHECKER, messages.Check(task=self._tasks, interface=interface, bodies=bodies))
+
+    # The end
+
+    def _finish(self) -> Iterator[Action]:
+        for source in self.sources.values():
+            if source.trouble:
+                answer = f"is as of {duration(self.now - source.heard_at)} ago" if source.answered else "never came"
+                yield Tell(logging.WARNING, f"source {source.name}: its data {answer}: {source.trouble}")
+        yield from self._stop(Outcome(None, "all rules are satisfied"))
+
+    def _stop(self, outcome: Outcome) -> Iterator[Action]:
+        """Begin to stop, or, when that has begun, only end in another way (a signal overrides everything)."""
+        self.outcome = outcome
+        if self.phase is not Phase.GATHERING:
+            return
+        if outcome.status is not None:
+            yield Report()
+        self.phase = Phase.STOPPING
+        self._timers.clear()
+        self._timers["grace", ""] = self.now + self.plan.grace
+        yield Sweep(signal.SIGTERM)  # first of all: while its parent lives, what is below it can be told to be ours
+        for child in self._children():
+            busy = isinstance(child, Runner) and (child.task or child.children)
+            yield from self._kill(child, signal.SIGTERM if busy else signal.SIGKILL)
+        yield from self._wind_up()
+
+    def _wind_up(self) -> Iterator[Action]:
+        """Go on when all children have ended: sweep until nothing is left."""
+        if self.phase is Phase.OVER or any(child.running for child in self._children()):
+            return
+        self.phase = Phase.SWEEPING
+        yield Sweep(signal.SIGKILL if self._forced else signal.SIGTERM)
+
+    def _force(self) -> Iterator[Action]:
+        if self._forced or self.phase is Phase.OVER:
+            return
+        self._forced = True
+        self._timers.clear()
+        self._timers["kill", ""] = self.now + KILL_WAIT
+        yield Sweep(signal.SIGKILL)  # before their runner: below it they are found
+        for child in self._children():
+            yield from self._kill(child)
+
+    def _swept_up(self, event: Swept) -> Iterator[Action]:
+        self.left = event.left
+        if self.phase is Phase.SWEEPING and not event.left and not any(child.running for child in self._children()):
+            self.phase = Phase.OVER
+            self._timers.clear()
+        yield from ()
+
+
+_QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}
+
+
+def _say_status(status: int) -> str:
+    """Return how a process ended, for people."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

@@ -1,0 +1,169 @@
+"""Log records of all processes to one stream.
+
+Each child writes its records as lines to a pipe of its own, which is also its stdout and stderr: what a client library or its C
+code prints arrives too. The coordinator alone writes to stderr. Nobody ever waits for a reader: what does not fit now is dropped
+and counted. multiprocessing-logging's handler is the base; its queue (one lock for all writers: a child killed while it writes
+would silence all the others) and its thread (a fork beside a thread is unsafe) are never made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from multiprocessing_logging import MultiProcessingHandler
+
+from disco.text import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LINE_LIMIT = select.PIPE_BUF  # a write of so many bytes to a pipe is atomic
+TEXT_LIMIT = 2000  # characters of a message
+MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class ProcessHandler(MultiProcessingHandler):  # type: ignore[misc]  # the package has no types
+    """The root logger's handler: in the coordinator it emits, in a child it writes to the child's log pipe."""
+
+    def __init__(self, sub_handler: logging.Handler) -> None:
+        """Emit through the sub-handler until `enter_child`."""
+        logging.Handler.__init__(self)  # the base's own would make its queue and its thread
+        self.sub_handler = sub_handler
+        self._pipe: int | None = None
+        self._dropped = 0
+
+    def enter_child(self, pipe: int) -> None:
+        """Write to this descriptor from now on."""
+        self._pipe = pipe
+
+    def _send(self, record: logging.LogRecord) -> None:
+        if self._pipe is None:
+            self.sub_handler.emit(record)
+            return
+        if self._dropped and self._write(self._pipe, logging.WARNING, f"{self._dropped} log lines were dropped"):
+            self._dropped = 0
+        if not self._write(self._pipe, record.levelno, record.getMessage()):
+            self._dropped += 1
+
+    @staticmethod
+    def _write(pipe: int, level: int, text: str) -> bool:
+        # ASCII, at most six bytes for a character: cut once more where that is too long.
+        for limit in (TEXT_LIMIT, LINE_LIMIT // 6 - 16):
+            line = (MARK + json.dumps([level, escape(text, limit)]) + "\n").encode()
+            if len(line) <= LINE_LIMIT:
+                break
+        return write_if_ready(pipe, line)
+
+    def close(self) -> None:
+        """Close this handler; there is no queue to empty."""
+        logging.Handler.close(self)
+
+
+class StderrHandler(logging.Handler):
+    """Writes to stderr without ever waiting for its reader.
+
+    O_NONBLOCK would change the description that COMMAND and the terminal share, so a pipe or terminal is opened anew for it where
+    that is allowed; else a poll before each write has to do.
+    """
+
+    def __init__(self) -> None:
+        """Find out what stderr is."""
+        super().__init__()
+        self._dropped = 0
+        self._descriptor = 2
+        try:
+            mode = os.fstat(2).st_mode
+            if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(2)):
+                self._descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            pass
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as one line, or count it as dropped."""
+        if self._dropped:
+            text = f"{self._dropped} log lines were dropped: nobody read them"
+            if write_if_ready(self._descriptor, _format(logging.WARNING, "coordinator", os.getpid(), text)):
+                self._dropped = 0
+        process, pid = getattr(record, "child", ("coordinator", os.getpid()))
+        if not write_if_ready(self._descriptor, _format(record.levelno, process, pid, record.getMessage())):
+            self._dropped += 1
+
+
+class LineReader:
+    """A child's log pipe, split into records."""
+
+    def __init__(self) -> None:
+        """Start with an empty line."""
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, str]]:
+        """Take bytes; yield level and text of each line that is whole, or longer than any may be. End of file: b""."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop() if data else b""
+        if len(self._rest) > 2 * LINE_LIMIT:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            printed, mark, record = line.partition(MARK.encode())
+            if printed.strip():
+                yield logging.DEBUG, escape(printed.decode(errors="replace"), TEXT_LIMIT)
+            if mark:
+                yield _parse(record)
+
+
+def set_up(level: str) -> ProcessHandler:
+    """Give the root logger its one handler; call once, before any fork."""
+    handler = ProcessHandler(StderrHandler())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.raiseExceptions = False  # a log line that cannot be written must not become a traceback
+    return handler
+
+
+def emit(level: int, process: str, pid: int, text: str) -> None:
+    """Log a line that another process wrote."""
+    root = logging.getLogger()
+    if root.isEnabledFor(level):
+        record = logging.LogRecord("disco", level, "", 0, text, None, None)
+        record.child = (process, pid)
+        root.handle(record)
+
+
+def write_if_ready(descriptor: int, line: bytes) -> bool:
+    """Write one line of at most LINE_LIMIT bytes if that does not wait; return whether it was written."""
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        if not any(events & select.POLLOUT for _, events in poll.poll(0)):
+            return False
+        return os.write(descriptor, line) == len(line)
+    except OSError:
+        return False
+
+
+def _parse(record: bytes) -> tuple[int, str]:
+    try:
+        level, text = json.loads(record)
+        if type(level) is int and isinstance(text, str):
+            return level, escape(text, TEXT_LIMIT)
+    except (ValueError, RecursionError):
+        pass
+    return logging.DEBUG, escape(record.decode(errors="replace"), TEXT_LIMIT)
+
+
+def _format(level: int, process: str, pid: int, text: str) -> bytes:
+    now = time.time()
+    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    head = f"{clock}.{int(now * 1000) % 1000:03}Z {logging.getLevelName(level):<7} {process}[{pid}] "
+    # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
+    lines = (head + line for line in text.split("\n"))
+    text = ("\n".join(lines)).encode(errors="backslashreplace")[: LINE_LIMIT - 1]
+    return text + b"\n"

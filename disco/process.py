@@ -1,0 +1,251 @@
+"""Processes: fork a child with its pipes, reap, find what handlers left behind. Linux's own calls, and psutil to look around.
+
+psutil only finds: its waiting calls would steal exit statuses from the one reaper.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from disco import signals
+from disco.channel import Channel
+from disco.errors import SystemFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    import psutil
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+CHANNEL_FD = 3
+MARK = "DISCO_RUN"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A forked child, as its parent has it; the log is the non-blocking end of its stdout and stderr."""
+
+    name: str
+    pid: int
+    channel: Channel
+    log: int
+
+
+def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: bool = True) -> Child:
+    """Fork a child in its own process group that runs `main` with its end of the channel, and holds nothing else of ours.
+
+    Its stdin is /dev/null, its stdout and stderr are its log. It starts with default signals (SIGPIPE ignored) and an empty
+    mask, and never returns from here. With `dies_with_parent` the kernel kills it when the parent is dead.
+
+    Raises:
+        OSError: no process, no memory or no descriptor.
+
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        log_reader, log_writer = os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
+    parent = os.getpid()
+    with signals.blocked():
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(log_reader)
+            os.close(log_writer)
+            ours.close()
+            theirs.close()
+            raise
+        if pid == 0:
+            _be_child(main, theirs.detach(), log_writer, parent if dies_with_parent else 0)
+    os.close(log_writer)
+    theirs.close()
+    os.set_blocking(log_reader, False)
+    try:
+        os.setpgid(pid, pid)  # both sides do it: whoever comes first
+    except OSError:
+        pass
+    return Child(name, pid, Channel(ours), log_reader)
+
+
+def _be_child(main: Callable[[socket.socket], None], channel: int, log: int, parent: int) -> NoReturn:
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        if parent:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before that
+                os._exit(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        high = [_move_up(descriptor) for descriptor in (null, log, channel)]
+        for target, descriptor in zip((0, 1, 2, CHANNEL_FD), (high[0], high[1], high[1], high[2]), strict=True):
+            os.dup2(descriptor, target, inheritable=target != CHANNEL_FD)
+        _close_above(CHANNEL_FD)
+        signals.reset_for_child()
+        main(socket.socket(fileno=CHANNEL_FD))
+        status = 0
+    except BaseException as error:  # noqa: BLE001 -- nothing of the parent's stack may run in the child
+        _last_words(error)
+    finally:
+        os._exit(status)
+
+
+def _close_above(last: int) -> None:
+    try:
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 -- numbers only
+    except OSError:
+        os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
+        return
+    for descriptor in descriptors:
+        if descriptor > last:
+            try:
+                os.close(descriptor)
+            except OSError:  # the one that listed them
+                continue
+
+
+def _move_up(descriptor: int) -> int:
+    """Return a duplicate above the numbers that are given out next."""
+    import fcntl  # noqa: PLC0415 -- in the child only
+
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
+
+
+def _last_words(error: BaseException) -> None:
+    """Print where a child's own code failed, without the exception's text: it may hold a value."""
+    import traceback  # noqa: PLC0415 -- in a failing child only
+
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    try:
+        os.write(2, f"disco: internal error: {type(error).__name__} at {' < '.join(reversed(places))}\n".encode())
+    except OSError:
+        pass
+
+
+def prctl(option: int, value: int) -> None:
+    """Call prctl(2); raise SystemFailure if the kernel refuses."""
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        raise SystemFailure(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
+
+
+def adopt_orphans(wanted: bool) -> None:  # noqa: FBT001 -- on or off
+    """Become, or cease to be, the parent of every orphan below this process."""
+    prctl(PR_SET_CHILD_SUBREAPER, int(wanted))
+
+
+def reap() -> Iterator[tuple[int, int]]:
+    """Yield pid and status (as os.waitstatus_to_exitcode gives it) of each child that has ended, until none is left."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
+    """Signal a process group and its leader; whoever is gone already is fine."""
+    for send in (os.killpg, os.kill):
+        try:
+            send(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def kill(pid: int, number: int) -> None:
+    """Signal a process; it may be gone."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def children_of(pid: int) -> set[int] | None:
+    """Return the direct children of a process, None where the kernel does not tell. Much cheaper than looking at everything."""
+    found: set[int] = set()
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 -- names only
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
+                found.update(map(int, file.read().split()))
+    except OSError:
+        return None
+    return found
+
+
+def find_leftovers(own: Collection[int], seen: Collection[psutil.Process], mark: str) -> dict[psutil.Process, int]:
+    """Return the living processes that handlers (or client libraries) left behind, each with which of our `own` it is below.
+
+    Where that child is dead and they came to us (0), they were `seen` below it, or carry the mark, or are below one that does.
+    All other processes below us are not ours to touch. Zombies are no leftovers.
+    """
+    import psutil  # noqa: PLC0415 -- slow, and not needed before something may be left
+
+    try:
+        processes = psutil.Process().children(recursive=True)
+    except (psutil.Error, OSError):  # no /proc to look at
+        return {}
+    found: dict[psutil.Process, int] = {}
+    heirs = {pid: pid for pid in own}
+    for process in processes:  # a parent comes before its children
+        if process.pid in own:
+            continue
+        try:
+            above = heirs.get(process.ppid(), -1)
+            if above >= 0 or process in seen or _is_marked(process, mark):
+                heirs[process.pid] = max(above, 0)
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[process] = heirs[process.pid]
+        except (psutil.Error, OSError):  # it ended, or is another user's and not marked for us to see
+            continue
+    return found
+
+
+def _is_marked(process: psutil.Process, mark: str) -> bool:
+    """Return whether a process carries the mark of this disco, or of one run of it."""
+    found = process.environ().get(MARK, "")
+    return found == mark or found.startswith(mark + "-")
+
+
+def find_program(name: str, path: str, folder: Path | None = None) -> str | None:
+    """Return what to execute for a name: looked up in `path`, or, with a `/` in it, relative to the folder; None if not there."""
+    if "/" in name:
+        name = str(folder / name) if folder else name
+        return name if os.path.isfile(name) and os.access(name, os.X_OK) else None  # noqa: PTH113
+    return shutil.which(name, path=path)
+
+
+def environment() -> dict[bytes, bytes]:
+    """Return the environment as this process was given it: the kernel's copy, to which the interpreter adds nothing."""
+    try:
+        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 -- before pathlib is needed
+            pairs = [pair.partition(b"=") for pair in file.read().split(b"\0")]
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, equals, value in pairs if equals and name}
+
+
+def execute(program: str, argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
+    """Replace this process; raise OSError if that is not possible."""
+    os.execve(program, argv, env)  # noqa: S606 -- what an entrypoint is for
+
+
+def explain_exec(error: OSError) -> str:
+    """Return why a program cannot be executed, for people."""
+    if error.errno == errno.ENOEXEC:
+        return "not a program for this machine, or a script without a #! line"
+    return error.strerror or "cannot be executed"

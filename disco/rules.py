@@ -1,0 +1,210 @@
+"""Rules: which handler runs on which interfaces. Pure but for reading the files.
+
+`read` takes one rules file, `load` all of them and checks them as a whole. What is due on given data is asked of the rule
+itself: `basis` names the data that a run of it stands for.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from disco import documents
+from disco.config import nearest
+from disco.errors import DocumentError, collect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SUFFIX = ".rules"
+_KEYS = ("when", "do", "name", "after")
+
+Basis = tuple[tuple[str, str], ...]
+"""The interfaces that a rule's handler gets, each with the digest of its data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule: when `any` or all of the interfaces are valid, run argv; only once the rules in `after` are satisfied."""
+
+    name: str
+    where: str
+    interfaces: tuple[str, ...]
+    any: bool
+    argv: tuple[str, ...]
+    after: tuple[str, ...]
+
+    def basis(self, valid: Mapping[str, str]) -> Basis | None:
+        """Return what a run of this rule would stand for now, None while too little is valid.
+
+        valid: the digest of each interface that is valid.
+        """
+        found = tuple((name, valid[name]) for name in self.interfaces if name in valid)
+        if not found or (not self.any and len(found) < len(self.interfaces)):
+            return None
+        return found
+
+
+def load(
+    directories: Sequence[Path], interfaces: Collection[str], find_program: Callable[[str, Path], str | None]
+) -> tuple[Rule, ...]:
+    """Load all rules in the directories, in order of directory, file name and place in the file.
+
+    interfaces: those that have a schema. find_program: from a program's name and the folder of its rules file to what is run.
+
+    Raises:
+        ConfigurationError: every problem, with file, line and column.
+
+    """
+    rules: list[Rule] = []
+    problems: list[str] = []
+    for path in documents.list_files(directories, SUFFIX):
+        try:
+            document = documents.parse(documents.read_file(path), str(path))
+        except DocumentError as error:
+            problems.append(str(error))
+            continue
+        reader = _Reader(document, path, interfaces, find_program)
+        rules += reader.rules()
+        problems += reader.problems
+    named: dict[str, Rule] = {}
+    for rule in rules:
+        if rule.name in named:
+            problems.append(f"{rule.where}: a rule named {rule.name} is there already: {named[rule.name].where}")
+        named.setdefault(rule.name, rule)
+    problems += _check_after(rules, named)
+    collect(problems)
+    return tuple(rules)
+
+
+def _check_after(rules: list[Rule], named: Mapping[str, Rule]) -> Iterator[str]:
+    for rule in rules:
+        for name in rule.after:
+            if name not in named:
+                yield f"{rule.where}: after: no rule is named {name}{nearest(name, list(named))}"
+    open_ = {rule.name: set(rule.after) & set(named) for rule in rules}
+    while free := [name for name, waits in open_.items() if not waits & set(open_)]:
+        for name in free:
+            del open_[name]
+    for name in open_:  # whoever is left waits, in the end, for itself
+        if _leads_to(name, name, named):
+            yield f"{named[name].where}: after: the rule waits for itself ({' → '.join(_circle(name, named))})"
+
+
+def _leads_to(start: str, goal: str, named: Mapping[str, Rule]) -> bool:
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in named[waiting.pop()].after:
+            if name == goal:
+                return True
+            if name in named and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return False
+
+
+def _circle(start: str, named: Mapping[str, Rule]) -> list[str]:
+    path = [start]
+    while True:
+        follows = next(name for name in named[path[-1]].after if name == start or (name in named and _leads_to(name, start, named)))
+        path.append(follows)
+        if follows == start or len(path) > len(named):
+            return path
+
+
+class _Reader:
+    """One rules file."""
+
+    def __init__(
+        self,
+        document: documents.Document,
+        path: Path,
+        interfaces: Collection[str],
+        find_program: Callable[[str, Path], str | None],
+    ) -> None:
+        self.problems: list[str] = []
+        self._document = document
+        self._path = path
+        self._interfaces = interfaces
+        self._find_program = find_program
+
+    def rules(self) -> list[Rule]:
+        data = self._document.data
+        if not isinstance(data, dict) or not isinstance(data.get("rules"), list):
+            self._problem("expected 'rules:' with a list below it")
+            return []
+        for key in data:
+            if key != "rules":
+                self._problem(f"unknown key {key!r}; only 'rules' is known", key)
+        found = []
+        for index, entry in enumerate(data["rules"]):
+            rule = self._rule(index, entry)
+            if rule:
+                found.append(rule)
+        return found
+
+    def _problem(self, reason: str, *at: str | int) -> None:
+        self.problems.append(f"{self._document.at(*at)}: {reason}")
+
+    def _rule(self, index: int, entry: Any) -> Rule | None:  # noqa: ANN401 -- what the file holds
+        at = ("rules", index)
+        if not isinstance(entry, dict):
+            self._problem("a rule is a mapping with 'when' and 'do'", *at)
+            return None
+        before = len(self.problems)
+        for key in entry:
+            if key not in _KEYS:
+                self._problem(f"unknown key {key!r}{nearest(key, list(_KEYS))}", *at, key)
+        any_, interfaces = self._when(entry, at)
+        argv = self._do(entry, at)
+        where = self._document.at(*at)
+        name = entry.get("name", f"{self._path.name}:{self._document.places[at][0]}")
+        if not isinstance(name, str) or not name or not name.isprintable():
+            self._problem("a rule's name is a text", *at, "name")
+        after = entry.get("after", [])
+        after = [after] if isinstance(after, str) else after
+        if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
+            self._problem("'after' takes the names of rules", *at, "after")
+        if len(self.problems) > before:
+            return None
+        return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after))
+
+    def _when(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[bool, tuple[str, ...]]:
+        when, any_ = entry.get("when"), False
+        if isinstance(when, str):
+            mode, colon, rest = when.partition(":")
+            if colon and mode.strip() not in ("any", "all"):
+                self._problem(f"'when' knows any: and all:, not {mode.strip()!r}", *at, "when")
+            if colon:
+                any_, when = mode.strip() == "any", rest
+            when = [name.strip() for name in when.split(",")]
+        if not isinstance(when, list) or not when or not all(isinstance(name, str) and name for name in when):
+            problem = "'when' names one interface or more" if "when" in entry else "'when' is missing"
+            self._problem(problem, *at, "when")
+            return False, ()
+        for name in when:
+            if name not in self._interfaces:
+                near = nearest(name, list(self._interfaces))
+                self._problem(f"interface {name} has no schema ({name}.schema){near}", *at, "when")
+        if len(set(when)) < len(when):
+            self._problem("'when' names an interface twice", *at, "when")
+        return any_, tuple(when)
+
+    def _do(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[str, ...]:
+        do = entry.get("do")
+        try:
+            argv = shlex.split(do) if isinstance(do, str) else []
+        except ValueError as error:
+            self._problem(f"'do': {error}", *at, "do")
+            return ()
+        if not argv:
+            self._problem("'do' names a handler" if "do" in entry else "'do' is missing", *at, "do")
+            return ()
+        program = self._find_program(argv[0], self._path.parent)
+        if program is None:
+            self._problem(f"handler {argv[0]} is not there or not executable", *at, "do")
+            return ()
+        return (program, *argv[1:])

@@ -1,0 +1,151 @@
+"""Signals as data, and what fork and exec must put back.
+
+Handlers only note the number in a set (the wakeup descriptor merely wakes: in a storm its bytes are dropped). Until the loop
+runs there is nothing to stop, so a stop signal ends the process at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from types import FrameType
+
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+HANDLED = (*STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+# What the interpreter ignores for itself: how disco found them cannot be known, the default is what programs expect.
+INTERPRETER = (signal.SIGPIPE, signal.SIGXFSZ)
+ALL = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+class Signals:
+    """The coordinator's signals: installed at once, read by the loop, put back before exec."""
+
+    def __init__(self, early: Callable[[int], None]) -> None:
+        """Install the handlers; until `listen`, a stop signal calls `early` with its number, which must not return."""
+        self._early: Callable[[int], None] | None = early
+        self._arrived: set[int] = set()
+        self._found_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._found_ignored = [number for number in HANDLED if signal.getsignal(number) == signal.SIG_IGN]
+        self._wakeup: tuple[int, int] | None = None
+        for number in HANDLED:
+            signal.signal(number, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self._early and number in STOP:
+            self._early(number)
+        self._arrived.add(number)
+
+    def listen(self) -> int:
+        """From now on only note what arrives; return the descriptor that becomes readable then."""
+        self._early = None
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = (reader, writer)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        return reader
+
+    def take(self) -> list[int]:
+        """Return the numbers that arrived since the last call, the stop signals first."""
+        if self._wakeup:
+            drain(self._wakeup[0])
+        arrived = []
+        while self._arrived:  # a signal may arrive in between: pop is atomic, a copy and a clear would lose it
+            arrived.append(self._arrived.pop())
+        return sorted(arrived, key=lambda number: (number not in STOP, number))
+
+    def restore(self) -> list[int]:
+        """Put everything back as disco found it, for exec: to be called last. Return the stop signals that came too late."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+        signal.set_wakeup_fd(-1)
+        for number in HANDLED:
+            signal.signal(number, signal.SIG_IGN if number in self._found_ignored else signal.SIG_DFL)
+        for number in INTERPRETER:
+            signal.signal(number, signal.SIG_DFL)
+        late = [number for number in self.take() if number in STOP]
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._found_mask)
+        return late
+
+
+def drain(descriptor: int) -> None:
+    """Read a non-blocking descriptor empty."""
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def blocked() -> AbstractContextManager[None]:
+    """Keep every signal away for the body of a `with`: around a fork, so that no handler runs in the wrong process."""
+    from contextlib import contextmanager  # noqa: PLC0415 -- not before the first handlers are installed
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return block()
+
+
+def reset_for_child() -> None:
+    """Undo, in a forked child, all that the parent set or found; only SIGPIPE stays ignored.
+
+    Handlers that the child's own children inherit are the default ones then. A Python child must keep SIGPIPE ignored, else
+    it dies when a handler does not read its stdin.
+    """
+    signal.set_wakeup_fd(-1)
+    for number in ALL:
+        try:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+        except (OSError, ValueError):  # glibc's own real-time signals
+            continue
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+class Overrun(Exception):  # noqa: N818 -- what happened
+    """A limit set by `time_limit` or `cpu_limit` has passed."""
+
+
+def _raise_overrun(_number: int, _frame: FrameType | None) -> None:
+    raise Overrun
+
+
+class _Limit:
+    """A `with` whose body is interrupted by Overrun after a time; in the main thread of a child only.
+
+    The timer repeats: an exception raised inside a `__del__` or a broad `except` of a library is swallowed.
+    """
+
+    def __init__(self, timer: int, number: int, seconds: float) -> None:
+        self._timer = timer
+        self._number = number
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        signal.signal(self._number, _raise_overrun)
+        signal.setitimer(self._timer, self._seconds, 0.1)
+
+    def __exit__(self, *_exception: object) -> None:
+        try:
+            signal.signal(self._number, signal.SIG_IGN)
+        finally:  # the last one may be raised right there: the timer must not outlive the body all the same
+            signal.signal(self._number, signal.SIG_IGN)
+            signal.setitimer(self._timer, 0)
+
+
+def time_limit(seconds: float) -> _Limit:
+    """Raise Overrun in the body of a `with` after so many seconds."""
+    return _Limit(signal.ITIMER_REAL, signal.SIGALRM, seconds)
+
+
+def cpu_limit(seconds: float) -> _Limit:
+    """Raise Overrun in the body of a `with` after so many seconds of this process's own CPU time: load does not count."""
+    return _Limit(signal.ITIMER_PROF, signal.SIGPROF, seconds)

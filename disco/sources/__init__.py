@@ -1,0 +1,165 @@
+"""What a source is, and where sources are found. To add one, write one file:
+
+    from disco.config import Option, text
+    from disco.sources import Context, Source, SourceError
+
+    def watch(context: Context) -> Iterator[Mapping[str, Any]]:
+        client = connect(context.options["host"], timeout=context.options["timeout"])
+        while True:
+            yield {"mysql": {"host": "10.0.0.1"}}     # everything known, each time that it may have changed
+            client.wait_for_change()                  # or: time.sleep(context.interval)
+
+    SOURCE = Source(
+        watch=watch,
+        options=(Option(name="host", type=text, default="127.0.0.1", help="where the server is"),),
+    )
+
+and name it in your package's metadata, under the type's name: `[project.entry-points."disco.sources"]`, `mine = "mine:SOURCE"`.
+Then `DISCO_CFG=mine.host=10.0.0.2` uses it. All else is done around the generator, in a process of its own: comparing,
+decoding, validating, sending, trying again after an error, replacing the process when it hangs, crashes or grows.
+
+The rules for a generator:
+
+- It yields everything it knows, by interface, each time that something may have changed; whether it did is not its concern.
+  Yielding the very same object again says: the backend answered, and nothing is new.
+- It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later: nothing is kept
+  from one call to the next, so no stale index, session or cache survives an error. Any other exception is told by its class
+  alone.
+- One step (from one `yield` to the next) may take `step_limit(options, interval)`; a longer one is interrupted, and the process is
+  killed if that does not help. A source that waits for changes has an option `wait`: how long one blocking query may last.
+- Clients, sessions and sockets are made in the generator: it runs in the source's own process.
+- It never prints or logs a value, a credential, or an exception's text that may hold one (`logging` below WARNING is shown with
+  `-l DEBUG` only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from disco.config import Option, Options, SourceType, nearest
+from disco.documents import strict_json
+from disco.errors import SourceError
+
+BUILT_IN = ("flat", "consul", "etcd")
+GROUP = "disco.sources"
+
+__all__ = ["Context", "Option", "Options", "Source", "SourceError", "Unusable", "find", "nest", "step_limit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a generator is given: its configured name, its part, its options, seconds between reads, and the known interfaces."""
+
+    name: str
+    part: str
+    options: Options
+    interval: float
+    interfaces: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(SourceType):
+    """A type of source.
+
+    watch: the generator. text: every leaf that it yields is text, to be decoded by the schema. parts: the names of the
+    processes that a namespace needs, one blocking query each ("" is the namespace's own). modules: what must be importable,
+    preload: imports them, once before forking where several processes share them. extra: which extra of disco installs them.
+    """
+
+    watch: Callable[[Context], Iterator[Mapping[str, Any]]]
+    text: bool = False
+    parts: Callable[[Options], tuple[str, ...]] = lambda _options: ("",)
+    modules: tuple[str, ...] = ()
+    preload: Callable[[], object] = lambda: None
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Stands in yielded data for a value that cannot be used: its interface is invalid, for this reason."""
+
+    reason: str
+
+
+def find(name: str) -> Source | str:
+    """Return the source of a type, or the reason why there is none."""
+    if name in BUILT_IN:
+        source = import_module(f"disco.sources.{name}").SOURCE
+    else:
+        from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and rarely needed
+
+        found = {entry.name: entry for entry in entry_points(group=GROUP)}
+        if name not in found:
+            known = sorted({*BUILT_IN, *found})
+            return f"no source type {name!r} (known: {', '.join(known)}){nearest(name, known)}"
+        try:
+            source = found[name].load()
+        except Exception as error:  # noqa: BLE001 -- a plug-in's import may raise anything; it is told by its class
+            return f"source type {name!r} cannot be loaded: {type(error).__name__}"
+        if not isinstance(source, Source):
+            return f"source type {name!r}: its entry point is no disco.sources.Source"
+    if missing := [module for module in source.modules if not _importable(module)]:
+        remedy = f"pip install 'disco[{source.extra}]'" if source.extra else "install it beside disco"
+        return f"source type {name!r} needs {', '.join(missing)}: {remedy}"
+    assert isinstance(source, Source)  # noqa: S101 -- the built-in modules' own
+    return source
+
+
+def step_limit(options: Mapping[str, Any], interval: float) -> float:
+    """Return how long (seconds) one step of a generator may take.
+
+    Two requests, one blocking query with the sixteenth that Consul may add to its wait, and one pause.
+    """
+    wait = options.get("wait", 0.0)
+    return float(2 * options["timeout"] + (wait * 17 / 16 if isinstance(wait, float) else 0.0) + interval)
+
+
+def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
+    """Return the nested mappings of a key/value store's keys (relative to the prefix, parts joined by `/`).
+
+    A leading `/` and empty parts are not part of a name, a key that ends in `/` is a folder. A key that is both a value and a
+    folder: a JSON object is merged under the folder's keys, anything else is Unusable; so is a value that is no UTF-8.
+    """
+    tree: dict[str, Any] = {}
+    values: dict[tuple[str, ...], str | Unusable] = {}
+    for key, value in pairs:
+        parts = tuple(part for part in key.split("/") if part)
+        if not parts or key.endswith("/"):
+            continue
+        try:
+            values[parts] = (value or b"").decode()
+        except UnicodeDecodeError:
+            values[parts] = Unusable("is no UTF-8 text")
+    folders = {parts[:end] for parts in values for end in range(1, len(parts))}
+    for parts, leaf in sorted(values.items()):  # a key sorts before what is below it
+        node = tree
+        for part in parts[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                break  # below what is unusable already
+        else:
+            node[parts[-1]] = _as_folder(leaf) if parts in folders else leaf
+    return tree
+
+
+def _as_folder(leaf: str | Unusable) -> dict[str, Any] | Unusable:
+    if isinstance(leaf, Unusable):
+        return leaf
+    if not leaf.strip():
+        return {}
+    try:
+        data = strict_json(leaf)
+    except ValueError:
+        data = None
+    return data if isinstance(data, dict) else Unusable("is both a value and a folder; only a JSON object can be both")
+
+
+def _importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

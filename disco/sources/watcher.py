@@ -1,0 +1,224 @@
+"""The process around a source: bound each step, compare, decode, validate, send what changed, try again after errors.
+
+May import client libraries only through the source that it runs; never the coordinator's modules.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from disco import documents, schema
+from disco.errors import SourceError
+from disco.messages import Alive, Diff, Fragment, Trouble
+from disco.signals import Overrun, cpu_limit, time_limit
+from disco.sources import Unusable
+from disco.text import duration, escape, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from disco.messages import Message
+    from disco.schema import Schema
+    from disco.sources import Context, Source
+
+KEY_LIMIT = 100_000
+UNKNOWN_LIMIT = 20  # names told of keys that belong to no interface
+RETRY_FIRST, RETRY_LAST, RETRY_AFTER_LAST = 0.25, 30.0, 60.0
+MARGIN = 1.0  # seconds by which a step may outlast its limit before it is interrupted
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    source: Source,
+    context: Context,
+    schemas: Mapping[str, Schema],
+    send: Callable[[Message], None],
+    limits: tuple[float, float],
+) -> None:
+    """Watch for ever: send a `Diff` for news, `Alive` for none, `Trouble` for errors.
+
+    limits: seconds that one step may take, and seconds of silence after which the coordinator wants to hear something.
+    """
+    step, quiet = limits
+    publisher = Publisher(source, schemas, send, quiet)
+    send(Alive(answered=False))
+    errors = 0
+    while True:
+        retry_after = None
+        try:
+            for snapshot in _steps(source.watch(context), step + MARGIN):
+                publisher.publish(snapshot)
+                errors = 0
+            reason = "the source ended by itself"
+        except SourceError as error:
+            reason, retry_after = error.reason, error.retry_after
+        except Overrun:
+            reason = f"no complete answer within {duration(step)}"
+        except Exception as error:  # noqa: BLE001 -- a client library may raise anything; its text may hold secrets
+            reason = f"the client library raised {type(error).__name__}"
+            log.debug("%s raised at %s", type(error).__name__, _place(error))
+        retry_in = backoff(errors, retry_after)
+        errors += 1
+        publisher.trouble(reason, retry_in)
+        time.sleep(retry_in)
+
+
+def backoff(errors: int, retry_after: float | None) -> float:
+    """Return seconds to wait after so many errors in a row: exponential with full jitter, or what the server asked for."""
+    if retry_after is not None:
+        return min(max(retry_after, RETRY_FIRST), RETRY_AFTER_LAST)
+    longest = min(RETRY_LAST, RETRY_FIRST * 2 ** min(errors, 10))
+    return max(random.uniform(0, longest), RETRY_FIRST / 10)  # noqa: S311 -- no secret
+
+
+class Publisher:
+    """What was sent last, and so what is news."""
+
+    def __init__(
+        self, source: Source, schemas: Mapping[str, Schema], send: Callable[[Message], None], quiet: float
+    ) -> None:
+        """Send nothing yet; `quiet` is how long (seconds) nothing need be said."""
+        self._source = source
+        self._schemas = schemas
+        self._send = send
+        self._quiet = quiet
+        self._raw: dict[str, str] = {}  # digests of what the source gave
+        self._sent: dict[str, str] = {}  # digests of what was sent
+        self._unknown: tuple[tuple[str, ...], int] | None = None
+        self._snapshot: Mapping[str, Any] | None = None
+        self._told = 0.0
+        self._troubled = False
+
+    def publish(self, snapshot: Mapping[str, Any]) -> None:
+        """Send what is new in a snapshot.
+
+        Raises:
+            SourceError: the snapshot is no mapping, or over a limit.
+
+        """
+        if snapshot is not self._snapshot:
+            diff = self._diff(snapshot)
+            self._snapshot = snapshot
+            if diff:
+                log.debug(
+                    "sending %s changed, %d removed, %d unknown",
+                    plural(len(diff.changed), "interface"), len(diff.removed), diff.unknown_count,
+                )  # fmt: skip
+                self._tell(diff)
+                return
+        if self._troubled or time.monotonic() - self._told >= self._quiet:
+            self._tell(Alive(answered=True))
+
+    def trouble(self, reason: str, retry_in: float) -> None:
+        """Send why nothing could be read."""
+        self._tell(Trouble(reason=escape(reason, 500), retry_in=retry_in))
+        self._troubled = True
+
+    def _tell(self, message: Message) -> None:
+        self._send(message)
+        self._told = time.monotonic()
+        self._troubled = False
+
+    def _diff(self, snapshot: Mapping[str, Any]) -> Diff | None:
+        raw, dumped = _dump_all(snapshot, self._schemas)
+        unknown = sorted(str(name) for name in snapshot if name not in self._schemas)
+        told = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[:UNKNOWN_LIMIT]), len(unknown))
+        first = self._unknown is None
+        changed: dict[str, Fragment] = {}
+        for interface, digest in raw.items():
+            if digest != self._raw.get(interface):
+                fragment = self._fragment(interface, snapshot[interface], dumped[interface])
+                if first or fragment.digest != self._sent.get(interface):
+                    changed[interface] = fragment
+        removed = tuple(interface for interface in self._raw if interface not in raw)
+        news = first or changed or removed or told != self._unknown
+        self._raw, self._unknown = raw, told
+        self._sent = {name: digest for name, digest in self._sent.items() if name in raw} | {
+            name: fragment.digest for name, fragment in changed.items()
+        }
+        if not news:
+            return None
+        return Diff(first=first, changed=changed, removed=removed, unknown=told[0], unknown_count=told[1])
+
+    def _fragment(self, interface: str, data: Any, dumped: bytes) -> Fragment:  # noqa: ANN401 -- any JSON data
+        """Return what is said of an interface; unusable data has no body."""
+        found = self._schemas[interface]
+        if reasons := tuple(_unusable(data)):
+            return Fragment(digest=schema.digest(dumped), problems=reasons, body=b"")
+        try:
+            with cpu_limit(schema.time_allowed(len(dumped))):
+                if self._source.text:
+                    data = found.decode(data)
+                    dumped = schema.canonical(data)
+                problems = found.problems(data)
+        except Overrun:
+            problems = (schema.TOO_SLOW,)
+        body = dumped if isinstance(data, dict) else b""
+        log.debug("interface=%s %s, %s", interface, plural(len(dumped), "byte"), "invalid" if problems else "valid")
+        return Fragment(digest=schema.digest(dumped), problems=problems, body=body)
+
+
+def _dump_all(snapshot: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return the digest and the canonical JSON of each known interface in a snapshot; raise SourceError over a limit."""
+    if not isinstance(snapshot, dict):
+        raise SourceError("the source yielded no mapping")
+    mine = {name: data for name, data in snapshot.items() if name in known}
+    keys, depth = documents.measure(mine)
+    if keys > 2 * KEY_LIMIT:
+        raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
+    if depth > documents.DEPTH_LIMIT + 1:
+        raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
+    try:
+        dumped = {name: schema.canonical(data, _stand_in) for name, data in mine.items()}
+    except (TypeError, ValueError, RecursionError):
+        raise SourceError("the source yielded what JSON cannot hold") from None
+    if sum(map(len, dumped.values())) > documents.SIZE_LIMIT:
+        limit = documents.SIZE_LIMIT >> 20
+        raise SourceError(f"more than {limit} MiB of data: narrow what is read (a longer prefix, fewer files)")
+    return {name: schema.digest(body) for name, body in dumped.items()}, dumped
+
+
+def _stand_in(value: object) -> str:
+    if isinstance(value, Unusable):
+        return f"unusable: {value.reason}"
+    raise TypeError
+
+
+def _unusable(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:  # noqa: ANN401 -- any JSON data
+    """Yield the reasons of what cannot be used, each with its pointer."""
+    if isinstance(data, Unusable):
+        yield f"{schema.pointer(path) or 'the interface'} {data.reason}"
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _unusable(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _unusable(value, (*path, index))
+
+
+def _steps(generator: Iterator[Mapping[str, Any]], limit: float) -> Iterator[Mapping[str, Any]]:
+    """Yield from a generator, each of its steps interrupted at the limit; close it when this one is done."""
+    try:
+        while True:
+            with time_limit(limit):
+                try:
+                    snapshot = next(generator)
+                except StopIteration:
+                    return
+            yield snapshot
+    finally:
+        with time_limit(limit):
+            generator.close()  # type: ignore[attr-defined]  # an Iterator that is a generator, or a plug-in's error
+
+
+def _place(error: BaseException) -> str:
+    """Return where an exception was raised: never its text."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    return f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
+

@@ -1,0 +1,35 @@
+"""Hostile text made fit for people and logs."""
+
+from __future__ import annotations
+
+import re
+
+_URL_USER = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def escape(text: str, limit: int) -> str:
+    """Return text on one line: what does not print escaped, at most `limit` characters, the cut marked."""
+    cut = text[:limit]
+    shown = cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return shown + "…" if len(text) > limit else shown
+
+
+def redact(text: str) -> str:
+    """Return text without the user part of any URL in it."""
+    return _URL_USER.sub("", text)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:  # noqa: PLR2004 -- two minutes
+        return f"{seconds:.3g} s"
+    if seconds < 7200:  # noqa: PLR2004 -- two hours
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,40 @@
+"""The process that merges what several sources say of an interface, and validates it: under a deadline, away from everybody."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from disco import schema
+from disco.messages import Check, Checked
+from disco.signals import Overrun, cpu_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from disco.channel import Line
+
+log = logging.getLogger(__name__)
+
+
+def run(line: Line, schemas: Mapping[str, schema.Schema]) -> None:
+    """Answer each Check until the end of file."""
+    for task in line.receive():
+        if isinstance(task, Check):
+            line.send(check(task, schemas[task.interface]))
+
+
+def check(task: Check, known: schema.Schema) -> Checked:
+    """Merge and validate: an overrun is a verdict too."""
+    body = b""
+    try:
+        with cpu_limit(schema.time_allowed(sum(map(len, task.bodies)))):
+            data = reduce(schema.merge, map(json.loads, task.bodies))
+            problems = known.problems(data)
+            body = schema.canonical(data)
+    except Overrun:
+        problems = (schema.TOO_SLOW,)
+    log.debug("interface=%s merged of %d, %s", task.interface, len(task.bodies), "invalid" if problems else "valid")
+    return Checked(task=task.task, digest=schema.digest(body), problems=problems, body=b"" if problems else body)

@@ -1,0 +1,297 @@
+"""The process around handlers: runs one at a time, logs what it prints, kills its group at the timeout, adopts what it leaves.
+
+It waits in one place, for: the coordinator, the handler's output, a child's end, the timeout. End of file from the coordinator
+means that it is dead: all below is killed at once. SIGTERM means: tell all below to end, and end after them.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from disco.errors import ProtocolError
+from disco.messages import Ran, Run, Started
+from disco.signals import drain
+from disco.text import escape
+
+if TYPE_CHECKING:
+    from disco.channel import Channel
+
+OUTPUT_CHUNK = 64 << 10
+LINE_LIMIT = 2000  # bytes of one line of output that are logged
+TAIL_LINES = 5  # lines of output told with a failure
+DRAIN_LIMIT = 1 << 20  # bytes read of a handler's output once it has ended
+
+log = logging.getLogger(__name__)
+
+
+def run(channel: Channel) -> None:
+    """Serve until the end of file or SIGTERM."""
+    Runner(channel).serve()
+
+
+class Output:
+    """A handler's stdout or stderr: logged line by line, a line longer than the limit cut, nothing else kept than the tail."""
+
+    def __init__(self, descriptor: int, rule: str, level: int, tail: deque[str]) -> None:
+        """Own the descriptor."""
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
+        self._rule = rule
+        self._level = level
+        self._tail = tail
+        self._line = b""
+        self._cut = False
+
+    def read(self, limit: int = OUTPUT_CHUNK) -> bool:
+        """Read what is there, up to a limit; return False at the end of file, when the descriptor is closed."""
+        while limit > 0:
+            try:
+                data = os.read(self.descriptor, min(limit, OUTPUT_CHUNK))
+            except BlockingIOError:
+                return True
+            except OSError:
+                data = b""
+            if not data:
+                self._finish(self._line)
+                os.close(self.descriptor)
+                return False
+            limit -= len(data)
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                self._finish(self._line + line)
+                self._line, self._cut = b"", False
+            if not self._cut:
+                self._line += rest
+                if len(self._line) > LINE_LIMIT:
+                    self._finish(self._line)
+                    self._line, self._cut = b"", True  # the rest of a line that was told is not
+        return True
+
+    def _finish(self, line: bytes) -> None:
+        if line.strip() and not self._cut:
+            text = escape(line[: LINE_LIMIT + 1].decode(errors="replace").rstrip(), LINE_LIMIT)
+            self._tail.append(text)
+            log.log(self._level, "rule %s: %s", self._rule, text)
+
+
+class Runner:
+    """The runner's state: the run that it is busy with, and the outputs that are still open."""
+
+    def __init__(self, channel: Channel) -> None:
+        """Serve this channel."""
+        self._channel = channel
+        self._selector = selectors.DefaultSelector()
+        self._task: Run | None = None
+        self._handler = 0
+        self._began = 0.0
+        self._timed_out = False
+        self._outputs: list[Output] = []
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._stopping = False
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = reader
+        self._terminated = False
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._note_terminate)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._selector.register(channel, selectors.EVENT_READ)
+        self._selector.register(reader, selectors.EVENT_READ)
+
+    def _note_terminate(self, *_: object) -> None:
+        self._terminated = True
+
+    def serve(self) -> None:
+        """Wait and act until there is nothing left to do."""
+        while not (self._stopping and not self._handler and not _has_children()):
+            ready = {key.fd for key, _ in self._selector.select(self._timeout())}
+            drain(self._wakeup)
+            self._serve_channel(self._channel.fileno() in ready)
+            for output in [output for output in self._outputs if output.descriptor in ready]:
+                self._read(output, OUTPUT_CHUNK)
+            if self._terminated and not self._stopping:
+                self._stopping = True
+                _signal_below(signal.SIGTERM)
+            self._reap()
+            self._enforce_timeout()
+
+    def _timeout(self) -> float | None:
+        if not self._task or not self._task.timeout or self._timed_out:
+            return None
+        return max(0.0, self._began + self._task.timeout - time.monotonic())
+
+    def _serve_channel(self, readable: bool) -> None:  # noqa: FBT001 -- a fact
+        if readable:
+            try:
+                for message in self._channel.receive():
+                    if isinstance(message, Run) and not self._stopping:
+                        self._start(message)
+            except ProtocolError:
+                self._channel.eof = True
+            if self._channel.eof:
+                _kill_below()
+                os._exit(0)
+        self._channel.flush()
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.unsent else 0)
+        if self._selector.get_key(self._channel).events != wanted:
+            self._selector.modify(self._channel, wanted)
+
+    def _start(self, task: Run) -> None:
+        self._task, self._handler, self._timed_out, self._began = task, 0, False, time.monotonic()
+        self._tail = deque(maxlen=TAIL_LINES)
+        outputs: list[int] = []
+        try:
+            stdin = _file_of(task.stdin)
+            try:
+                for _ in range(2):
+                    outputs += os.pipe2(os.O_CLOEXEC)
+                out_reader, out_writer, err_reader, err_writer = outputs
+                # A session of its own, default signals (this process has no others but SIGPIPE, which restore_signals undoes).
+                handler = subprocess.Popen(  # noqa: S603 -- argv comes from the rules, never from data
+                    task.argv, stdin=stdin, stdout=out_writer, stderr=err_writer,
+                    env=task.env, close_fds=True, start_new_session=True, restore_signals=True,
+                )  # fmt: skip
+            finally:
+                os.close(stdin)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            for descriptor in outputs:
+                os.close(descriptor)
+            self._finish(0, f"cannot be started: {_why(error)}")
+            return
+        os.close(out_writer)
+        os.close(err_writer)
+        self._handler = handler.pid
+        handler.returncode = 0  # the reaper below waits for it, and nobody else may
+        for descriptor, level in ((out_reader, logging.DEBUG), (err_reader, logging.INFO)):
+            output = Output(descriptor, task.rule, level, self._tail)
+            self._outputs.append(output)
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._channel.send(Started(task=task.task, pid=handler.pid))
+
+    def _read(self, output: Output, limit: int) -> None:
+        try:
+            key = self._selector.get_key(output.descriptor)
+        except KeyError:
+            return
+        if not output.read(limit):
+            self._selector.unregister(key.fileobj)
+            self._outputs.remove(output)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            if ended.si_pid == self._handler:
+                if ended.si_code != os.CLD_EXITED or ended.si_status:
+                    # While it is not reaped nobody else can have its id: what else is in its group dies with a failure.
+                    _kill_group(self._handler)
+                _, status = os.waitpid(self._handler, 0)
+                self._ended(os.waitstatus_to_exitcode(status))
+            else:
+                os.waitpid(ended.si_pid, 0)
+
+    def _ended(self, status: int) -> None:
+        for output in list(self._outputs):
+            self._read(output, DRAIN_LIMIT)
+        self._handler = 0
+        assert self._task  # noqa: S101 -- a handler has its task
+        self._finish(status, f"killed: it ran longer than {self._task.timeout:g} s" if self._timed_out else "")
+
+    def _finish(self, status: int, problem: str) -> None:
+        assert self._task  # noqa: S101 -- as above
+        self._channel.send(
+            Ran(
+                task=self._task.task,
+                status=status,
+                problem=problem,
+                tail=tuple(self._tail),
+                seconds=time.monotonic() - self._began,
+                children=_has_children(),
+            )
+        )
+        self._task = None
+
+    def _enforce_timeout(self) -> None:
+        if self._timeout() == 0.0 and self._handler:
+            self._timed_out = True
+            _kill_group(self._handler)
+
+
+def _file_of(content: bytes) -> int:
+    """Return a descriptor from which a handler reads the content, then end of file.
+
+    A file in memory: a handler that never reads it keeps nobody waiting.
+    """
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+        return "not a program for this machine, or a script without a #! line"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _kill_group(pid: int, number: int = signal.SIGKILL) -> None:
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _below() -> list[int]:
+    import psutil  # noqa: PLC0415 -- slow, and rarely needed
+
+    try:
+        return [process.pid for process in psutil.Process().children(recursive=True)]
+    except (psutil.Error, OSError):
+        return []
+
+
+def _signal_below(number: int) -> None:
+    for pid in _below():
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _kill_below() -> None:
+    """Kill everything below, also what comes to us as its parents die."""
+    while pids := [pid for pid in _below() if pid > 0]:
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
