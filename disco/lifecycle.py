@@ -8,7 +8,6 @@ success, and counts while it is the data of now.
 from __future__ import annotations
 
 import logging
-import signal
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from disco import messages
 from disco.errors import Status
 from disco.knowledge import Knowledge
+from disco.signals import HUP, KILL, STOP, TERM, USR1, name_of
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that
 RESTART_FIRST, RESTART_LAST = 0.25, 30.0
 STOPPED, RENEWED = "it was stopped", "it was renewed"
 KILL_WAIT = 10.0  # seconds for what got SIGKILL to be gone
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 class Phase(Enum):
@@ -393,7 +392,7 @@ class Lifecycle:
         self._timers["restart", child.name] = self.now + wait
         return wait
 
-    def _kill(self, child: Child, number: int = signal.SIGKILL, told: str = STOPPED) -> Iterator[Action]:
+    def _kill(self, child: Child, number: int = KILL, told: str = STOPPED) -> Iterator[Action]:
         if child.running:
             child.told = told
             yield Kill(child.name, number)
@@ -513,6 +512,10 @@ class Lifecycle:
             self._lease(child.name, 0.0)
         else:
             yield Tell(logging.WARNING, f"{child.name}: {child.ended}; it is replaced")
+        self._check_again(child)
+
+    def _check_again(self, child: Child) -> None:
+        """Put the task of a checker that is gone back into the queue."""
         if child is self.checker and self._checking:
             _, interface, _ = self._checking
             self._checking = None
@@ -526,7 +529,7 @@ class Lifecycle:
             yield KillGroup(runner.handler)
             state.orphan = runner.handler
             self._timers["orphan", state.rule.name] = self.now + KILL_WAIT
-        yield Sweep(signal.SIGKILL, f"{self.plan.run}-{runner.task}")
+        yield Sweep(KILL, f"{self.plan.run}-{runner.task}")
         self._free(runner, children=False)
         if self.phase is Phase.GATHERING:
             yield from self._failed(state, f"{runner.name}: {runner.ended}")
@@ -538,6 +541,10 @@ class Lifecycle:
         if self.phase is not Phase.GATHERING:
             yield from self._wind_up()
             return
+        self._check_again(child)
+        if isinstance(child, Runner) and child.task:  # it was given work in the moment in which it was to start
+            self.rules[child.rule].running_on = None
+            self._free(child, children=False)
         wait = self._restart_later(child)
         yield Tell(logging.ERROR, f"{child.name}: cannot be started: {event.reason} (next try in {duration(wait)})")
         if isinstance(child, Source):
@@ -553,14 +560,14 @@ class Lifecycle:
             yield from self._wind_up()
 
     def _signalled(self, event: Signalled) -> Iterator[Action]:
-        name = signal.Signals(event.number).name
-        if event.number in STOP_SIGNALS:
+        name = name_of(event.number)
+        if event.number in STOP:
             again = self.outcome is not None and (self.outcome.status or 0) > Status.SIGNALLED
             yield Tell(logging.INFO, f"{name} received: stopping" + (" at once" if again else ""))
             yield from self._stop(Outcome(Status.SIGNALLED + event.number, f"{name} received"))
             if again:
                 yield from self._force()
-        elif event.number == signal.SIGHUP and self.phase is Phase.GATHERING:
+        elif event.number == HUP and self.phase is Phase.GATHERING:
             yield Tell(logging.INFO, "SIGHUP received: every source is read anew")
             for source in self.sources.values():
                 source.deaths = 0
@@ -568,7 +575,7 @@ class Lifecycle:
                     yield from self._kill(source, told=RENEWED)
                 else:
                     self._timers["restart", source.name] = self.now
-        elif event.number == signal.SIGUSR1:
+        elif event.number == USR1:
             yield Report()
 
     # Time
@@ -639,7 +646,7 @@ class Lifecycle:
                 basis = self.basis(state)
                 if basis is None:
                     continue
-                runner = next((one for one in self.runners.values() if one.running and not one.task), None)
+                runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
                 if runner is None:
                     yield from self._grow()
                     return
@@ -735,10 +742,10 @@ class Lifecycle:
         self.phase = Phase.STOPPING
         self._timers.clear()
         self._timers["grace", ""] = self.now + self.plan.grace
-        yield Sweep(signal.SIGTERM)  # first of all: while its parent lives, what is below it can be told to be ours
+        yield Sweep(TERM)  # first of all: while its parent lives, what is below it can be told to be ours
         for child in self._children():
             busy = isinstance(child, Runner) and (child.task or child.children)
-            yield from self._kill(child, signal.SIGTERM if busy else signal.SIGKILL)
+            yield from self._kill(child, TERM if busy else KILL)
         yield from self._wind_up()
 
     def _wind_up(self) -> Iterator[Action]:
@@ -746,7 +753,7 @@ class Lifecycle:
         if self.phase is Phase.OVER or any(child.running for child in self._children()):
             return
         self.phase = Phase.SWEEPING
-        yield Sweep(signal.SIGKILL if self._forced else signal.SIGTERM)
+        yield Sweep(KILL if self._forced else TERM)
 
     def _force(self) -> Iterator[Action]:
         if self._forced or self.phase is Phase.OVER:
@@ -754,13 +761,13 @@ class Lifecycle:
         self._forced = True
         self._timers.clear()
         self._timers["kill", ""] = self.now + KILL_WAIT
-        yield Sweep(signal.SIGKILL)  # before their runner: below it they are found
+        yield Sweep(KILL)  # before their runner: below it they are found
         for child in self._children():
             yield from self._kill(child)
 
     def _swept_up(self, event: Swept) -> Iterator[Action]:
         self.left = event.left
-        if self.phase is Phase.SWEEPING and not event.left and not any(child.running for child in self._children()):
+        if self.phase is Phase.SWEEPING and not event.left:
             self.phase = Phase.OVER
             self._timers.clear()
         yield from ()
@@ -773,7 +780,4 @@ def _say_status(status: int) -> str:
     """Return how a process ended, for people."""
     if status >= 0:
         return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
+    return f"killed by {name_of(-status)}"

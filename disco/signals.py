@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import FrameType
 
-STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-HANDLED = (*STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
+TERM, KILL, HUP, USR1 = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1
+STOP = (TERM, signal.SIGINT, signal.SIGQUIT)
+HANDLED = (*STOP, HUP, USR1, signal.SIGCHLD)
 # What the interpreter ignores for itself: how disco found them cannot be known, the default is what programs expect.
 INTERPRETER = (signal.SIGPIPE, signal.SIGXFSZ)
 ALL = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
@@ -69,6 +70,14 @@ class Signals:
         late = [number for number in self.take() if number in STOP]
         signal.pthread_sigmask(signal.SIG_SETMASK, self._found_mask)
         return late
+
+
+def name_of(number: int) -> str:
+    """Return the name of a signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def drain(descriptor: int) -> None:

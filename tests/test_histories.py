@@ -1,0 +1,613 @@
+"""The pure core against recorded and random histories, with a fake clock: what must hold in every one of them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from disco import lifecycle as life
+from disco import messages, report
+from disco.errors import Status
+from disco.lifecycle import Kind, Lifecycle, Phase, Plan, SourcePlan
+from disco.rules import Rule
+
+TERM, HUP, USR1, KILL = 15, 1, 10, 9
+
+
+def rule(name: str, *interfaces: str, any_: bool = False, after: tuple[str, ...] = ()) -> Rule:
+    return Rule(name=name, where="f:1:1", interfaces=interfaces, any=any_, argv=(f"/{name}",), after=after)
+
+
+def fragment(digest: str, *problems: str) -> messages.Fragment:
+    return messages.Fragment(digest=digest, problems=problems, body=f'{{"d":"{digest}"}}'.encode())
+
+
+def diff(
+    changed: dict[str, messages.Fragment] | None = None, removed: tuple[str, ...] = (), *, first: bool = False
+) -> messages.Diff:
+    return messages.Diff(first=first, changed=changed or {}, removed=removed, unknown=(), unknown_count=0)
+
+
+class World:
+    """What stands in for the coordinator and the kernel: executes actions, gives events, and checks the invariants."""
+
+    def __init__(self, plan: Plan, seed: int = 0) -> None:
+        self.random = random.Random(seed)
+        self.now = 1000.0
+        self.life = Lifecycle(plan, self.now, self.random.random)
+        self.alive: dict[str, Kind] = {}
+        self.fresh: set[str] = set()  # processes that said nothing yet
+        self.busy: dict[str, messages.Run] = {}
+        self.handlers: dict[int, int] = {}  # pid of a handler that lives → index of its rule's run
+        self.pids: dict[str, int] = {}  # runner → its handler's pid
+        self.checks: list[messages.Check] = []
+        self.dying: list[int] = []  # handlers that got SIGKILL and are not reaped yet
+        self.leftovers = 0
+        self.queue: list[life.Event] = []
+        self.told: list[str] = []
+        self.runs: list[messages.Run] = []
+        self.stopped = self.stopping = False
+        self._next_pid = 100
+        self.do(self.life.start())
+        self.feed()
+
+    # The invariants that hold at each action
+
+    def do(self, actions: list[life.Action]) -> None:
+        for action in actions:
+            self.stopping |= isinstance(action, life.Sweep) and not action.run
+            assert not (self.stopping and isinstance(action, (life.Start, life.Send))), f"after STOPPING: {action}"
+            match action:
+                case life.Start(name, kind):
+                    assert name not in self.alive, "started twice"
+                    self.alive[name] = kind
+                    self.fresh.add(name)
+                case life.Send(name, messages.Run() as run):
+                    assert name in self.alive and name not in self.busy, "a run for a runner that is busy or dead"
+                    assert all(other.rule != run.rule for other in self.busy.values()), "two runs of one rule at a time"
+                    running = {self.runs[index].rule for index in self.handlers.values()}
+                    assert run.rule not in running, "a run while a handler of the same rule still lives"
+                    self.busy[name] = run
+                    self.runs.append(run)
+                case life.Send(_, messages.Check() as check):
+                    self.checks.append(check)
+                case life.Kill(name, number):
+                    if name not in self.alive:
+                        continue  # killed already, and its end is on its way
+                    if number == KILL or name not in self.busy:
+                        self.end(name, -number)
+                case life.KillGroup(pid):
+                    if pid in self.handlers:
+                        self.dying.append(pid)
+                    else:
+                        self.queue.append(life.Stray(pid))  # gone already: the coordinator says so
+                case life.Sweep(number, run):
+                    if not run:
+                        if number == KILL:
+                            self.leftovers = 0
+                        self.queue.append(life.Swept(tuple(range(1, self.leftovers + 1))))
+                        if self.leftovers:
+                            self.leftovers -= 1
+                            self.queue.append(life.Stray(1))
+                case life.Tell(_, text):
+                    self.told.append(text)
+                case life.Report():
+                    assert list(report.lines(self.life))
+        if self.life.phase is Phase.OVER and not self.stopped:
+            self.stopped = True
+            outcome = self.life.outcome
+            assert outcome is not None
+            if outcome.status != Status.SYSTEM:
+                assert not self.alive, f"over with {self.alive}"
+            if outcome.status is None:
+                for state in self.life.rules:
+                    assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
+                assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
+
+    def feed(self, *events: life.Event) -> None:
+        """Give events and all that follows from them, then Elapsed, as the coordinator does."""
+        self.queue += events
+        once = True
+        while self.queue or once:
+            once = False
+            batch, self.queue = self.queue, []
+            for event in [*batch, life.Elapsed()]:
+                if self.life.phase is not Phase.OVER:
+                    self.do(self.life.handle(event, self.now))
+
+    def end(self, name: str, status: int) -> None:
+        """A child dies; a runner's handler stays behind, with its pid known or not."""
+        del self.alive[name]
+        self.fresh.discard(name)
+        self.busy.pop(name, None)
+        pid = self.pids.pop(name, None)
+        if pid is None:
+            pass
+        self.queue.append(life.Ended(name, status))
+
+    # What can happen
+
+    def hear(self, name: str, message: messages.Message) -> None:
+        self.fresh.discard(name)
+        self.feed(life.Heard(name, message))
+
+    def started(self, name: str) -> None:
+        self._next_pid += 1
+        pid = self._next_pid
+        run = self.busy[name]
+        self.handlers[pid] = self.runs.index(run)
+        self.pids[name] = pid
+        self.hear(name, messages.Started(task=run.task, pid=pid))
+
+    def bury(self) -> None:
+        pid = self.dying.pop()
+        del self.handlers[pid]
+        self.feed(life.Stray(pid))
+
+    def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
+        run = self.busy.pop(name)
+        self.handlers.pop(self.pids.pop(name, 0), None)
+        self.leftovers += children
+        self.feed(
+            life.Heard(
+                name,
+                messages.Ran(task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children),
+            )
+        )
+        if self.life.phase is not Phase.GATHERING and name in self.alive:
+            self.end(name, 0)  # a runner that was told to end does so after its handler
+            self.feed()
+
+    def checked(self, *problems: str) -> None:
+        check = self.checks.pop()
+        body = b"+".join(check.bodies)
+        self.feed(
+            life.Heard("checker", messages.Checked(task=check.task, digest=str(hash(body)), problems=problems, body=body))
+        )
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Let time pass: so many seconds, or until the nearest deadline."""
+        deadline = self.life.deadline
+        self.now = max(self.now, deadline) if seconds is None and deadline is not None else self.now + (seconds or 0.0)
+        self.feed()
+
+
+def plan(*rules: Rule, sources: tuple[str, ...] = ("s",), **more: object) -> Plan:
+    plans = tuple(SourcePlan(name=name, lease=20.0, required=True, timeout=10.0) for name in sources)
+    return Plan(sources=plans, rules=rules, **more)  # type: ignore[arg-type]
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    sources = tuple(f"s{n}" for n in range(draw(st.integers(1, 3))))
+    rules = []
+    for n in range(draw(st.integers(1, 4))):
+        interfaces = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+        after = draw(st.lists(st.sampled_from([f"r{k}" for k in range(n)]), max_size=2, unique=True)) if n else []
+        rules.append(rule(f"r{n}", *interfaces, any_=draw(st.booleans()), after=tuple(after)))
+    return Plan(
+        sources=tuple(
+            SourcePlan(name=name, lease=20.0, required=draw(st.booleans()), timeout=5.0) for name in sources
+        ),
+        rules=tuple(rules),
+        fail_limit=draw(st.sampled_from([0, 1, 3])),
+        timeout=draw(st.sampled_from([0.0, 60.0])),
+        workers=draw(st.integers(1, 3)),
+    )
+
+
+STEPS = ["diff"] * 6 + ["started"] * 3 + ["ran"] * 6 + [
+    "failed", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked", "bad check", "late",
+    "bury", "bury", "term", "hup", "usr1", "not started", "stray", "broken", "leave",
+]  # fmt: skip
+
+
+def step(world: World, what: str, pick: random.Random) -> None:  # noqa: C901, PLR0912 -- a list of what can happen
+    names = sorted(world.alive)
+    sources = [name for name in names if world.alive[name] is Kind.SOURCE]
+    busy = sorted(world.busy)
+    match what:
+        case "diff" if sources:
+            name = pick.choice(sources)
+            first = name in world.fresh
+            changed = {
+                one: fragment(str(pick.randrange(3)), *(["/x is required"] if pick.random() < 0.2 else []))
+                for one in "abc"
+                if pick.random() < 0.6
+            }
+            removed = tuple(one for one in "abc" if one not in changed and pick.random() < 0.1)
+            world.hear(name, diff(changed, () if first else removed, first=first))
+        case "alive" if sources:
+            world.hear(pick.choice(sources), messages.Alive(answered=pick.random() < 0.5))
+        case "trouble" if sources:
+            world.hear(pick.choice(sources), messages.Trouble(reason="refused", retry_in=pick.random() * 9))
+        case "started" if fresh := [name for name in busy if name not in world.pids]:
+            world.started(pick.choice(fresh))
+        case "ran" | "leave" if busy:
+            world.ran(pick.choice(busy), children=what == "leave")
+        case "failed" if busy:
+            world.ran(pick.choice(busy), status=pick.choice([1, -9]))
+        case "late" if world.runs and names:
+            runners = [name for name in names if world.alive[name] is Kind.RUNNER and name not in world.busy]
+            if runners and len(world.runs) > 1:  # the result of a run that is long over
+                late = messages.Ran(task=world.runs[0].task, status=0, problem="", tail=(), seconds=1.0, children=False)
+                world.hear(pick.choice(runners), late)
+        case "bury" if world.dying:
+            world.bury()
+        case "wait":
+            world.wait()
+        case "long":
+            world.wait(pick.random() * 100)
+        case "die" if names:
+            name = pick.choice(names)
+            pid = world.pids.get(name)
+            world.end(name, -11)
+            if pid and pick.random() < 0.3:  # its handler dies in the same moment
+                world.handlers.pop(pid, None)
+                world.queue.insert(0, life.Stray(pid))
+            world.feed()
+        case "checked" | "bad check" if world.checks and "checker" in world.alive:
+            world.checked(*(["/x is wrong"] if what == "bad check" else []))
+        case "term":
+            if pick.random() < 0.1:
+                world.feed(life.Signalled(TERM))
+        case "hup":
+            world.feed(life.Signalled(HUP))
+        case "usr1":
+            world.feed(life.Signalled(USR1))
+        case "not started" if world.fresh:
+            name = pick.choice(sorted(world.fresh))
+            if name in world.alive and name not in world.pids:
+                del world.alive[name]
+                world.busy.pop(name, None)
+                world.fresh.discard(name)
+                world.feed(life.NotStarted(name, "no memory"))
+        case "stray":
+            world.feed(life.Stray(pick.randrange(100)))
+        case "broken" if names:
+            world.feed(life.Broken(pick.choice(names), "garbage"))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(plans(), st.lists(st.sampled_from(STEPS), max_size=120), st.integers(0, 1 << 30))
+def test_every_history_keeps_the_invariants_and_ends(made: Plan, history: list[str], seed: int) -> None:
+    """Whatever happens, no rule runs twice at a time, nothing starts after STOPPING, exec means all satisfied, and it ends."""
+    pick = random.Random(seed)
+    world = World(made, seed)
+    for what in history:
+        if world.life.phase is Phase.OVER:
+            break
+        step(world, what, pick)
+    settle(world)
+
+
+def settle(world: World) -> None:
+    """From now on everything works: disco must come to an end by itself, or by a signal if its data cannot."""
+    for turn in range(400):
+        if world.life.phase is Phase.OVER:
+            return
+        while world.dying:
+            world.bury()
+        for name in sorted(world.fresh):
+            if world.alive.get(name) is Kind.SOURCE:
+                world.hear(name, diff({one: fragment(f"end {name}") for one in "abc"}, first=True))
+        for name in sorted(world.alive):
+            if world.alive.get(name) is Kind.SOURCE:
+                world.hear(name, diff({one: fragment(f"end {name}") for one in "abc"}))
+        while world.checks:
+            if "checker" in world.alive:
+                world.checked()
+            else:
+                world.checks.clear()
+        for name in sorted(world.busy):
+            if name in world.busy:
+                world.ran(name)
+        world.wait()
+    state = [(state.rule, state.running_on, world.life.basis(state)) for state in world.life.rules]
+    raise AssertionError(f"no end after {turn} turns: {world.life.phase} {state} {world.alive} {world.told[-5:]}")
+
+
+def test_simplest() -> None:
+    """One source, one rule: data, run, success, exec."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert world.runs[0].stdin == b'{"a":{"d":"1"}}\n'
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+
+
+def test_newer_data_while_running() -> None:
+    """Data that changes while the handler runs makes it run again, on the newest only, before exec."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff({"a": fragment("2")}))
+    world.hear("s", diff({"a": fragment("3")}))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    assert [run.stdin for run in world.runs] == [b'{"a":{"d":"1"}}\n', b'{"a":{"d":"3"}}\n']
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+
+
+def test_restart_with_equal_data() -> None:
+    """A source that is replaced and says the same changes nothing."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.end("s", -9)
+    world.feed()
+    world.wait()
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert len(world.runs) == 1
+
+
+def test_first_diff_withdraws_what_it_does_not_hold() -> None:
+    """What a replaced source no longer says is withdrawn."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.end("s", -9)
+    world.feed()
+    world.wait()
+    world.hear("s", diff({"b": fragment("1")}, first=True))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    assert not world.life.is_satisfied(world.life.rules[0])
+
+
+def test_flapping_does_not_prevent_exec() -> None:
+    """Data that changes at every turn is taken over ever more rarely, so that exec happens in the end; and people are told."""
+    world = World(plan(rule("r", "a")))
+    for turn in range(200):
+        world.hear("s", diff({"a": fragment(str(turn))}, first=turn == 0))
+        world.wait(0.25)
+        if world.life.phase is Phase.OVER:
+            break
+        if world.busy and turn % 2:  # the handler takes two changes' time
+            world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+    assert any("a keeps changing" in text for text in world.told)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_fail_limit(limit: int) -> None:
+    """So many failures in a row end disco with 70; each is tried again only after the interval, whatever the data does."""
+    world = World(plan(rule("r", "a"), fail_limit=limit))
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    for n in range(limit):
+        assert len(world.runs) == n + 1
+        world.ran("runner-1", status=1)
+        if n + 1 < limit:
+            world.hear("s", diff({"a": fragment(f"new {n}")}))
+            assert len(world.runs) == n + 1, "new data shortens the interval"
+            world.wait(1.0)
+    assert world.life.phase is Phase.OVER
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == Status.HANDLER
+
+
+def test_timeout_statuses() -> None:
+    """disco.timeout gives 69 while a required source never answered, 75 otherwise."""
+    for answered, status in ((False, Status.UNAVAILABLE), (True, Status.TIMEOUT)):
+        world = World(plan(rule("r", "a"), timeout=5.0))
+        if answered:
+            world.hear("s", diff(first=True))
+        world.wait(5.0)
+        assert world.life.outcome is not None
+        assert world.life.outcome.status == status
+
+
+def test_exec_waits_for_required_sources() -> None:
+    """Handlers run on what is there; exec waits for each required source, and for another at most its timeout."""
+    required = SourcePlan(name="s", lease=20.0, required=True, timeout=10.0)
+    optional = SourcePlan(name="o", lease=20.0, required=False, timeout=10.0)
+    world = World(Plan(sources=(required, optional), rules=(rule("r", "a"),)))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.wait(10.0)
+    assert world.life.phase is Phase.OVER
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.wait(1000.0)
+    assert world.life.phase is Phase.GATHERING
+
+
+def test_order_with_one_worker() -> None:
+    """With one worker, due rules run in their order."""
+    world = World(plan(rule("r1", "a"), rule("r2", "b"), rule("r3", "c"), workers=1))
+    world.hear("s", diff({one: fragment("1") for one in "cba"}, first=True))
+    for _ in range(3):
+        world.ran("runner-1")
+    assert [run.rule for run in world.runs] == ["r1", "r2", "r3"]
+
+
+def test_after() -> None:
+    """A rule with `after` waits for the other's success, and for its success on newer data."""
+    world = World(plan(rule("r2", "b", after=("r1",)), rule("r1", "a")))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    assert [run.rule for run in world.runs] == ["r1"]
+    world.ran("runner-1")
+    assert [run.rule for run in world.runs] == ["r1", "r2"]
+
+
+def test_any_grows() -> None:
+    """An `any` rule runs on what is valid, and again when more becomes valid before exec."""
+    world = World(plan(rule("r", "a", "b", any_=True), rule("hold", "c")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff({"b": fragment("1")}))
+    assert [run.env["DISCO_INTERFACES"] for run in world.runs] == ["a", "a,b"]
+
+
+def test_composition_goes_to_the_checker() -> None:
+    """Of one source its own verdict counts; of several the checker's, and only on the newest combination."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1", "/x is required")}, first=True))
+    assert not world.checks
+    world.hear("t", diff({"a": fragment("2", "/y is required")}, first=True))
+    assert world.checks[-1].bodies == (b'{"d":"1"}', b'{"d":"2"}')
+    world.hear("t", diff({"a": fragment("3")}))
+    world.checked()  # of the older combination: counts for nothing
+    assert not world.runs
+    assert world.checks[-1].bodies == (b'{"d":"1"}', b'{"d":"3"}')
+    world.checked()
+    assert len(world.runs) == 1
+
+
+def test_hung_source_is_replaced_but_not_after_our_own_sleep() -> None:
+    """A silent source is killed when its lease is over and disco was awake; after disco's own sleep it gets its time."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", messages.Alive(answered=False))
+    world.wait(3600.0)  # asleep: the lease is long over when we wake
+    assert "s" in world.alive
+    world.hear("s", messages.Alive(answered=False))
+    world.wait()
+    assert "s" in world.alive
+    world.wait()
+    assert "s" not in world.alive
+    world.wait()
+    assert "s" in world.alive
+
+
+def test_second_signal_kills_at_once() -> None:
+    """The first SIGTERM gives handlers their grace, the second none."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.started("runner-1")
+    world.feed(life.Signalled(TERM))
+    assert "runner-1" in world.alive
+    world.handlers.clear()
+    world.feed(life.Signalled(TERM))
+    assert world.life.phase is Phase.OVER
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == 128 + TERM
+
+
+def test_signal_while_stopping_for_exec() -> None:
+    """A SIGTERM that comes while disco stops for exec changes how it ends."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.leftovers = 2
+    run = world.busy.pop("runner-1")
+    actions = world.life.handle(
+        life.Heard("runner-1", messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)),
+        world.now,
+    )
+    world.do(actions)
+    world.do(world.life.handle(life.Elapsed(), world.now))
+    assert world.life.phase is not Phase.GATHERING
+    world.feed(life.Signalled(TERM))
+    if "runner-1" in world.alive:
+        world.end("runner-1", 0)
+        world.feed()
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == 128 + TERM
+
+
+def test_late_result_counts_for_nothing() -> None:
+    """A result for another run than the outstanding one satisfies nothing; the runner that sent it is replaced."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1", status=1)
+    world.wait()
+    world.hear("runner-1", messages.Ran(task=1, status=0, problem="", tail=(), seconds=1.0, children=False))
+    assert "runner-1" not in world.alive
+    assert world.life.phase is Phase.GATHERING
+
+
+def test_lost_handler_is_buried_before_the_next_run() -> None:
+    """When a runner dies, the next run of its rule waits until the handler that it left is gone; an immortal one ends disco."""
+    world = World(plan(rule("r", "a"), workers=2))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.started("runner-1")
+    world.end("runner-1", -9)
+    world.feed()
+    world.wait(3.0)
+    assert len(world.runs) == 1
+    pid = world.dying[0]
+    world.bury()
+    world.wait(2.0)
+    assert len(world.runs) == 2
+    world.started("runner-1")
+    world.end("runner-1", -9)
+    world.feed()
+    assert world.dying[0] != pid
+    world.wait(60.0)
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == Status.SYSTEM
+
+
+def test_hup_replaces_at_once() -> None:
+    """SIGHUP replaces each source without a backoff; what they said is kept meanwhile."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.feed(life.Signalled(HUP))
+    assert "s" in world.fresh
+    assert world.life.is_satisfied(world.life.rules[0])
+
+
+def test_timeout_does_not_undo_exec() -> None:
+    """disco.timeout that passes while disco stops for exec changes nothing."""
+    world = World(plan(rule("r", "a"), timeout=3.0, grace=60.0))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.leftovers = 5
+    run = world.busy.pop("runner-1")
+    ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
+    world.life.handle(life.Heard("runner-1", ran), world.now)
+    world.life.handle(life.Elapsed(), world.now)
+    assert world.life.phase is Phase.STOPPING
+    world.now += 10.0
+    world.life.handle(life.Elapsed(), world.now)
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+
+
+def test_lost_check_is_asked_again() -> None:
+    """A check that dies with its checker is given to the next one."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("t", diff({"a": fragment("2")}, first=True))
+    assert len(world.checks) == 1
+    world.end("checker", -9)
+    world.feed()
+    world.wait()
+    assert len(world.checks) == 2
+    world.checked()
+    assert len(world.runs) == 1
+
+
+def test_pending_interface_holds_its_rules() -> None:
+    """While an interface is being merged its rules do not run without it."""
+    world = World(plan(rule("r", "a", "b", any_=True), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("t", diff({"a": fragment("2"), "b": fragment("1")}, first=True))
+    world.ran("runner-1")
+    runs = len(world.runs)
+    world.checked()
+    assert runs == 1
+    assert world.runs[-1].env["DISCO_INTERFACES"] == "a,b"
+
+
+def test_no_exec_while_a_handler_runs() -> None:
+    """Data that returns to what succeeded does not lead to exec while the handler still runs on what was between."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff({"a": fragment("2")}))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}))
+    for name in [name for name, run in world.busy.items() if run.rule == "q"]:
+        world.ran(name)
+    world.wait(0.1)
+    for name in [name for name, run in world.busy.items() if run.rule == "q"]:
+        world.ran(name)
+    assert world.life.phase is Phase.GATHERING
