@@ -126,6 +126,7 @@ class _Reader:
         find_program: Callable[[str, Path], str | None],
     ) -> None:
         self.problems: list[str] = []
+        self._own_names: set[str] = set()
         self._document = document
         self._path = path
         self._interfaces = interfaces
@@ -161,7 +162,7 @@ class _Reader:
         any_, interfaces = self._when(entry, at)
         argv = self._do(entry, at)
         where = self._document.at(*at)
-        name = entry.get("name", f"{self._path.name}:{self._document.places[at][0]}")
+        name = entry.get("name", self._own_name(*self._document.places[at]))
         if not isinstance(name, str) or not name or not name.isprintable():
             self._problem("a rule's name is a text", *at, "name")
         after = entry.get("after", [])
@@ -171,6 +172,14 @@ class _Reader:
         if len(self.problems) > before:
             return None
         return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after))
+
+    def _own_name(self, line: int, column: int) -> str:
+        """Return FILE:LINE, with the column where another rule is in the same line."""
+        name = f"{self._path.name}:{line}"
+        if name in self._own_names:
+            name = f"{name}:{column}"
+        self._own_names.add(name)
+        return name
 
     def _when(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[bool, tuple[str, ...]]:
         when, any_ = entry.get("when"), False

@@ -117,6 +117,26 @@ class Site:
         self.handler("see")
         self.flat({"app": data if data is not None else {"a": 1}})
 
+    def plug_in(self, body: str, name: str = "odd") -> None:
+        """Install a source type of our own beside disco: `body` is its generator's, with `context` and `first` (time) at hand."""
+        folder = self.folder / "plug-ins"
+        info = folder / f"{name}-1.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[disco.sources]\n{name} = {name}:SOURCE\n")
+        lines = "\n".join("    " + line for line in body.strip("\n").splitlines())
+        (folder / f"{name}.py").write_text(
+            "import ctypes, hashlib, os, signal, subprocess, sys, time\n"
+            "from disco.sources import Option, Source, SourceError\n"
+            "def watch(context):\n"
+            "    mark = os.environ['OUT'] + '/' + context.name + '.was-here'\n"
+            "    first = not os.path.exists(mark)\n"
+            "    open(mark, 'w').close()\n"
+            f"{lines}\n"
+            "SOURCE = Source(watch=watch, any_key=True, options=())\n"
+        )
+        self.cfg[f"{name}.timeout"] = "0.2"
+
     # What it saw
 
     def seen(self, name: str = "see") -> list[Any]:
@@ -136,7 +156,7 @@ class Site:
     ) -> Running:
         """Start disco with a COMMAND (by default one that prints `done`)."""
         environ = self.environ | {"DISCO_CFG": ":".join(f"{key}={value}" for key, value in self.cfg.items())}
-        argv = [*before, *disco_command(), *options, *(command or ("echo", "done"))]
+        argv = [*before, *self._disco(), *options, *(command or ("echo", "done"))]
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             popen = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, "env": environ, "cwd": self.folder} | popen
             process = subprocess.Popen(argv, **popen)
@@ -148,6 +168,12 @@ class Site:
         running = self.start(*command, **more)
         running.wait()
         return running
+
+    def _disco(self) -> list[str]:
+        if not (self.folder / "plug-ins").exists():
+            return disco_command()
+        start = f"import sys; sys.path.append({str(self.folder / 'plug-ins')!r}); from disco.cli import main; main()"
+        return [sys.executable, "-c", start]
 
     def clean_up(self) -> None:
         """End what a failed test left running."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OUTPUT_CHUNK = 64 << 10
 LINE_LIMIT = 2000  # bytes of one line of output that are logged
+LINES_A_SECOND, LINE_BURST = 200, 1000  # lines of one output that are logged
 TAIL_LINES = 5  # lines of output told with a failure
 DRAIN_LIMIT = 1 << 20  # bytes read of a handler's output once it has ended
 
@@ -38,7 +39,7 @@ def run(channel: Channel) -> None:
 
 
 class Output:
-    """A handler's stdout or stderr: logged line by line, a line longer than the limit cut, nothing else kept than the tail."""
+    """A handler's stdout or stderr: logged line by line; of too long a line the start, of too many lines some and their number."""
 
     def __init__(self, descriptor: int, rule: str, level: int, tail: deque[str]) -> None:
         """Own the descriptor."""
@@ -48,7 +49,10 @@ class Output:
         self._level = level
         self._tail = tail
         self._line = b""
-        self._cut = False
+        self._cut = False  # the start of this line is logged already
+        self._budget = float(LINE_BURST)
+        self._filled = time.monotonic()
+        self._dropped = 0
 
     def read(self, limit: int = OUTPUT_CHUNK) -> bool:
         """Read what is there, up to a limit; return False at the end of file, when the descriptor is closed."""
@@ -60,26 +64,48 @@ class Output:
             except OSError:
                 data = b""
             if not data:
-                self._finish(self._line)
+                self._log([] if self._cut else [self._line])
+                self._tell_dropped()
                 os.close(self.descriptor)
                 return False
             limit -= len(data)
-            *lines, rest = data.split(b"\n")
-            for line in lines:
-                self._finish(self._line + line)
-                self._line, self._cut = b"", False
-            if not self._cut:
-                self._line += rest
-                if len(self._line) > LINE_LIMIT:
-                    self._finish(self._line)
-                    self._line, self._cut = b"", True  # the rest of a line that was told is not
+            self._split(data)
         return True
 
-    def _finish(self, line: bytes) -> None:
-        if line.strip() and not self._cut:
-            text = escape(line[: LINE_LIMIT + 1].decode(errors="replace").rstrip(), LINE_LIMIT)
-            self._tail.append(text)
-            log.log(self._level, "rule %s: %s", self._rule, text)
+    def _split(self, data: bytes) -> None:
+        *lines, rest = (self._line + data).split(b"\n")
+        if lines and self._cut:
+            del lines[0]
+            self._cut = False
+        if len(rest) > LINE_LIMIT:
+            if not self._cut:
+                lines.append(rest)
+            self._cut, rest = True, b""
+        self._line = b"" if self._cut else rest
+        self._log(lines)
+
+    def _log(self, lines: list[bytes]) -> None:
+        now = time.monotonic()
+        self._budget = min(LINE_BURST, self._budget + (now - self._filled) * LINES_A_SECOND)
+        self._filled = now
+        fit = int(self._budget)
+        self._budget -= min(fit, len(lines))
+        if fit and lines:
+            self._tell_dropped()
+        for line in lines[:fit]:
+            if line.strip():
+                log.log(self._level, "rule %s: %s", self._rule, _show(line))
+        self._dropped += len(lines[fit:])
+        self._tail.extend(_show(line) for line in lines[-TAIL_LINES:] if line.strip())
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            log.log(self._level, "rule %s: %d lines of its output were dropped", self._rule, self._dropped)
+            self._dropped = 0
+
+
+def _show(line: bytes) -> str:
+    return escape(line[: LINE_LIMIT + 1].decode(errors="replace").rstrip(), LINE_LIMIT)
 
 
 class Runner:

@@ -1,0 +1,195 @@
+"""Faults of sources and of the checker: nothing that one does wedges the others, and its replacement's data arrives."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.harness import Site, eventually, is_alive, processes
+
+# What the first process of the source does; the one that replaces it gives the data.
+FAULTS = {
+    "spins in C": "hashlib.pbkdf2_hmac('sha256', b'', b'', 1 << 31 - 1)",
+    "is stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
+    "crashes": "ctypes.string_at(0)",
+    "exits": "os._exit(3)",
+    "sleeps for ever": "time.sleep(1e6)",
+    "blocks all signals and sleeps": "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1e6)",
+    "ends its generator": "return",
+    "raises": "raise RuntimeError('the secret')",
+    "yields nonsense": "yield 5",
+    "yields what JSON cannot hold": "yield {'odd': {'x': object()}}",
+    "closes its descriptors": "os.closerange(0, 100)",
+    "writes garbage into its channel": "os.write(3, b'x' * 5000); time.sleep(1e6)",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_faulty_source_is_replaced(site: Site, fault: str) -> None:
+    """Whatever a source's process does, the healthy source's rule runs meanwhile, and its replacement's data arrives."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "other"})
+    site.handler("other", '[ -e "$OUT/see.seen" ] && cat > "$OUT/other.seen"\n')
+    site.plug_in(f"if first:\n    {fault}\nwhile True:\n    yield {{'odd': {{'a': 1}}}}\n    time.sleep(0.1)")
+    running = site.run()
+    assert running.process.returncode == 0, running.log
+    assert site.seen("other") == [{"odd": {"a": 1}}]
+    assert "the secret" not in running.log
+
+
+def test_healthy_rule_runs_while_another_source_hangs(site: Site) -> None:
+    """The rule of a healthy source runs at once while another source has not said a word."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "see"})
+    site.plug_in("os.kill(os.getpid(), signal.SIGSTOP)\nyield {}")
+    running = site.start()
+    eventually(lambda: site.seen() == [{"app": {"a": 1}}])
+    assert running.process.poll() is None
+    running.send(signal.SIGTERM)
+    assert running.wait() == 128 + signal.SIGTERM
+
+
+def test_stopped_in_the_middle_of_a_message(site: Site) -> None:
+    """A source that is stopped in the middle of a long message does not keep the coordinator from anything."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "other"})
+    site.handler("other", "exit 0\n")
+    site.plug_in(
+        "if first:\n"
+        "    import struct\n"
+        "    os.write(3, struct.pack('!II', 100, 500000) + b'x' * 50000)\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "while True:\n"
+        "    yield {'odd': {}}\n"
+        "    time.sleep(0.1)"
+    )
+    running = site.run()
+    assert running.process.returncode == 0, running.log
+    assert site.seen() == [{"app": {"a": 1}}]
+
+
+def test_withdrawn_interface_and_source_that_fails(site: Site) -> None:
+    """An interface that a source successfully reads as gone is withdrawn; a source that fails keeps its last good data."""
+    site.simple()
+    site.schema("late")
+    site.schema("odd")
+    site.rules({"when": "odd", "do": "see", "name": "odd"}, {"when": "app", "do": "see"}, {"when": "late", "do": "see"})
+    site.plug_in(
+        "yield {'odd': {'a': 1}}\n"
+        "while not os.path.exists(os.environ['OUT'] + '/fail'): time.sleep(0.01)\n"
+        "raise SourceError('it is broken')"
+    )
+    running = site.start()
+    eventually(lambda: len(site.seen()) == 2)
+    site.flat({})
+    (site.folder / "fail").touch()
+    running.wait_for("it is broken")
+    running.wait_for("sending 0 interfaces changed, 1 removed")
+    running.send(signal.SIGUSR1)
+    running.wait_for(r"app: no source has it")
+    assert "rule odd" not in running.log.rpartition("not satisfied")[2]
+    site.flat({"app": {"a": 1}, "late": {}})
+    assert running.wait() == 0, running.log
+    assert len(site.seen()) == 3, "equal data that came back ran its rule again"
+
+
+@pytest.mark.parametrize("sources", [2, 3])
+def test_one_interface_of_several_sources(site: Site, sources: int) -> None:
+    """Several sources complete one interface; where they differ the later one wins."""
+    keys = "abc"[:sources]
+    site.schema("app", {"type": "object", "required": list(keys)})
+    site.rules({"when": "app", "do": "see"})
+    site.handler("see")
+    for n, key in enumerate(keys):
+        site.flat({"app": {key: n, "last": n, "deep": {key: n}}}, f"{key}.yaml", key)
+    site.run()
+    expected = {key: n for n, key in enumerate(keys)}
+    assert site.seen()[-1] == {"app": expected | {"last": sources - 1, "deep": expected}}
+
+
+def test_catastrophic_pattern_in_the_checker(site: Site) -> None:
+    """A pattern that explodes on merged data makes its interface invalid, with a reason; other rules do not wait for it."""
+    site.simple()
+    site.schema("evil", {"properties": {"x": {"pattern": "^(a+)+$"}}, "required": ["x", "y"]})
+    site.rules({"when": "app", "do": "see"}, {"when": "evil", "do": "see"})
+    site.flat({"app": {"a": 1}, "evil": {"x": 1}}, "one.yaml", "one")
+    site.flat({"evil": {"x": "a" * 40 + "b", "y": 1}}, "two.yaml", "two")
+    running = site.start()
+    eventually(lambda: site.seen() == [{"app": {"a": 1}}])
+    eventually(lambda: running.send(signal.SIGUSR1) or "validation takes too long" in running.log)
+    running.send(signal.SIGTERM)
+    running.wait()
+
+
+def test_catastrophic_pattern_in_a_source(site: Site) -> None:
+    """A pattern that explodes in a source's process makes that interface invalid alone."""
+    site.simple()
+    site.schema("evil", {"properties": {"x": {"pattern": "^(a+)+$"}}})
+    site.rules({"when": "app", "do": "see"}, {"when": "evil", "do": "see"})
+    site.flat({"app": {"a": 1}, "evil": {"x": "a" * 40 + "b"}})
+    running = site.start()
+    eventually(lambda: site.seen() == [{"app": {"a": 1}}])
+    eventually(lambda: running.send(signal.SIGUSR1) or "validation takes too long" in running.log)
+    running.send(signal.SIGTERM)
+    running.wait()
+
+
+def test_hup_reads_anew(site: Site) -> None:
+    """SIGHUP replaces every source by a fresh process; equal data runs nothing again."""
+    site.simple()
+    site.schema("never")
+    site.rules({"when": "app", "do": "see"}, {"when": "never", "do": "see"})
+    running = site.start()
+    eventually(lambda: site.seen() == [{"app": {"a": 1}}])
+    first = running.child("flat")
+    running.send(signal.SIGHUP)
+    eventually(lambda: running.child("flat") != first)
+    assert not is_alive(first)
+    site.flat({"app": {"a": 1}, "never": {}})
+    assert running.wait() == 0
+    assert site.seen() == [{"app": {"a": 1}}, {"never": {}}]
+
+
+WEDGED = {
+    "idle": "time.sleep(1e6)",
+    "spins in C": "hashlib.pbkdf2_hmac('sha256', b'', b'', 1 << 31 - 1)",
+    "is stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
+}
+
+
+@pytest.mark.parametrize("source", WEDGED.values(), ids=WEDGED)
+def test_nobody_outlives_a_killed_coordinator(site: Site, source: str) -> None:
+    """SIGKILL to the coordinator: no child and no handler is there a moment later, whatever state it is in."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "see"})
+    site.handler("see", 'setsid -f sleep 1000 < /dev/null\nsleep 1000 &\ntouch "$OUT/up"\nwait\n')
+    site.plug_in(f"open(os.environ['OUT'] + '/wedged', 'w')\n{source}\nyield {{}}")
+    running = site.start()
+    eventually(lambda: site.read("up") == "" and (site.folder / "up").exists() and (site.folder / "wedged").exists())
+    mark = f"OUT={site.folder}"
+    assert len(processes(mark)) > 4
+    running.send(signal.SIGKILL)
+    running.wait()
+    eventually(lambda: not processes(mark), f"{processes(mark)} to end", patience=10)
+
+
+def test_client_library_s_own_children_go_with_it(site: Site) -> None:
+    """What a client library forked and forgot is gone after exec, even in a session of its own and without our environment."""
+    site.simple()
+    site.plug_in(
+        "subprocess.Popen(['env', '-i', 'setsid', 'sleep', '1000'])\n"
+        "if os.fork() == 0:\n    os.setsid()\n    time.sleep(1e6)\n"
+        "while True:\n    yield {}\n    time.sleep(0.1)"
+    )
+    site.cfg["disco.grace"] = "300ms"
+    running = site.run("sh", "-c", "ps -A -o pid,ppid,args > $OUT/ps; echo done")
+    assert running.output == "done\n", running.log
+    assert "sleep 1000" not in site.read("ps")
+    assert f"{site.folder}/plug-ins" not in site.read("ps")
+    os.stat(site.folder)

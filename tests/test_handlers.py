@@ -1,0 +1,263 @@
+"""Handlers, as real processes: input, surroundings, output, timeout, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from tests.harness import Site, eventually, is_alive, processes
+
+RACE = 'echo $$ > "$OUT/pid.new" && mv "$OUT/pid.new" "$OUT/pid"\n'  # a pid file that is never half written
+
+
+def test_input_is_the_valid_interfaces_and_end_of_file(site: Site) -> None:
+    """A handler reads one JSON object of its rule's interfaces, then end of file."""
+    site.simple({"text": 'ü"\\', "list": [1, None, True], "deep": {"a": {"b": 1.5}}})
+    site.run()
+    assert site.seen() == [{"app": {"text": 'ü"\\', "list": [1, None, True], "deep": {"a": {"b": 1.5}}}}]
+
+
+def test_any_gets_those_that_are_valid(site: Site) -> None:
+    """An `any` rule's handler gets the valid ones alone."""
+    site.schema("app")
+    site.schema("bad", {"type": "object", "required": ["x"]})
+    site.rules({"when": "any:app,bad", "do": "see"})
+    site.handler("see")
+    site.flat({"app": {"a": 1}, "bad": {}})
+    site.run()
+    assert site.seen() == [{"app": {"a": 1}}]
+
+
+def test_surroundings(site: Site) -> None:
+    """A handler gets its own session, default signals, an empty mask, fds 0-2 alone, the environment less DISCO_CFG, and its words."""
+    site.simple()
+    site.handler(
+        "see",
+        f"#!{sys.executable}\n"
+        "import json, os, signal, sys\n"
+        "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+        "json.dump({'sid': os.getsid(0) == os.getpid() == os.getpgid(0), 'env': dict(os.environ), 'cwd': os.getcwd(),\n"
+        "  'mask': int(status['SigBlk'], 16), 'ignored': [s for s in range(1, 32) if s not in (9, 19, 13, 25)\n"
+        "   and int(status['SigIgn'], 16) >> (s - 1) & 1], 'args': sys.argv[1:],\n"
+        "  'fds': sorted(int(fd) for fd in os.listdir('/proc/self/fd') if int(fd) < 100)},\n"
+        "  open(os.environ['OUT'] + '/around', 'w'))\n",
+    )
+    site.rules({"when": "app", "do": "see 'a b' c", "name": "the rule"})
+    site.environ["MINE"] = "1"
+    running = site.run(before=["sh", "-c", 'trap "" HUP USR2; exec "$@"', "sh"])
+    around = json.loads(site.read("around"))
+    assert around["sid"], running.log
+    assert around["args"] == ["a b", "c"]
+    assert around["mask"] == 0
+    assert around["ignored"] == []
+    assert around["cwd"] == str(site.folder)
+    assert around["fds"][:3] == [0, 1, 2]
+    assert len(around["fds"]) <= 4  # the fourth is the listing's own
+    env = around["env"]
+    assert env["MINE"] == "1"
+    assert "DISCO_CFG" not in env
+    assert (env["DISCO_RULE"], env["DISCO_INTERFACES"], env["DISCO_ATTEMPT"]) == ("the rule", "app", "1")
+    assert env["DISCO_RUN"]
+    assert env["PATH"] == site.environ["PATH"]
+
+
+@pytest.mark.parametrize("script", ["exit 0\n", "exec <&-\nexit 0\n", "head -c 10 > /dev/null\n"])
+def test_handler_that_does_not_read(site: Site, script: str) -> None:
+    """A handler that never reads, closes or half reads 10 MB of input succeeds like any other."""
+    site.simple({"big": "x" * 10_000_000})
+    site.handler("see", script)
+    running = site.run()
+    assert running.process.returncode == 0
+    assert running.output == "done\n"
+
+
+def test_ten_megabytes_arrive_whole(site: Site) -> None:
+    """10 MB of input arrive whole."""
+    site.simple({"big": "x" * 10_000_000})
+    site.handler("see", 'wc -c > "$OUT/size"\n')
+    site.run()
+    assert int(site.read("size")) == len(json.dumps({"app": {"big": "x" * 10_000_000}}, separators=(",", ":"))) + 1
+
+
+def test_failure_is_retried_and_told(site: Site) -> None:
+    """A failed handler is tried again, with the number of the attempt; the log has rule, status and its last lines."""
+    site.simple()
+    site.handler("see", 'echo $DISCO_ATTEMPT >> "$OUT/tries"\necho this is why >&2\n[ $DISCO_ATTEMPT = 3 ]\n')
+    running = site.run(options=())
+    assert running.process.returncode == 0
+    assert site.read("tries").split() == ["1", "2", "3"]
+    assert "rule app" in running.log
+    assert "exit status 1" in running.log
+    assert "failure 2 of 5" in running.log
+    assert "this is why" in running.log
+
+
+def test_fail_limit(site: Site) -> None:
+    """After disco.fail_limit failures in a row disco stops with 70, and its last words name the rule."""
+    site.simple()
+    site.cfg["disco.fail_limit"] = "2"
+    site.handler("see", 'echo x >> "$OUT/tries"\nkill -SEGV $$\n')
+    running = site.run(options=())
+    assert running.process.returncode == 70
+    assert site.read("tries").split() == ["x", "x"]
+    assert "SIGSEGV" in running.log
+    assert "rule app: its handler failed 2 times in a row" in running.log
+    assert running.output == ""
+
+
+def test_handler_without_interpreter(site: Site) -> None:
+    """A handler that cannot be started is a failure that says why."""
+    site.simple()
+    site.cfg["disco.fail_limit"] = "1"
+    site.handler("see", "#!/no/such/interpreter\n")
+    running = site.run(options=())
+    assert running.process.returncode == 70
+    assert "cannot be started: No such file or directory" in running.log
+
+
+def test_timeout_kills_the_group(site: Site) -> None:
+    """A handler over disco.handler_timeout is killed with its whole group, and that is a failure."""
+    site.simple()
+    site.cfg |= {"disco.handler_timeout": "300ms", "disco.fail_limit": "1"}
+    site.handler("see", 'trap "" TERM\nsleep 1000 &\necho $! > "$OUT/child"\necho $$ > "$OUT/self"\nwait\n')
+    running = site.run(options=())
+    assert running.process.returncode == 70
+    assert "longer than 0.3 s" in running.log
+    for name in ("child", "self"):
+        assert not is_alive(int(site.read(name)))
+
+
+def test_output_line_by_line(site: Site) -> None:
+    """What a handler prints is logged line by line with the rule's name, control characters escaped; stdout only at DEBUG."""
+    site.simple()
+    site.handler("see", "printf 'to out\\n'\nprintf 'to err \\033[31m\\nlast without end' >&2\n")
+    running = site.run(options=())
+    assert "to out" not in running.log
+    assert "rule app: to err \\x1b[31m\n" in running.log
+    assert "rule app: last without end\n" in running.log
+    assert "\033" not in running.log
+    running = site.run()
+    assert "rule app: to out\n" in running.log
+
+
+def test_output_without_end(site: Site) -> None:
+    """A handler that prints hundreds of megabytes, lines without an end among them, costs no memory and fails nothing."""
+    site.simple()
+    site.handler("see", "head -c 200000000 /dev/zero\nyes | head -c 100000000 >&2\ntrue\n")
+    site.environ["PYTHONMALLOC"] = "malloc"
+    running = site.start("sh", "-c", "echo done", options=())
+    peak = 0
+    while running.process.poll() is None:
+        time.sleep(0.1)  # between looks: it is the peak that counts
+        for pid in processes(f"OUT={site.folder}"):
+            try:
+                with open(f"/proc/{pid}/status") as file:
+                    peak = max([peak, *(int(line.split()[1]) for line in file if line.startswith("VmHWM"))])
+            except OSError:
+                continue
+    assert running.wait() == 0
+    assert 0 < peak < 150_000  # kB
+
+
+def test_two_rules_at_a_time_but_one_run_of_each(site: Site) -> None:
+    """Rules run beside each other: two handlers that wait for each other both succeed."""
+    site.schema("app")
+    site.rules({"when": "app", "do": "one"}, {"when": "app", "do": "two"})
+    meet = 'touch "$OUT/{mine}"\nwhile [ ! -e "$OUT/{other}" ]; do sleep 0.01; done\n'
+    site.handler("one", meet.format(mine="a", other="b"))
+    site.handler("two", meet.format(mine="b", other="a"))
+    site.flat({"app": {}})
+    assert site.run().process.returncode == 0
+
+
+def test_one_worker_runs_in_order(site: Site) -> None:
+    """With disco.workers=1 due rules run in order of directory, file name and place."""
+    site.schema("app")
+    for file in ("b.rules", "a.rules"):
+        site.rules(*({"when": "app", "do": f"note {file}{n}"} for n in (1, 2)), file=file)
+    site.handler("note", 'echo $1 >> "$OUT/order"\n')
+    site.flat({"app": {}})
+    site.cfg["disco.workers"] = "1"
+    site.run()
+    assert site.read("order").split() == ["a.rules1", "a.rules2", "b.rules1", "b.rules2"]
+
+
+LEFT = {
+    "holding the pipe": "sleep 1000 &\n",
+    "ignoring TERM": "(trap '' TERM; echo started >&2; while :; do sleep 1000; done) &\n",
+    "in its own session": "setsid -f sleep 1000 < /dev/null > /dev/null 2>&1\n",
+    "with an empty environment": "env -i setsid -f sleep 1000 < /dev/null > /dev/null 2>&1\n",
+}
+
+
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+def test_leftovers_are_gone_before_exec(site: Site, left: str) -> None:
+    """A run ends when the handler does, whatever it leaves behind; and none of that is there after exec."""
+    site.simple()
+    site.cfg["disco.grace"] = "300ms"
+    site.handler("see", f'{left}echo seen > "$OUT/ran"\n')
+    before = set(_sleepers())
+    running = site.run("sh", "-c", "ps -eo pid,ppid,args > $OUT/ps; echo done")
+    assert running.output == "done\n", running.log
+    assert site.read("ran")
+    assert set(_sleepers()) <= before, site.read("ps")
+
+
+def test_leftovers_of_a_failed_disco_are_gone(site: Site) -> None:
+    """What handlers left is gone too when disco ends with a status of its own."""
+    site.simple()
+    site.cfg |= {"disco.fail_limit": "1", "disco.grace": "300ms"}
+    site.handler("see", LEFT["with an empty environment"] + "exit 3\n")
+    before = set(_sleepers())
+    assert site.run().process.returncode == 70
+    assert set(_sleepers()) <= before
+
+
+def _sleepers() -> list[int]:
+    return [pid for pid in processes("sleep\0" + "1000") if is_alive(pid)]
+
+
+def test_killed_runner_is_a_failure_and_its_handler_is_killed_first(site: Site) -> None:
+    """A runner that is killed counts as its handler's failure; the handler is dead before it is run again."""
+    site.simple()
+    site.handler("see", 'echo $$ >> "$OUT/pids"\nfor p in $(cat "$OUT/pids"); do [ $p = $$ ] || ! kill -0 $p || '
+                 'echo $p >> "$OUT/overlap"; done\n[ $DISCO_ATTEMPT = 2 ] || exec sleep 1000\n')  # fmt: skip
+    running = site.start()
+    eventually(lambda: site.read("pids").endswith("\n"))
+    os.kill(running.child("runner-1"), signal.SIGKILL)
+    assert running.wait() == 0, running.log
+    assert len(site.read("pids").split()) == 2
+    assert not site.read("overlap")
+    assert "failure 1 of 5" in running.log
+
+
+def test_stopped_runner_is_replaced(site: Site) -> None:
+    """A runner that is stopped is replaced when its handler's time is long over, and the handler dies first."""
+    site.simple()
+    site.cfg |= {"disco.handler_timeout": "100ms", "disco.grace": "100ms"}
+    site.handler("see", RACE + "[ $DISCO_ATTEMPT = 2 ] || exec sleep 1000\n")
+    running = site.start()
+    eventually(lambda: site.read("pid"))
+    os.kill(running.child("runner-1"), signal.SIGSTOP)
+    first = int(site.read("pid"))
+    assert running.wait() == 0, running.log
+    assert not is_alive(first)
+    assert "it hung" in running.log
+
+
+def test_handler_twice_on_newer_data(site: Site) -> None:
+    """Data that changes while the handler runs makes it run again before exec, on the newest."""
+    site.simple({"n": 1})
+    site.handler("see", 'cat >> "$OUT/see.seen"\nwhile [ ! -e "$OUT/go" ]; do sleep 0.01; done\n')
+    running = site.start()
+    eventually(lambda: site.seen() == [{"app": {"n": 1}}])
+    site.flat({"app": {"n": 2}})
+    running.wait_for("sending 1 interface changed.*\n(.*\n)*.*sending 1 interface changed")
+    (site.folder / "go").touch()
+    assert running.wait() == 0
+    assert site.seen() == [{"app": {"n": 1}}, {"app": {"n": 2}}]
