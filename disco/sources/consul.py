@@ -1,0 +1,310 @@
+"""Consul: the keys of its store, and the passing instances of its services, each followed by one blocking query.
+
+The rules kept are those of Consul's own documentation (API features: blocking queries, consistency modes; KV store).
+What needs the client library is in `consul_http`, imported in the source's own process.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from disco.config import at_least, boolean, choice, path, port, seconds, text, words
+from disco.sources import Context, Option, Options, Source, SourceError, nest
+from disco.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+BURST, PAUSE = 2, 1.0  # requests at once, and seconds for each further one (less if disco.interval is)
+
+log = logging.getLogger(__name__)
+
+
+def watch(context: Context) -> Iterator[Mapping[str, Any]]:
+    """Yield the interfaces below the prefix, or the one of the service that `context.part` names, after each answer.
+
+    An index counts only as long as nothing goes wrong: it starts from none with each call, and anew when it goes
+    backwards (the server lost or restored its data). An answer without news, as Consul may give any time, yields the
+    same object.
+    """
+    mode = context.options["consistency"]
+    query = _Query(context)
+    try:
+        pace = _Pace(min(context.interval, PAUSE))
+        index: int | None = None
+        data: dict[str, Any] | None = None
+        while True:
+            pace.wait()
+            latest, found = query.ask(index, mode)
+            if query.is_doubtful or (index and latest < index):
+                log.debug("index=%d after %s, doubtful=%s: reading anew", latest, index, query.is_doubtful)
+                pace.wait()
+                latest, found = query.ask(None, "default" if mode == "stale" else mode)
+            index = latest
+            if data is None or found != data:
+                data = found
+            yield data
+    finally:
+        query.close()
+
+
+class _Query:
+    """The one query of a process, of keys or of a service, over a connection of its own."""
+
+    def __init__(self, context: Context) -> None:
+        from disco.sources import consul_http  # noqa: PLC0415 -- in this process only, and slow
+
+        options = context.options
+        self._context = context
+        self._service = dict(options["services"]).get(context.part, "")
+        self._prefix = f"{options['prefix']}/" if options["prefix"] else ""
+        keys = f"key prefix {self._prefix!r}" if self._prefix else "all keys"
+        what = f"service {self._service!r}" if self._service else keys
+        self._http = consul_http.HTTP(_locate(options), options, what)
+        self._unreadable = consul_http.UNREADABLE
+        self._client = consul_http.Client(self._http, options["token"])
+        self._common = {"wait": f"{options['wait'] * 1000:.0f}ms", "dc": options["dc"]}
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the last answer may be out of date."""
+        return self._http.is_doubtful
+
+    def close(self) -> None:
+        self._http.close()
+
+    def ask(self, index: int | None, consistency: str) -> tuple[int, dict[str, Any]]:
+        """Return the new index and the data: at once without an index, else on a change or when `wait` ends."""
+        self._http.consistency = consistency
+        try:
+            if self._service:
+                health = self._client.health
+                latest, items = health.service(self._service, index=index, passing=True, **self._common)
+                data = _read_instances(items, self._context.part)
+            else:
+                latest, items = self._client.kv.get(self._prefix, index=index, recurse=True, **self._common)
+                data = _read_keys(items, self._prefix, self._context.interfaces)
+            # Consul never means an index below 1; sent back, it would turn the blocking query into a busy loop.
+            return max(int(latest), 1), data
+        except self._unreadable as error:
+            log.debug("%s while an answer was decoded", type(error).__name__)
+            raise SourceError("answered with what is no data of Consul's") from None
+
+
+def _read_keys(items: list[dict[str, Any]] | None, prefix: str, known: frozenset[str]) -> dict[str, Any]:
+    """Return the tree of the keys; of an interface that is not known, the name alone."""
+    pairs, others = [], set()
+    for item in _as_list([] if items is None else items):  # 404: no key has the prefix
+        if not item["Key"].startswith(prefix):
+            raise ValueError
+        key = item["Key"][len(prefix) :].lstrip("/")
+        interface = key.partition("/")[0]
+        if interface in known:
+            pairs.append((key, item["Value"]))
+        elif interface and not key.endswith("/"):
+            others.add(interface)
+    log.debug("read %s, %s unknown", plural(len(items or ()), "key"), plural(len(others), "interface"))
+    return {**{name: {} for name in others}, **nest(pairs)}
+
+
+def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, Any]:
+    """Return the interface of a service: its first instance by node, then service id, and all of them in that order."""
+    items = sorted(_as_list(items), key=lambda item: (item["Node"]["Node"], item["Service"]["ID"]))
+    instances = []
+    for node, service in ((item["Node"], item["Service"]) for item in items):
+        instance = {
+            "address": service["Address"] or node["Address"],
+            "port": service["Port"],
+            "tags": service["Tags"] or [],
+            "meta": service.get("Meta") or {},
+        }
+        for value, kind in zip(instance.values(), (str, int, list, dict), strict=True):
+            if not isinstance(value, kind):
+                raise TypeError
+        instances.append(instance)
+    log.debug("read %s", plural(len(instances), "passing instance"))
+    return {interface: {**instances[0], "instances": instances}} if instances else {}
+
+
+def _as_list(items: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any JSON data
+    if not isinstance(items, list):  # an empty object is no empty list
+        raise TypeError
+    return items
+
+
+class _Pace:
+    """A token bucket: BURST requests at once, then one each `pause` seconds.
+
+    A store that is written to all the time, or a server that does not block, must not be asked without end; a fixed
+    pause would delay each single change.
+    """
+
+    def __init__(self, pause: float) -> None:
+        self._pause = pause
+        self._due = 0.0
+
+    def wait(self) -> None:
+        now = time.monotonic()
+        self._due = max(self._due, now - self._pause * (BURST - 1))
+        time.sleep(max(0.0, self._due - now))
+        self._due += self._pause
+
+
+# The options.
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Consul is: an IPv6 host in brackets, as URLs want it; user and password of a proxy in front of it."""
+
+    scheme: str
+    host: str
+    port: int
+    user: tuple[str, str] | None = field(repr=False)
+
+
+def _split(value: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
+    """Return scheme, host, port and user of a host, `host:port` or a URL: empty or None what is not in it."""
+    expected = ValueError("a host, host:port or a URL like http://host:port")
+    scheme, _, rest = value.rpartition("://")
+    if rest.count(":") > 1 and "[" not in rest and "@" not in rest:
+        rest = f"[{rest}]"  # a bare IPv6 address
+    try:
+        url = urlsplit(f"//{rest}")
+        host, number = url.hostname or "", url.port
+    except ValueError:
+        raise expected from None
+    named = re.fullmatch(r"[\w.-]+", host)
+    if not named and not re.fullmatch(r"[0-9a-f:.]*:[0-9a-f:.]*(%[\w.-]+)?", host):
+        raise expected
+    if scheme.lower() not in {"", "http", "https"} or url.path.strip("/") or url.query or url.fragment or number == 0:
+        raise expected
+    user = None
+    if url.username is not None:
+        # requests sends text as Latin-1; servers expect UTF-8.
+        name, password = (unquote(part or "").encode().decode("latin-1") for part in (url.username, url.password))
+        user = (name, password)
+    return scheme.lower(), host if named else f"[{host}]", number, user
+
+
+def _locate(options: Options) -> Address:
+    """Return where Consul is: explicit options before the environment, `port` and `scheme` before what `host` says."""
+    scheme, host, number, user = _split(options["host"])
+    if "port" in options.explicit or number is None:
+        number = options["port"]
+    if "scheme" in options.explicit or not (scheme and "host" in options.explicit):
+        scheme = options["scheme"] or scheme or "http"
+    return Address(scheme, host, number, user)
+
+
+def _take_host(value: str) -> str:
+    _split(value)
+    return value
+
+
+def _take_scheme(value: str) -> str:
+    """Take a scheme, or the boolean of CONSUL_HTTP_SSL."""
+    if value in {"http", "https"}:
+        return value
+    try:
+        return "https" if boolean(value) else ""
+    except ValueError:
+        raise ValueError("http or https") from None
+
+
+def _take_prefix(value: str) -> str:
+    """Take a prefix of keys, without the slashes around it."""
+    if {".", ".."} & set(value.split("/")):  # they would be taken out of the URL, and another prefix be read
+        raise ValueError("a prefix without . and .. between its slashes")
+    return value.strip("/")
+
+
+def _take_services(value: str) -> tuple[tuple[str, str], ...]:
+    """Take `web,db=pg`: interfaces, each with its service if that has another name."""
+    pairs = []
+    for word in words(value):
+        interface, _, service = (part.strip() for part in word.partition("="))
+        pairs.append((interface, service or interface))
+    names = [name for pair in pairs for name in pair]
+    if len(dict(pairs)) < len(pairs) or any(not name or "/" in name or name in {".", ".."} for name in names):
+        raise ValueError("services like web,db=pg, each interface once")
+    return tuple(pairs)
+
+
+def _check(options: Options) -> Iterator[str]:
+    scheme, _, number, _ = _split(options["host"])
+    if {"host", "port"} <= options.explicit and number not in {None, options["port"]}:
+        yield "port: differs from the one in host"
+    if {"host", "scheme"} <= options.explicit and scheme not in {"", options["scheme"]}:
+        yield "scheme: differs from the one in host"
+    if options["key"] and not options["cert"]:
+        yield "key: expected cert to be set too"
+    if _locate(options).scheme == "http":
+        for name in sorted({"ca_cert", "cert", "key"} & options.explicit):
+            yield f"{name}: expected scheme https with it"
+
+
+def _parts(options: Options) -> tuple[str, ...]:
+    return ("", *(interface for interface, _ in options["services"]))
+
+
+def _preload() -> None:
+    from disco.sources import consul_http  # noqa: F401, PLC0415 -- imported before the fork, its memory is shared
+
+
+SOURCE = Source(
+    watch=watch,
+    text=True,
+    parts=_parts,
+    check=_check,
+    modules=("consul",),
+    preload=_preload,
+    extra="consul",
+    options=(
+        Option(
+            name="host",
+            type=_take_host,
+            default="127.0.0.1",
+            env="CONSUL_HTTP_ADDR",
+            help="where Consul's HTTP interface is: a host, host:port or a URL",
+        ),
+        Option(name="port", type=port, default=8500, help="its port, unless host has one"),
+        Option(
+            name="scheme",
+            type=_take_scheme,
+            default="",
+            env="CONSUL_HTTP_SSL",
+            help="http or https; if it is not set, what host says, else http",
+        ),
+        Option(name="token", env="CONSUL_HTTP_TOKEN", secret=True, help="the ACL token"),
+        Option(name="dc", type=text, help="the datacenter to read; the agent's own if it is not set"),
+        Option(name="prefix", type=_take_prefix, default="", help="read the keys below it; all if it is empty"),
+        Option(
+            name="services",
+            type=_take_services,
+            default=(),
+            help="services whose passing instances become interfaces, like web,db=pg (interface db from service pg)",
+        ),
+        Option(name="verify", type=boolean, default=True, help="whether the server's certificate is verified"),
+        Option(name="ca_cert", type=path, env="CONSUL_CACERT", help="PEM file of the authorities that are trusted"),
+        Option(name="cert", type=path, env="CONSUL_CLIENT_CERT", help="PEM file of the client certificate"),
+        Option(name="key", type=path, env="CONSUL_CLIENT_KEY", help="PEM file of its key, if that is not in cert"),
+        Option(
+            name="consistency",
+            type=choice("default", "stale", "consistent"),
+            default="default",
+            help="default, stale (any server may answer) or consistent (the leader asks the others first)",
+        ),
+        Option(
+            name="wait",
+            type=at_least(0.1, seconds),
+            default=55.0,
+            help="how long one blocking query may last; what is cut off silently is noticed after that",
+        ),
+    ),
+)

@@ -1,0 +1,286 @@
+"""HTTP to Consul: py-consul's client over requests that are bounded, with answers checked before they are believed.
+
+Imported in a Consul source's own process only (slow, and large): it may import the client library at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from http.client import responses
+from socket import gaierror
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from consul import ConsulException, base
+from urllib3 import disable_warnings
+from urllib3 import exceptions as urllib3
+
+from disco.errors import SourceError
+from disco.text import duration, escape, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from disco.config import Options
+    from disco.sources.consul import Address
+
+BODY_LIMIT = 32 << 20  # bytes, decompressed; base64 makes 4/3 of the 16 MiB that a source may have
+ERROR_LIMIT = 4 << 10  # bytes read of an answer that is an error, to recognise its reason
+CHUNK = 16 << 10
+STALE_LIMIT = 2.0  # seconds that a stale answer may be behind the leader; consul-template's default
+JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients do not return all at once
+
+# What py-consul and a look into its data raise for an answer of the wrong shape.
+UNREADABLE = (ConsulException, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+
+log = logging.getLogger(__name__)
+
+
+class Client(base.Consul):  # type: ignore[misc]
+    """py-consul's client, which asks through our `HTTP`."""
+
+    def __init__(self, http: HTTP, token: str | None) -> None:
+        """Take the transport and the token, which no other place may give."""
+        for name in [name for name in os.environ if name.startswith("CONSUL_")]:
+            del os.environ[name]  # the library prefers them to what it is told
+        if token and not (token.isascii() and token.isprintable()):
+            raise SourceError("the token holds a character that no token can have")
+        self._transport = http
+        super().__init__(token=token)
+
+    def http_connect(self, *_options: object) -> HTTP:
+        """Return the transport."""
+        return self._transport
+
+
+class HTTP(base.HTTPClient):  # type: ignore[misc]
+    """One connection to one server: it follows no redirect and takes no proxy, so a token goes nowhere else.
+
+    consistency: the mode of the next request. is_doubtful: whether the last answer, a stale one, may be out of date.
+    """
+
+    def __init__(self, address: Address, options: Options, what: str) -> None:
+        """Connect to nothing yet; `what` says for people what is read."""
+        super().__init__(address.host, address.port, address.scheme)
+        self.consistency = "default"
+        self.is_doubtful = False
+        self._where = f"{address.host}:{address.port}"
+        self._what = escape(what, 200)
+        self._options = options
+        self._warned = False
+        self._has_token = False
+        for name in ("ca_cert", "cert", "key"):
+            _check_file(name, options[name])
+        self.verify = str(options["ca_cert"]) if options["verify"] and options["ca_cert"] else options["verify"]
+        # The key's file is always named: an encrypted key is an error then, not a question on the terminal.
+        self.cert = (str(options["cert"]), str(options["key"] or options["cert"])) if options["cert"] else None
+        if not options["verify"]:
+            disable_warnings(urllib3.InsecureRequestWarning)
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.headers.update({"User-Agent": "disco", "Accept-Encoding": "gzip"})
+        self._session.auth = address.user
+        log.debug("host=%s port=%d scheme=%s", address.host, address.port, address.scheme)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._session.close()
+
+    def get(
+        self,
+        callback: Callable[[Any], Any],
+        path: str,
+        params: Sequence[tuple[str, Any]] = (),
+        headers: dict[str, str] | None = None,
+    ) -> Any:  # noqa: ANN401 -- what py-consul's callback makes of the answer
+        """Return what the callback makes of an answer that can be believed; raise SourceError for any other."""
+        self._has_token = "X-Consul-Token" in (headers or {})
+        timeout = longest = self._options["timeout"]
+        if any(name == "index" for name, _ in params):
+            longest += self._options["wait"] * JITTER
+        if self.consistency != "default":  # py-consul sends it with a read of keys only
+            params = [*params, (self.consistency, "1")]
+        url = self.uri(path, params)
+        try:
+            request = self._session.prepare_request(requests.Request("GET", url, headers=headers))
+            # Past Session.send, which reads all of a redirect's body, however long, even to follow none.
+            with self._session.get_adapter(url).send(
+                request, stream=True, timeout=(timeout, longest), verify=self.verify, cert=self.cert
+            ) as response:
+                status, answered, body = response.status_code, response.headers, _read_body(response)
+            del response  # urllib3 closes a connection when nothing refers to it: an error's traceback would
+        except (requests.RequestException, urllib3.HTTPError, OSError) as error:
+            raise SourceError(_explain_failure(error, self._where, timeout, longest)) from None
+        self._check(status, answered, body, path)
+        return callback(base.Response(status, answered, body.decode()))
+
+    def put(self, *_arguments: object) -> None:
+        """Refuse: a source only reads."""
+        raise NotImplementedError
+
+    delete = post = put
+
+    def _check(self, status: int, headers: Mapping[str, str], body: bytes, path: str) -> None:
+        """Raise SourceError for an answer that says nothing of the data, note one that may be out of date."""
+        log.debug("answered %d index=%s, %s", status, _shown(headers, "X-Consul-Index"), plural(len(body), "byte"))
+        # A prefix that no key has is answered with 404, which is an answer like any other.
+        if status != HTTPStatus.OK and not (status == HTTPStatus.NOT_FOUND and path.startswith("/v1/kv/")):
+            reason = self._explain_status(status, headers, body)
+            raise SourceError(reason, retry_after=_retry_after(headers.get("Retry-After", "")))
+        if not re.fullmatch(r"-?\d{1,20}", headers.get("X-Consul-Index", ""), re.ASCII):
+            raise SourceError(f"answered {status} without an index: is {self._where} Consul?")
+        leaderless = headers.get("X-Consul-KnownLeader", "true").lower() == "false"
+        if self.consistency != "stale" and leaderless:
+            raise SourceError("no cluster leader")
+        contact = headers.get("X-Consul-LastContact", "0")  # in ms
+        late = not re.fullmatch(r"\d{1,20}", contact, re.ASCII) or int(contact) > STALE_LIMIT * 1000
+        # A server that has only just joined may know of no key at all: the leader is asked before that is said.
+        empty = status == HTTPStatus.NOT_FOUND or body.strip() == b"[]"
+        self.is_doubtful = self.consistency == "stale" and (leaderless or late or empty)
+        if headers.get("X-Consul-Results-Filtered-By-ACLs", "").lower() == "true" and not self._warned:
+            log.warning("Consul left out what the token has no right to read (%s)", self._what)
+            self._warned = True
+
+    def _explain_status(self, status: int, headers: Mapping[str, str], body: bytes) -> str:
+        """Return what an answer means that is no data; of its body only known phrases count."""
+        if 300 <= status < 400:  # noqa: PLR2004 -- HTTP's redirects
+            return f"answered {status}, a redirect to {_redirect_host(headers)}, which is not followed"
+        if status == HTTPStatus.FORBIDDEN:
+            if b"ACL not found" in body:
+                return "403: Consul does not know the token"
+            whose = "the token lacks" if self._has_token else "no token is set, and without one there are no"
+            return f"403: permission denied ({whose} rights for {self._what})"
+        for phrase, meaning in _PHRASES.items():
+            if phrase in body:
+                return meaning.format(status=status, dc=escape(str(self._options["dc"]), 80))
+        return f"answered {status} {responses.get(status, '').lower()}".rstrip()
+
+
+# What Consul's bodies say → what is told, with {status} and {dc}.
+_PHRASES = {
+    b"No cluster leader": "no cluster leader",
+    b"No path to datacenter": "no path to datacenter {dc}",
+    b"too many concurrent connections": "answered {status} too many requests: too many connections from this address "
+    "(limits.http_max_conns_per_client in Consul's configuration, 200 by default)",
+    b"HTTP request to an HTTPS server": "this port speaks TLS: set scheme to https",
+    b"ACL support disabled": "answered {status}: ACLs are disabled in Consul, and a token is set",
+}
+# OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what is told.
+_CERTIFICATE = {
+    **dict.fromkeys((2, 18, 19, 20, 21), "certificate is signed by none that is trusted here (ca_cert)"),
+    9: "certificate is not valid yet",
+    10: "certificate has expired",
+    23: "certificate is revoked",
+    **dict.fromkeys((62, 64), "certificate is for another name"),
+}
+# OpenSSL's names of what went wrong → what is told.
+_NO_TLS = "this port does not speak TLS: set scheme to http"
+_NO_CLIENT = "the server does not accept the client certificate, or asks for one (cert, key)"
+_TLS = {
+    **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"), _NO_TLS),
+    **dict.fromkeys(
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"), _NO_CLIENT
+    ),
+    "KEY_VALUES_MISMATCH": "key does not belong to cert",
+    "PEM_LIB": "cert or key is no PEM file",
+}
+
+
+def _explain_failure(error: BaseException, where: str, timeout: float, longest: float) -> str:
+    """Return why there was no answer, from the exceptions' types and codes: their texts may hold URL and headers."""
+    causes = _causes(error)
+    if reason := next(filter(None, map(_explain_tls, causes)), ""):
+        return f"TLS: {reason}"
+    number = next((cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno), 0)
+    meanings: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+        ((requests.exceptions.InvalidURL, urllib3.LocationParseError), f"{where} is no address"),
+        ((gaierror,), f"cannot connect to {where}: its name does not resolve"),
+        ((urllib3.NewConnectionError,), f"cannot connect to {where}: {os.strerror(number).lower()}"),
+        ((urllib3.ConnectTimeoutError,), f"cannot connect to {where}: no answer within {duration(timeout)}"),
+        ((TimeoutError, urllib3.TimeoutError), f"no answer within {duration(longest)}"),
+        ((urllib3.DecodeError,), "answered with what is not compressed as it says"),
+        (
+            (ConnectionError, ssl.SSLEOFError),
+            f"{where} closed the connection (as Consul does with more than 200 from one address)",
+        ),
+        ((urllib3.ProtocolError,), "answered with what is no complete HTTP"),
+    )
+    return next(
+        (text for kinds, text in meanings if any(isinstance(cause, kinds) for cause in causes)),
+        f"the request failed ({type(error).__name__})",
+    )
+
+
+def _explain_tls(cause: BaseException) -> str:
+    """Return what OpenSSL found wrong, empty if the exception is none of its own."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _CERTIFICATE.get(cause.verify_code, f"certificate is not accepted (OpenSSL: {cause.verify_code})")
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        reason = str(getattr(cause, "reason", None) or "handshake failed")
+        return _TLS.get(reason, escape(reason.lower().replace("_", " "), 80))
+    return ""
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception with all that it wraps, in whichever way."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and not any(cause is known for known in found):
+            found.append(cause)
+            waiting += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+    return found
+
+
+def _read_body(response: requests.Response) -> bytes:
+    """Return an answer's body, decompressed bit by bit; of an error no more than is needed to recognise it."""
+    succeeded = response.status_code == HTTPStatus.OK
+    limit = BODY_LIMIT if succeeded else ERROR_LIMIT
+    body = bytearray()
+    for chunk in response.iter_content(CHUNK):
+        body += chunk
+        if len(body) > limit and succeeded:
+            raise SourceError(f"answered with more than {limit >> 20} MiB: narrow what is read (a longer prefix)")
+        if len(body) > limit:
+            break
+    return bytes(body)
+
+
+def _shown(headers: Mapping[str, str], name: str) -> str:
+    return escape(headers.get(name, "none"), 20)
+
+
+def _redirect_host(headers: Mapping[str, str]) -> str:
+    try:
+        host = urlsplit(headers.get("Location", "")).hostname
+    except ValueError:
+        host = None
+    return escape(host or "itself", 80)
+
+
+def _retry_after(value: str) -> float | None:
+    """Return the seconds of a Retry-After header, which is a number or a date (RFC 9110, 10.2.3)."""
+    if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _check_file(name: str, file: os.PathLike[str] | None) -> None:
+    """Raise SourceError for a file that cannot be read: the TLS library would not say which."""
+    try:
+        if file:
+            os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        raise SourceError(f"{name}: {os.fspath(file or '')}: {os.strerror(error.errno or 0).lower()}") from None
