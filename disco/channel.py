@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from disco.errors import ProtocolError
 from disco.messages import Message, decode, encode, frame_size
 
 if TYPE_CHECKING:
@@ -125,5 +124,3 @@ class Line:
         """
         while data := self._end.recv(CHUNK):
             yield from self._frames.feed(data)
-
-

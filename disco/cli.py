@@ -76,7 +76,9 @@ def main() -> NoReturn:
         while at and at.tb_next:
             at = at.tb_next
         place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
-        _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it")
+        _exit(
+            Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it"
+        )
 
 
 def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
@@ -188,7 +190,9 @@ def _coordinate(  # noqa: PLR0913 -- everything comes together here
     plans, jobs = _plan_sources(settings, frozenset(schemas))
     logging.getLogger(__name__).info(
         "%s on %s, %s: %s",
-        plural(len(rules), "rule"), plural(len(used), "interface"), plural(len(plans), "source"),
+        plural(len(rules), "rule"),
+        plural(len(used), "interface"),
+        plural(len(plans), "source"),
         ", ".join(plan.name for plan in plans),
     )
     plan = Plan(
@@ -200,6 +204,7 @@ def _coordinate(  # noqa: PLR0913 -- everything comes together here
         handler_timeout=settings.handler_timeout,
         workers=min(settings.workers, len(rules)),
         grace=settings.grace,
+        settle=settings.settle,
         run=os.urandom(8).hex(),
         environment={os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()},
     )
@@ -209,8 +214,6 @@ def _coordinate(  # noqa: PLR0913 -- everything comes together here
 def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
     """Return the plan and the job of each source's process, in order of precedence; shared client libraries are imported."""
     from disco import sources  # noqa: PLC0415 -- as in _run
-    from disco.coordinator import Job  # noqa: PLC0415
-    from disco.lifecycle import SourcePlan  # noqa: PLC0415
 
     plans: list[SourcePlan] = []
     jobs: dict[str, Job] = {}
@@ -241,7 +244,7 @@ def _plan_source(
     quiet = min(QUIET, step / 4)
     name = f"{settings.name}/{part}" if part else settings.name
     plan = SourcePlan(
-        name=name, lease=step + quiet + LEASE_MARGIN, required=options["required"], timeout=options["timeout"]
+        name=name, lease=step + quiet + LEASE_MARGIN, required=options["required"], timeout=options["timeout"], settle=options["settle"]
     )
     context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=interfaces)
     return plan, Job(source, context, (step, quiet))
@@ -259,7 +262,9 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     program = process.find_program(command[0], path)
     if program is None:
         if os.path.exists(command[0]) and "/" in command[0]:  # noqa: PTH110 -- a word of the command line
-            raise CommandNotExecutableError(f"COMMAND {command[0]} is not executable (a file with permission to execute?)")
+            raise CommandNotExecutableError(
+                f"COMMAND {command[0]} is not executable (a file with permission to execute?)"
+            )
         raise CommandNotFoundError(f"COMMAND {command[0]} is not there")
     stopped = signals.restore()
     if stopped:
@@ -267,7 +272,9 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     try:
         process.execute(program, command, environment)
     except FileNotFoundError:
-        raise CommandNotFoundError(f"COMMAND {command[0]}: the interpreter that its #! line names is not there") from None
+        raise CommandNotFoundError(
+            f"COMMAND {command[0]}: the interpreter that its #! line names is not there"
+        ) from None
     except OSError as error:
         raise CommandNotExecutableError(f"COMMAND {command[0]}: {process.explain_exec(error)}") from None
 

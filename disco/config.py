@@ -1,12 +1,13 @@
 """DISCO_CFG and the configuration file → frozen settings; every problem is found, and all are reported together.
 
-An option is declared once (name, type, default, help, secret or not); sources declare their own. No error shows a value: it may
-be a secret under a mistyped key.
+An option is declared once (name, type, default, help, secret or not); sources declare their own. No error shows a value:
+it may be a secret under a mistyped key.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from disco import documents
 from disco.errors import DocumentError, SourceError
+from disco.text import escape
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
@@ -23,6 +25,7 @@ _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _SECRET_LIMIT = 64 << 10
+_SECONDS_LIMIT = 120 * 3600.0  # sums of a few still fit the milliseconds that the kernel waits at most
 
 
 # The types of options: text in, value out, or a ValueError that says what was expected.
@@ -38,9 +41,10 @@ def text(value: str) -> str:
 def seconds(value: str) -> float:
     """Take a duration."""
     match = _SECONDS.fullmatch(value)
-    if not match or len(value) > 20:  # noqa: PLR2004 -- far beyond any duration
-        raise ValueError("a duration like 1, 0.5, 500ms, 2m or 1h")
-    return float(match[1]) * _UNITS[match[2]]
+    number = float(match[1]) * _UNITS[match[2]] if match else -1.0
+    if not 0 <= number <= _SECONDS_LIMIT:
+        raise ValueError("a duration like 1, 0.5, 500ms, 2m or 1h, of at most 120h")
+    return number
 
 
 def count(value: str) -> int:
@@ -48,6 +52,14 @@ def count(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise ValueError("a whole number from 0")
     return int(value)
+
+
+def size(value: str) -> int:
+    """Take a size in bytes."""
+    match = re.fullmatch(r"([0-9]{1,12})([KMG]?)", value.upper().removesuffix("B").removesuffix("I"))
+    if not match or not int(match[1]):
+        raise ValueError("a size like 512M or 2G")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
 
 
 def boolean(value: str) -> bool:
@@ -59,19 +71,23 @@ def boolean(value: str) -> bool:
 
 def port(value: str) -> int:
     """Take a TCP port."""
-    if not value.isdecimal() or not 0 < int(value[:9]) < 1 << 16:
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not 0 < int(value) < 1 << 16:
         raise ValueError("a port from 1 to 65535")
     return int(value)
 
 
 def path(value: str) -> Path:
     """Take the path of a file or a folder."""
-    return Path(text(value))
+    try:
+        usable = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        usable = False
+    return Path(value) if value and usable else _expect("a path")
 
 
 def directories(value: str) -> tuple[Path, ...]:
     """Take directories joined by `:`."""
-    return tuple(Path(part) for part in value.split(":") if part) or _expect("directories joined by ':'")
+    return tuple(path(part) for part in value.split(":") if part) or _expect("directories joined by ':'")
 
 
 def words(value: str) -> tuple[str, ...]:
@@ -106,9 +122,9 @@ def _expect(what: str) -> Any:  # noqa: ANN401 -- never returns
 class Option:
     """A declared option.
 
-    type: a function from text to the value, which raises ValueError with what was expected. default: a value, as the type gives
-    it. env: an environment variable that gives the default if it is set and not empty (with `_FILE` appended: a secret's file).
-    secret: never shown; also readable from a file, as `<name>_file`.
+    type: a function from text to the value, which raises ValueError with what was expected. default: a value, as the
+    type gives it. env: an environment variable that gives the default if it is set and not empty (with `_FILE`
+    appended: a secret's file). secret: never shown; also readable from a file, as `<name>_file`.
     """
 
     name: str
@@ -127,24 +143,36 @@ DISCO_OPTIONS = (
         default=1.0,
         help="pause between reads of a polled source, and before a failed handler is tried again",
     ),
-    Option(name="fail_limit", type=count, default=5, help="failures in a row of one handler before disco gives up; 0: never"),
+    Option(name="fail_limit", type=count, default=5, help="failures in a row before disco gives up; 0: never"),
     Option(name="timeout", type=seconds, default=0.0, help="the whole time until exec; 0: no limit"),
     Option(name="handler_timeout", type=seconds, default=60.0, help="the longest run of a handler; 0: no limit"),
     Option(name="workers", type=at_least(1, count), default=4, help="handlers at a time"),
+    Option(
+        name="settle",
+        type=seconds,
+        default=0.1,
+        help="how long an interface must be quiet before a change is handed on",
+    ),
     Option(name="grace", type=seconds, default=5.0, help="between SIGTERM and SIGKILL, for the whole stop"),
 )
 SOURCE_OPTIONS = (
     Option(name="type", default="", help="the source's type, if it is not its name"),
-    Option(name="timeout", type=at_least(0.05, seconds), default=10.0, help="the longest one request to the backend may take"),
+    Option(name="timeout", type=at_least(0.05, seconds), default=10.0, help="the longest that one request may take"),
+    Option(
+        name="settle", type=seconds, default=5.0, help="how long a sudden total emptiness is held before it is believed"
+    ),
+    Option(
+        name="memory", type=size, default=512 << 20, help="resident memory at which the source's process is replaced"
+    ),
     Option(name="required", type=boolean, default=True, help="whether exec waits for this source's first good answer"),
 )
 
 
 class Options(Mapping[str, Any]):
-    """A source's options by name, every declared one present; a secret is read from its file each time that it is asked for."""
+    """A source's options by name, every declared one present; a secret's file is read each time that it is asked for."""
 
     def __init__(self, values: Mapping[str, Any], secret_files: Mapping[str, Path], explicit: frozenset[str]) -> None:
-        """Take the values, the files of those that are kept in one, and the names that were set by the configuration."""
+        """Take the values, the files of those that are kept in one, and the names that the configuration has set."""
         self._values = dict(values)
         self._files = dict(secret_files)
         self.explicit = explicit
@@ -155,8 +183,10 @@ class Options(Mapping[str, Any]):
             return self._values[name]
         try:
             return documents.read_file(self._files[name], _SECRET_LIMIT).decode().rstrip("\r\n")
-        except (DocumentError, UnicodeDecodeError) as error:
-            raise SourceError(f"{name}_file: {error if isinstance(error, DocumentError) else 'no UTF-8 text'}") from None
+        except DocumentError as error:
+            raise SourceError(f"{name}_file: {error}") from None
+        except UnicodeDecodeError:
+            raise SourceError(f"{name}_file: {self._files[name]}: no UTF-8 text") from None
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -175,8 +205,8 @@ class Options(Mapping[str, Any]):
 class SourceType:
     """What configuration must know of a type of source.
 
-    options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options that can
-    only be judged together, each problem starting with an option's name.
+    options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options
+    that can only be judged together, each problem starting with an option's name.
     """
 
     options: tuple[Option, ...]
@@ -204,6 +234,7 @@ class Settings:
     handler_timeout: float
     workers: int
     grace: float
+    settle: float
     sources: tuple[SourceSettings, ...] = field(default=())
 
 
@@ -244,7 +275,8 @@ def load(
         kind = found["type"].value if "type" in found else namespace
         declared = find_type(kind)
         if isinstance(declared, str):
-            problems.append(f"{(found.get('type') or next(iter(found.values()))).where}: {declared}")
+            where = (found.get("type") or next(iter(found.values()))).where
+            problems.append(f"{where}: {declared}{nearest(namespace, ['disco'])}")
             continue
         every = SourceType(options=(*SOURCE_OPTIONS, *declared.options), any_key=declared.any_key)
         before = len(problems)
@@ -270,7 +302,7 @@ def _from_pairs(pairs: str, problems: list[str]) -> dict[str, _Entry]:
             continue
         if not equals or not _KEY.fullmatch(key):
             shown = f" after {list(entries)[-1]}" if entries else ""
-            problems.append(f"DISCO_CFG: pair {number}{shown}: expected key=value, with a key like disco.path or flat.file")
+            problems.append(f"DISCO_CFG: pair {number}{shown}: expected key=value, with a key like disco.path")
             continue
         entries[key] = _Entry(value.replace("\\:", ":"), f"DISCO_CFG: {key}")
     return entries
@@ -279,7 +311,7 @@ def _from_pairs(pairs: str, problems: list[str]) -> dict[str, _Entry]:
 def _from_file(file: Path, problems: list[str]) -> dict[str, _Entry]:
     document = documents.parse(documents.read_file(file), str(file))
     entries: dict[str, _Entry] = {}
-    if document.data is None:
+    if document.data in (None, {}):
         return entries
     if not isinstance(document.data, dict):
         problems.append(f"{document.at()}: expected a mapping like 'disco: {{path: ...}}'")
@@ -288,27 +320,39 @@ def _from_file(file: Path, problems: list[str]) -> dict[str, _Entry]:
     while waiting:
         at, value = waiting.pop(0)
         key = ".".join(at)
-        if isinstance(value, dict):
+        where = f"{document.at(*at)}: {escape(key, 80)}"
+        if isinstance(value, dict) and value:
             waiting = [((*at, name), below) for name, below in value.items()] + waiting
+        elif value in (None, {}) and re.fullmatch(_NAME, key):
+            if key != "disco":  # a source with every option's default
+                entries[f"{key}.type"] = _Entry(key, where)
         elif not _KEY.fullmatch(key):
-            problems.append(f"{document.at(*at)}: {key}: expected a key in a namespace, like disco.path")
-        elif value is None or (isinstance(value, list) and not all(isinstance(item, (str, int, float)) for item in value)):
-            problems.append(f"{document.at(*at)}: {key}: expected a text, a number, a boolean or a list of texts")
+            problems.append(f"{where}: expected a key in a namespace, like disco.path")
+        elif not isinstance(value, (str, int, float)) and not _is_list(value):
+            problems.append(f"{where}: expected a text, a number, a boolean or a list of texts")
         else:
-            entries[key] = _Entry(_as_text(key, value), f"{document.at(*at)}: {key}")
+            entries[key] = _Entry(_as_text(key, value), where)
     return entries
+
+
+def _is_list(value: Any) -> bool:  # noqa: ANN401 -- what the file holds
+    return isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value)
 
 
 def _as_text(key: str, value: Any) -> str:  # noqa: ANN401 -- a scalar or a list of them
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return (":" if key == "disco.path" else ",").join(map(str, value))
+        return (":" if key == "disco.path" else ",").join(_as_text(key, item) for item in value)
     return str(value)
 
 
 def _take(
-    namespace: str, found: Mapping[str, _Entry], declared: SourceType, environ: Mapping[str, str], problems: list[str]
+    namespace: str,
+    found: Mapping[str, _Entry],
+    declared: SourceType,
+    environ: Mapping[str, str],
+    problems: list[str],
 ) -> Options:
     options = {option.name: option for option in declared.options}
     secrets = {f"{option.name}_file": option.name for option in declared.options if option.secret}
@@ -316,20 +360,19 @@ def _take(
     files: dict[str, Path] = {}
     for option in declared.options:
         values[option.name] = option.default
-        if option.env and environ.get(option.env):
+        if not option.env or option.name in found or f"{option.name}_file" in found:
+            continue  # what is set by a key is not looked at in the environment
+        if environ.get(option.env):
             _convert(option, environ[option.env], option.env, values, problems)
-        elif option.secret and option.env and environ.get(f"{option.env}_FILE"):
+        elif option.secret and environ.get(f"{option.env}_FILE"):
             files[option.name] = Path(environ[f"{option.env}_FILE"])
     for name, entry in found.items():
         if name in options:
-            files.pop(name, None)
             _convert(options[name], entry.value, entry.where, values, problems)
         elif name in secrets:
             if secrets[name] in found:
                 problems.append(f"{entry.where}: {namespace}.{secrets[name]} is set too; only one of them can be")
-            if not entry.value:
-                problems.append(f"{entry.where}: expected a path")
-            files[secrets[name]] = Path(entry.value)
+            _convert(Option(name=secrets[name], type=path, help=""), entry.value, entry.where, files, problems)
         elif declared.any_key:
             values[name] = entry.value
         else:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from disco.signals import Signals
     from disco.sources import Context, Source
 
+LOG_CHUNK = 16 << 10  # bytes of log read at a time
 LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
+# Of one child, messages and lines at a time that are read as they come; beyond, it has to wait: backpressure, not loss.
+BURST, MESSAGES_A_SECOND, LINES_A_SECOND = 20, 200.0, 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ class _Process:
     child: process.Child
     kind: Kind
     lines: log.LineReader
+    log_eof: bool = False
+
+    def end(self, what: str) -> Channel | int:
+        """Return the end to wait on: the channel, or the log's descriptor."""
+        return self.child.log if what == LOG else self.child.channel
+
+
+CHANNEL, LOG = "channel", "log"
 
 
 class Coordinator:
@@ -75,6 +86,7 @@ class Coordinator:
         self._pids: dict[int, str] = {}
         self._selector = selectors.DefaultSelector()
         self._events: list[life.Event] = []  # of actions
+        self._paused: dict[tuple[str, str], float] = {}  # what is not read before a time: it said too much at once
         self._seen: set[psutil.Process] = set()  # leftovers
         self._signalled: set[tuple[psutil.Process, int]] = set()
 
@@ -103,29 +115,43 @@ class Coordinator:
 
     def _wait(self) -> list[life.Event]:
         """Wait for a fact or the nearest deadline; return the events, acting on nothing: the last is Elapsed."""
-        deadline = self.lifecycle.deadline
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = self._selector.select(0 if self._events else timeout)
+        ready = self._selector.select(self._timeout())
+        now = time.monotonic()
         events, self._events = self._events, []
-        for number in self._signals.take():
-            if number != signal.SIGCHLD:
-                events.append(life.Signalled(number))
+        events += (life.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD)
         for key, mask in ready:
             if isinstance(key.data, tuple):
-                name, what = key.data
-                one = self._processes[name]
-                if what == "log":
-                    self._read_log(one, CHUNK)
-                    continue
-                if mask & selectors.EVENT_WRITE:
-                    one.child.channel.flush()
-                if mask & selectors.EVENT_READ:
-                    events += self._read(one, CHUNK)
+                events += self._serve(*key.data, mask, now)
         for pid, status in process.reap():
             events += self._ended(pid, status)
-        events.append(life.Elapsed())
-        for one in self._processes.values():
-            self._watch_channel(one.child.channel, one.child.name)
+        for paused in [paused for paused, until in self._paused.items() if until <= now]:
+            del self._paused[paused]
+            self._watch(*paused)
+        return [*events, life.Elapsed()]
+
+    def _timeout(self) -> float | None:
+        if self._events:
+            return 0.0
+        times = [*self._paused.values()]
+        if self.lifecycle.deadline is not None:
+            times.append(self.lifecycle.deadline)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _serve(self, name: str, what: str, mask: int, now: float) -> list[life.Event]:
+        one = self._processes[name]
+        events: list[life.Event] = []
+        if what == LOG:
+            count = self._read_log(one, LOG_CHUNK)
+            rate = LINES_A_SECOND
+        else:
+            if mask & selectors.EVENT_WRITE:
+                one.child.channel.flush()
+            if mask & selectors.EVENT_READ:
+                events = self._read(one, CHUNK)
+            count, rate = len(events), MESSAGES_A_SECOND
+        if count > BURST:
+            self._paused[name, what] = now + count / rate
+        self._watch(name, what)
         return events
 
     def _read(self, one: _Process, budget: int) -> list[life.Event]:
@@ -137,32 +163,40 @@ class Coordinator:
             events.append(life.Broken(one.child.name, str(error)))
         return events
 
-    def _read_log(self, one: _Process, limit: int) -> None:
-        while limit > 0:
+    def _read_log(self, one: _Process, limit: int) -> int:
+        """Log what a child wrote, up to so many bytes; return the number of lines."""
+        count = 0
+        while limit > 0 and not one.log_eof:
             try:
-                data = os.read(one.child.log, min(limit, 64 << 10))
+                data = os.read(one.child.log, min(limit, LOG_CHUNK))
             except BlockingIOError:
-                return
+                break
             except OSError:
                 data = b""
             for level, text in one.lines.feed(data):
                 log.emit(level, one.child.name, one.child.pid, text)
-            if not data:
-                if one.child.log in self._selector.get_map():
-                    self._selector.unregister(one.child.log)
-                return
+                count += 1
+            one.log_eof = not data
             limit -= len(data)
+        return count
 
-    def _watch_channel(self, channel: Channel, name: str) -> None:
-        """Wait for what is needed: input until the end of file, room while something is unsent."""
-        wanted = (0 if channel.eof else selectors.EVENT_READ) | (selectors.EVENT_WRITE if channel.unsent else 0)
-        key = self._selector.get_map().get(channel)
+    def _watch(self, name: str, what: str) -> None:
+        """Wait for what is needed: input until the end of file, unless it is paused; room while something is unsent."""
+        one = self._processes.get(name)
+        if one is None:
+            return
+        end = one.end(what)
+        eof = one.log_eof if what == LOG else one.child.channel.eof
+        wanted = 0 if eof or (name, what) in self._paused else selectors.EVENT_READ
+        if what == CHANNEL and one.child.channel.unsent:
+            wanted |= selectors.EVENT_WRITE
+        key = self._selector.get_map().get(end)
         if key is None and wanted:
-            self._selector.register(channel, wanted, (name, "channel"))
+            self._selector.register(end, wanted, (name, what))
         elif key is not None and not wanted:
-            self._selector.unregister(channel)
+            self._selector.unregister(end)
         elif key is not None and key.events != wanted:
-            self._selector.modify(channel, wanted, (name, "channel"))
+            self._selector.modify(end, wanted, (name, what))
 
     def _ended(self, pid: int, status: int) -> list[life.Event]:
         """Return a dead child's last words, then its end."""
@@ -173,9 +207,10 @@ class Coordinator:
         # Until nothing is there now: a grandchild may keep either pipe open.
         events = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
         self._read_log(one, LAST_WORDS_LIMIT)
-        for end in (one.child.channel.fileno(), one.child.log):
-            if end in self._selector.get_map():
-                self._selector.unregister(end)
+        for what in (CHANNEL, LOG):
+            self._paused.pop((name, what), None)
+            if one.end(what) in self._selector.get_map():
+                self._selector.unregister(one.end(what))
         one.child.channel.close()
         os.close(one.child.log)
         return [*events, life.Ended(name, status)]
@@ -190,7 +225,7 @@ class Coordinator:
                 case life.Send():
                     if action.name in self._processes:  # else its end, or why it did not start, is on its way
                         self._processes[action.name].child.channel.send(action.message)
-                        self._watch_channel(self._processes[action.name].child.channel, action.name)
+                        self._watch(action.name, CHANNEL)
                 case life.Kill():
                     self._kill(action)
                 case life.KillGroup():
@@ -215,8 +250,8 @@ class Coordinator:
         one = _Process(child, action.kind, log.LineReader())
         self._processes[action.name] = one
         self._pids[child.pid] = action.name
-        self._selector.register(child.log, selectors.EVENT_READ, (action.name, "log"))
-        self._watch_channel(child.channel, action.name)
+        self._watch(action.name, LOG)
+        self._watch(action.name, CHANNEL)
 
     def _main(self, name: str, kind: Kind) -> tuple[Callable[[socket.socket], None], bool]:
         """Return what a child runs, and whether the kernel kills it with the coordinator.
@@ -273,7 +308,10 @@ class Coordinator:
         runners = {one.child.pid for one in self._processes.values() if one.kind is Kind.RUNNER}
         for leftover, above in found.items():
             # A runner that lives hands SIGTERM on to what is below it.
-            if (action.number == signal.SIGKILL or above not in runners) and (leftover, action.number) not in self._signalled:
+            if (action.number == signal.SIGKILL or above not in runners) and (
+                leftover,
+                action.number,
+            ) not in self._signalled:
                 self._signalled.add((leftover, action.number))
                 process.kill(leftover.pid, action.number)
         self._events.append(life.Swept(tuple(sorted(leftover.pid for leftover in found))))

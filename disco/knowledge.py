@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from disco.messages import Checked, Diff, Fragment
 
 FREE_RERUNS = 3  # in a row, before an interface is taken over more rarely
+SETTLE_AT_MOST = 10  # times `settle` that an interface which never becomes quiet is waited for
 FIRST_WAIT, LAST_WAIT = 1.0, 30.0  # seconds
 
 Combination = tuple[tuple[str, str], ...]
@@ -41,6 +42,8 @@ class _Interface:
     composed: View = NOTHING
     taken: View = NOTHING
     checked: tuple[Combination, View] | None = None
+    changing_since: float = 0.0  # the first change that was not taken over yet
+    settled_at: float = 0.0  # when what changed has been quiet for long enough
     reruns: int = 0
     taken_at: float = 0.0
     counted_at: float = 0.0  # the taking over that was counted as a rerun last
@@ -52,23 +55,70 @@ class _Said:
     fragments: dict[str, Fragment] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     unknown_count: int = 0
+    emptied: Diff | None = None  # a sudden total emptiness that is not believed yet
+    believed_at: float = 0.0  # when it will be
 
 
 class Knowledge:
     """All that is known; `valid` and `pending` are what rules are judged by."""
 
-    def __init__(self, sources: Sequence[str]) -> None:
-        """Know nothing of these sources, which are given in order of precedence: the later one wins."""
+    def __init__(self, sources: Mapping[str, float], settle: float = 0.0) -> None:
+        """Know nothing of these sources.
+
+        sources: in order of precedence (the later one wins), each with the seconds for which its sudden total emptiness is not
+        believed. settle: seconds for which an interface must be quiet before a change of it is taken over; a source's first
+        full read never waits.
+        """
         self._said = {source: _Said() for source in sources}
+        self._patience = dict(sources)
+        self._settle = settle
         self._interfaces: dict[str, _Interface] = {}
         self._dirty: set[str] = set()  # composed differs from what was taken over
         self._unchecked: dict[str, None] = {}  # in the order of arrival
         self.valid: dict[str, str] = {}
-        self.pending: set[str] = set()
+        self.pending: set[str] = set()  # a change of these is known and not taken over: no rule is judged by what was before
 
-    def apply(self, source: str, diff: Diff) -> None:
-        """Take a source's news; a first diff replaces all that it said before."""
+    def apply(self, source: str, diff: Diff, now: float) -> None:
+        """Take a source's news; a first diff replaces all that it said before.
+
+        News by which everything is gone that the source had is held back: a new leader, a restarted server or a lost
+        permission look like that. It is dropped when something comes back, and believed when the source's patience is over.
+        """
         said = self._said[source]
+        gone = len(said.fragments) if diff.first else len(said.fragments.keys() & set(diff.removed))
+        left = len(said.fragments) - gone + len(diff.changed) + diff.unknown_count
+        if said.fragments and not left and not said.emptied and self._patience[source]:
+            said.emptied, said.believed_at = diff, now + self._patience[source]
+            return
+        if said.emptied:
+            if not (diff.changed or diff.unknown_count):
+                return  # as empty as before
+            held, said.emptied = said.emptied, None
+            touched = self._believe(said, held) | self._believe(said, diff)
+        else:
+            touched = self._believe(said, diff)
+        self._change(touched, now, at_once=diff.first)
+
+    def is_emptied(self, source: str) -> bool:
+        """Return whether a source's sudden total emptiness is being held back."""
+        return self._said[source].emptied is not None
+
+    def doubt(self, source: str, now: float, seconds: float) -> None:
+        """Hold back an emptiness for at least so many seconds more: its source fails, and may come back with everything."""
+        said = self._said[source]
+        said.believed_at = max(said.believed_at, now + seconds + self._patience[source])
+
+    def believe(self, now: float) -> list[str]:
+        """Believe the emptiness of each source whose time is over; return these sources."""
+        believed = []
+        for source, said in self._said.items():
+            if said.emptied and said.believed_at <= now:
+                held, said.emptied = said.emptied, None
+                self._change(self._believe(said, held), now, at_once=True)
+                believed.append(source)
+        return believed
+
+    def _believe(self, said: _Said, diff: Diff) -> set[str]:
         touched = {*diff.changed, *diff.removed}
         if diff.first:
             touched |= set(said.fragments)
@@ -77,8 +127,18 @@ class Knowledge:
             said.fragments.pop(interface, None)
         said.fragments |= diff.changed
         said.unknown, said.unknown_count = diff.unknown, diff.unknown_count
+        return touched
+
+    def _change(self, touched: set[str], now: float, *, at_once: bool) -> None:
         for interface in sorted(touched):
             self._compose(interface)
+            known = self._interfaces[interface]
+            if at_once or not self._settle:
+                known.settled_at = now
+                continue
+            if known.settled_at <= now:
+                known.changing_since = now
+            known.settled_at = min(now + self._settle, known.changing_since + SETTLE_AT_MOST * self._settle)
 
     def next_check(self) -> tuple[str, Combination, tuple[bytes, ...]] | None:
         """Return the next interface to merge and validate, the combination that it stands for, and the bodies; None if none is."""
@@ -107,7 +167,7 @@ class Knowledge:
             if known.not_before > now:
                 self.pending.discard(interface)  # what was taken over before is what counts
                 continue
-            if known.composed.pending:
+            if known.composed.pending or known.settled_at > now:
                 self.pending.add(interface)
                 continue
             self._dirty.discard(interface)
@@ -126,8 +186,15 @@ class Knowledge:
 
     @property
     def deadline(self) -> float | None:
-        """When something that waits can be taken over."""
-        return min((self._interfaces[name].not_before for name in self._dirty - self.pending), default=None)
+        """When something that waits can be taken over, or is believed."""
+        times = [said.believed_at for said in self._said.values() if said.emptied]
+        for interface in self._dirty:
+            known = self._interfaces[interface]
+            if interface not in self.pending:
+                times.append(known.not_before)
+            elif not known.composed.pending:
+                times.append(known.settled_at)
+        return min(times, default=None)
 
     def reran(self, interface: str, now: float, seconds: float) -> float:
         """Note that a change of this interface made a handler that takes so long run again.
@@ -173,12 +240,13 @@ class Knowledge:
         known = self._interfaces.setdefault(interface, _Interface())
         parts = self._contributions(interface)
         self._unchecked.pop(interface, None)
-        known.composed = self._view(interface, known, parts)
+        known.composed = self._view(known, parts)
         if known.composed.pending:
             self._unchecked[interface] = None
         self._dirty.add(interface)
 
-    def _view(self, interface: str, known: _Interface, parts: list[tuple[str, Fragment]]) -> View:
+    @staticmethod
+    def _view(known: _Interface, parts: list[tuple[str, Fragment]]) -> View:
         combination = _combination(parts)
         unusable = [f"{name}: {problem}" for name, part in parts if not part.body for problem in part.problems]
         if unusable:

@@ -30,6 +30,7 @@ STARTED_LEASE = 30.0  # from Run to Started
 CHECK_MARGIN = 10.0
 DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
 RESTART_FIRST, RESTART_LAST = 0.25, 30.0
+START_ATTEMPTS = 8  # forks of one child that may fail in a row, over about half a minute
 STOPPED, RENEWED = "it was stopped", "it was renewed"
 KILL_WAIT = 10.0  # seconds for what got SIGKILL to be gone
 
@@ -53,12 +54,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePlan:
-    """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer."""
+    """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer.
+
+    timeout: how long exec waits for one that is not required. settle: how long its sudden total emptiness is not believed.
+    """
 
     name: str
     lease: float
     required: bool
     timeout: float
+    settle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +78,7 @@ class Plan:
     handler_timeout: float = 60.0
     workers: int = 4
     grace: float = 5.0
+    settle: float = 0.0
     run: str = "disco"
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -268,7 +274,7 @@ class Lifecycle:
         self.plan = plan
         self.phase = Phase.GATHERING
         self.outcome: Outcome | None = None  # final only when the phase is OVER
-        self.knowledge = Knowledge([source.name for source in plan.sources])
+        self.knowledge = Knowledge({source.name: source.settle for source in plan.sources}, plan.settle)
         self.began = now
         self.now = now
         self.sources = {
@@ -282,6 +288,7 @@ class Lifecycle:
         self.rules = [RuleState(rule) for rule in plan.rules]
         self.left: tuple[int, ...] = ()  # leftovers seen by the last sweep
         self._named = {state.rule.name: state for state in self.rules}
+        self._settle = {source.name: source.settle for source in plan.sources}
         self._jitter = jitter
         self._timers: dict[tuple[str, str], float] = {}
         self._doubted: set[str] = set()
@@ -410,7 +417,9 @@ class Lifecycle:
             case (Source() as source, messages.Diff() as diff):
                 yield from self._good(source)
                 before = self.knowledge.unknown(source.name)
-                self.knowledge.apply(source.name, diff)
+                emptied = self.knowledge.is_emptied(source.name)
+                self.knowledge.apply(source.name, diff, self.now)
+                yield from self._tell_emptied(source, emptied)
                 if diff.unknown_count and before != self.knowledge.unknown(source.name):
                     yield self._tell_unknown(source, diff)
             case (Source() as source, messages.Alive(answered=True)):
@@ -443,7 +452,9 @@ class Lifecycle:
         if not source.answered:
             yield Tell(logging.INFO, f"source {source.name}: first answer")
         elif source.trouble:
-            yield Tell(logging.INFO, f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}")
+            yield Tell(
+                logging.INFO, f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}"
+            )
         source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
         self._lease(source.name, source.lease)
 
@@ -455,7 +466,19 @@ class Lifecycle:
         if not source.trouble:
             source.trouble_since = self.now
         source.trouble, source.retry_at = reason, self.now + retry_in
+        self.knowledge.doubt(source.name, self.now, retry_in)
         self._lease(source.name, source.lease + retry_in)
+
+    def _tell_emptied(self, source: Source, before: bool) -> Iterator[Action]:  # noqa: FBT001 -- a fact
+        if self.knowledge.is_emptied(source.name) and not before:
+            yield Tell(
+                logging.WARNING,
+                f"source {source.name}: everything that it had is gone at once; that is believed in "
+                f"{duration(self._settle[source.name])} if nothing comes back (a server that restarts, has no leader, or "
+                "no longer permits us to read looks like this)",
+            )
+        elif before and not self.knowledge.is_emptied(source.name):
+            yield Tell(logging.INFO, f"source {source.name}: what was gone is back")
 
     def _tell_unknown(self, source: Source, diff: messages.Diff) -> Tell:
         names = ", ".join(escape(name, 100) for name in diff.unknown[:20])
@@ -485,7 +508,10 @@ class Lifecycle:
         yield Tell(logging.WARNING, f"rule {state.rule.name}: handler {handler} failed: {why} ({times}){said}")
         if limit and state.failures >= limit:
             yield from self._stop(
-                Outcome(Status.HANDLER, f"rule {state.rule.name}: its handler failed {plural(state.failures, 'time')} in a row")
+                Outcome(
+                    Status.HANDLER,
+                    f"rule {state.rule.name}: its handler failed {plural(state.failures, 'time')} in a row",
+                )
             )
         else:
             self._timers["retry", state.rule.name] = self.now + self.plan.interval
@@ -545,6 +571,10 @@ class Lifecycle:
         if isinstance(child, Runner) and child.task:  # it was given work in the moment in which it was to start
             self.rules[child.rule].running_on = None
             self._free(child, children=False)
+        if child.deaths >= START_ATTEMPTS:
+            reason = f"{child.name} cannot be started ({child.deaths + 1} attempts): {event.reason}"
+            yield from self._stop(Outcome(Status.SYSTEM, reason))
+            return
         wait = self._restart_later(child)
         yield Tell(logging.ERROR, f"{child.name}: cannot be started: {event.reason} (next try in {duration(wait)})")
         if isinstance(child, Source):
@@ -611,7 +641,9 @@ class Lifecycle:
                 yield from self._force()
             case "kill":
                 left = [*self.left]
-                named = ", ".join(map(str, left)) or ", ".join(child.name for child in self._children() if child.running)
+                named = ", ".join(map(str, left)) or ", ".join(
+                    child.name for child in self._children() if child.running
+                )
                 self.phase = Phase.OVER
                 self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {named}")
                 yield Tell(logging.ERROR, self.outcome.reason)
@@ -634,11 +666,13 @@ class Lifecycle:
     # What is due
 
     def _advance(self) -> Iterator[Action]:
+        for name in self.knowledge.believe(self.now):
+            yield Tell(logging.WARNING, f"source {name}: nothing came back; what it had is withdrawn")
         self.knowledge.take_over(self.now)
         yield from self._check()
         satisfied = {state.rule.name for state in self.rules if self.is_satisfied(state)}
         if len(satisfied) == len(self.rules) and not any(state.running_on for state in self.rules):
-            if not any(self.is_awaited(source) for source in self.sources.values()):
+            if not any(self.is_awaited(source) or self.knowledge.is_emptied(source.name) for source in self.sources.values()):
                 yield from self._finish()
             return
         for index, state in enumerate(self.rules):
@@ -646,7 +680,9 @@ class Lifecycle:
                 basis = self.basis(state)
                 if basis is None:
                     continue
-                runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
+                runner = next(
+                    (one for one in self.runners.values() if one.running and not one.told and not one.task), None
+                )
                 if runner is None:
                     yield from self._grow()
                     return
@@ -773,7 +809,9 @@ class Lifecycle:
         yield from ()
 
 
-_QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}
+_QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {
+    n: f"\\u{n:04x}" for n in range(32)
+}
 
 
 def _say_status(status: int) -> str:

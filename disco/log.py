@@ -165,5 +165,4 @@ def _format(level: int, process: str, pid: int, text: str) -> bytes:
     head = f"{clock}.{int(now * 1000) % 1000:03}Z {logging.getLevelName(level):<7} {process}[{pid}] "
     # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
     lines = (head + line for line in text.split("\n"))
-    text = ("\n".join(lines)).encode(errors="backslashreplace")[: LINE_LIMIT - 1]
-    return text + b"\n"
+    return "\n".join(lines).encode(errors="backslashreplace")[: LINE_LIMIT - 1] + b"\n"

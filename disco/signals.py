@@ -157,4 +157,4 @@ def time_limit(seconds: float) -> _Limit:
 
 def cpu_limit(seconds: float) -> _Limit:
     """Raise Overrun in the body of a `with` after so many seconds of this process's own CPU time: load does not count."""
-    return _Limit(signal.ITIMER_PROF, signal.SIGPROF, seconds)
+    return _Limit(signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds)

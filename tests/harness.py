@@ -152,13 +152,24 @@ class Site:
     # Running
 
     def start(
-        self, *command: str, options: Sequence[str] = ("-l", "DEBUG"), before: Sequence[str] = (), **popen: Any  # noqa: ANN401
+        self,
+        *command: str,
+        options: Sequence[str] = ("-l", "DEBUG"),
+        before: Sequence[str] = (),
+        prologue: str = "",
+        **popen: Any,  # noqa: ANN401
     ) -> Running:
-        """Start disco with a COMMAND (by default one that prints `done`)."""
+        """Start disco with a COMMAND (by default one that prints `done`), after a prologue in its own interpreter if need be."""
         environ = self.environ | {"DISCO_CFG": ":".join(f"{key}={value}" for key, value in self.cfg.items())}
-        argv = [*before, *self._disco(), *options, *(command or ("echo", "done"))]
+        argv = [*before, *self._disco(prologue), *options, *(command or ("echo", "done"))]
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
-            popen = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, "env": environ, "cwd": self.folder} | popen
+            popen = {
+                "stdin": subprocess.DEVNULL,
+                "stdout": out,
+                "stderr": err,
+                "env": environ,
+                "cwd": self.folder,
+            } | popen
             process = subprocess.Popen(argv, **popen)
         self.running.append(Running(process, self.folder))
         return self.running[-1]
@@ -169,11 +180,11 @@ class Site:
         running.wait()
         return running
 
-    def _disco(self) -> list[str]:
-        if not (self.folder / "plug-ins").exists():
+    def _disco(self, prologue: str) -> list[str]:
+        if not prologue and not (self.folder / "plug-ins").exists():
             return disco_command()
-        start = f"import sys; sys.path.append({str(self.folder / 'plug-ins')!r}); from disco.cli import main; main()"
-        return [sys.executable, "-c", start]
+        found = f"import sys; sys.path.append({str(self.folder / 'plug-ins')!r})"
+        return [sys.executable, "-c", f"{prologue}\n{found}; from disco.cli import main; main()"]
 
     def clean_up(self) -> None:
         """End what a failed test left running."""
@@ -210,5 +221,3 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-

@@ -217,7 +217,15 @@ def test_configuration_errors_come_all_together(site: Site) -> None:
     site.rules({"when": "ap", "do": "se"}, {"wen": "app", "do": "see"})
     running = site.run(options=())
     assert running.process.returncode == 78
-    for words in ("disco.interval?", "at least 1", "flat.file?", "nope", "broken.schema:1:", "did you mean app", "handler se"):
+    for words in (
+        "disco.interval?",
+        "at least 1",
+        "flat.file?",
+        "nope",
+        "broken.schema:1:",
+        "did you mean app",
+        "handler se",
+    ):
         assert words in running.log, running.log
     assert not site.seen()
 
@@ -259,7 +267,7 @@ def test_config_file(site: Site) -> None:
 def test_stop_signals(site: Site, number: int) -> None:
     """SIGTERM, SIGINT and SIGQUIT stop disco with 128+N; handlers get SIGTERM and their time to end."""
     site.simple()
-    site.handler("see", "trap 'echo bye > \"$OUT/bye\"; exit 0' TERM\ntouch \"$OUT/up\"\nwhile :; do sleep 0.05; done\n")
+    site.handler("see", 'trap \'echo bye > "$OUT/bye"; exit 0\' TERM\ntouch "$OUT/up"\nwhile :; do sleep 0.05; done\n')
     running = site.start()
     eventually((site.folder / "up").exists)
     running.send(number)

@@ -84,14 +84,14 @@ def test_withdrawn_interface_and_source_that_fails(site: Site) -> None:
         "while not os.path.exists(os.environ['OUT'] + '/fail'): time.sleep(0.01)\n"
         "raise SourceError('it is broken')"
     )
+    site.cfg["flat.settle"] = "0"
     running = site.start()
     eventually(lambda: len(site.seen()) == 2)
     site.flat({})
     (site.folder / "fail").touch()
     running.wait_for("it is broken")
     running.wait_for("sending 0 interfaces changed, 1 removed")
-    running.send(signal.SIGUSR1)
-    running.wait_for(r"app: no source has it")
+    eventually(lambda: running.send(signal.SIGUSR1) or "app: no source has it" in running.log)
     assert "rule odd" not in running.log.rpartition("not satisfied")[2]
     site.flat({"app": {"a": 1}, "late": {}})
     assert running.wait() == 0, running.log
@@ -193,3 +193,46 @@ def test_client_library_s_own_children_go_with_it(site: Site) -> None:
     assert "sleep 1000" not in site.read("ps")
     assert f"{site.folder}/plug-ins" not in site.read("ps")
     os.stat(site.folder)
+
+
+def test_growing_source_is_replaced(site: Site) -> None:
+    """A source whose process grows over its memory limit is replaced, the log says so, and its data arrives."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "see"})
+    site.plug_in(
+        "leak = []\nwhile first: leak.append(bytearray(os.urandom(1 << 20)))\nwhile True:\n    yield {'odd': {}}\n    time.sleep(0.1)"
+    )
+    site.cfg["odd.memory"] = "200M"
+    running = site.run()
+    assert running.process.returncode == 0, running.log
+    assert "more than 200 MiB of memory" in running.log
+
+
+@pytest.mark.parametrize("flood", ["messages", "prints", "log"])
+def test_flooding_source_costs_nobody_else(site: Site, flood: str) -> None:
+    """A source that floods disco with changes, prints or log lines keeps the healthy source's changes from nothing."""
+    site.schema("app")
+    site.schema("odd")
+    site.schema("never")
+    site.rules({"when": "app", "do": "see"}, {"when": "never", "do": "see"})
+    site.handler("see")
+    site.flat({"app": {"n": 0}})
+    body = {
+        "messages": "n = 0\nwhile True:\n    n += 1\n    yield {'odd': {'n': n}}",
+        "prints": "while True: os.write(1, b'x' * 100 + b'\\n')\nyield {}",
+        "log": "import logging\nwhile True: logging.getLogger().error('x' * 100)\nyield {}",
+    }[flood]
+    site.plug_in("open(os.environ['OUT'] + '/up', 'w')\n" + body)
+    site.cfg["odd.timeout"] = "1h"
+    running = site.start(options=())
+    eventually((site.folder / "up").exists)
+    for n in range(1, 4):
+        eventually(lambda: len(site.seen()) == n)
+        site.flat({"app": {"n": n}})
+    eventually(lambda: len(site.seen()) == 4)
+    with open(f"/proc/{running.pid}/stat") as file:
+        ticks = sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+    running.send(signal.SIGTERM)
+    assert running.wait() == 128 + signal.SIGTERM
+    assert ticks / os.sysconf("SC_CLK_TCK") < 5  # of the seconds that this took: it waits instead of reading on and on

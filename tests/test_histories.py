@@ -106,6 +106,7 @@ class World:
                 for state in self.life.rules:
                     assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
                 assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
+                assert not any(self.life.knowledge.is_emptied(source) for source in self.life.sources)
 
     def feed(self, *events: life.Event) -> None:
         """Give events and all that follows from them, then Elapsed, as the coordinator does."""
@@ -165,7 +166,9 @@ class World:
         check = self.checks.pop()
         body = b"+".join(check.bodies)
         self.feed(
-            life.Heard("checker", messages.Checked(task=check.task, digest=str(hash(body)), problems=problems, body=body))
+            life.Heard(
+                "checker", messages.Checked(task=check.task, digest=str(hash(body)), problems=problems, body=body)
+            )
         )
 
     def wait(self, seconds: float | None = None) -> None:
@@ -189,13 +192,13 @@ def plans(draw: st.DrawFn) -> Plan:
         after = draw(st.lists(st.sampled_from([f"r{k}" for k in range(n)]), max_size=2, unique=True)) if n else []
         rules.append(rule(f"r{n}", *interfaces, any_=draw(st.booleans()), after=tuple(after)))
     return Plan(
-        sources=tuple(
-            SourcePlan(name=name, lease=20.0, required=draw(st.booleans()), timeout=5.0) for name in sources
-        ),
+        sources=tuple(SourcePlan(name=name, lease=20.0, required=draw(st.booleans()), timeout=5.0, settle=draw(st.sampled_from([0.0, 5.0])))
+            for name in sources),
         rules=tuple(rules),
         fail_limit=draw(st.sampled_from([0, 1, 3])),
         timeout=draw(st.sampled_from([0.0, 60.0])),
         workers=draw(st.integers(1, 3)),
+        settle=draw(st.sampled_from([0.0, 0.1])),
     )
 
 
@@ -219,6 +222,8 @@ def step(world: World, what: str, pick: random.Random) -> None:  # noqa: C901, P
                 if pick.random() < 0.6
             }
             removed = tuple(one for one in "abc" if one not in changed and pick.random() < 0.1)
+            if pick.random() < 0.1:
+                changed, removed = {}, tuple("abc")
             world.hear(name, diff(changed, () if first else removed, first=first))
         case "alive" if sources:
             world.hear(pick.choice(sources), messages.Alive(answered=pick.random() < 0.5))
@@ -611,3 +616,100 @@ def test_no_exec_while_a_handler_runs() -> None:
     for name in [name for name, run in world.busy.items() if run.rule == "q"]:
         world.ran(name)
     assert world.life.phase is Phase.GATHERING
+
+
+def settling(*rules: Rule, settle: float = 0.1, patience: float = 5.0) -> Plan:
+    sources = (SourcePlan(name="s", lease=100.0, required=True, timeout=10.0, settle=patience),)
+    return Plan(sources=sources, rules=rules, settle=settle)
+
+
+def test_change_is_handed_on_when_it_is_quiet() -> None:
+    """A first full read is never delayed; a change is, until nothing more came for disco.settle; exec waits for it."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert len(world.runs) == 1
+    world.ran("runner-1")
+    for n in range(3):
+        world.hear("s", diff({"a": fragment(f"half {n}")}))
+        world.wait(0.06)
+    assert len(world.runs) == 1
+    world.wait(0.05)
+    assert [run.stdin for run in world.runs][1:] == [b'{"a":{"d":"half 2"}}\n']
+
+
+def test_change_without_an_end_is_handed_on_all_the_same() -> None:
+    """An interface that is never quiet is handed on after ten times disco.settle."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    began = world.now
+    while len(world.runs) == 1:
+        world.hear("s", diff({"a": fragment(f"{world.now}")}))
+        world.wait(0.05)
+        assert world.now < began + 1.2
+    assert world.now > began + 0.9
+
+
+def test_no_exec_while_a_change_settles() -> None:
+    """A change that is known but not settled keeps disco from exec."""
+    world = World(settling(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.wait()
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_sudden_emptiness_is_held(first: bool) -> None:
+    """A source that had data and says all is gone is not believed at once: its data stays, exec waits, people are told."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    world.ran("runner-1")
+    gone = diff(first=True) if first else diff(removed=("a", "b"))
+    world.hear("s", gone)
+    assert world.life.is_satisfied(world.life.rules[0])
+    for name in list(world.busy):
+        world.ran(name)
+    assert world.life.phase is Phase.GATHERING, "exec while an emptiness is held"
+    assert any("everything that it had is gone" in text for text in world.told)
+    world.wait(4.9)
+    assert world.life.phase is Phase.GATHERING
+    world.wait(0.2)
+    assert not world.life.knowledge.valid
+    assert any("nothing came back" in text for text in world.told)
+
+
+def test_emptiness_is_dropped_when_the_data_comes_back() -> None:
+    """What comes back within the time changes nothing: no handler runs again, and exec happens."""
+    world = World(settling(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff(removed=("a",)))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.hear("s", diff({"a": fragment("1")}))
+    world.wait(1.0)
+    assert world.life.phase is Phase.OVER
+    assert len(world.runs) == 1
+
+
+def test_emptiness_of_a_source_that_fails_is_not_believed() -> None:
+    """While the source that said so cannot be read, its emptiness is not believed, however long that takes."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff(removed=("a",)))
+    for _ in range(5):
+        world.hear("s", messages.Trouble(reason="refused", retry_in=3.0))
+        world.wait(4.0)
+    assert world.life.is_satisfied(world.life.rules[0])
+
+
+def test_single_deletion_is_believed_at_once() -> None:
+    """An interface that is gone beside others that are not is withdrawn without any patience."""
+    world = World(settling(rule("r", "a"), rule("q", "b"), settle=0.0))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    world.hear("s", diff(removed=("a",)))
+    assert set(world.life.knowledge.valid) == {"b"}

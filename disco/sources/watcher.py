@@ -5,9 +5,13 @@ May import client libraries only through the source that it runs; never the coor
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import random
+import signal
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from disco import documents, schema
@@ -15,10 +19,10 @@ from disco.errors import SourceError
 from disco.messages import Alive, Diff, Fragment, Trouble
 from disco.signals import Overrun, cpu_limit, time_limit
 from disco.sources import Unusable
-from disco.text import duration, escape, plural
+from disco.text import duration, escape, plural, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from disco.messages import Message
     from disco.schema import Schema
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 KEY_LIMIT = 100_000
 UNKNOWN_LIMIT = 20  # names told of keys that belong to no interface
 RETRY_FIRST, RETRY_LAST, RETRY_AFTER_LAST = 0.25, 30.0, 60.0
+MEMORY_LOOK = 0.05  # seconds of CPU time between looks at the memory
 MARGIN = 1.0  # seconds by which a step may outlast its limit before it is interrupted
 
 log = logging.getLogger(__name__)
@@ -46,6 +51,7 @@ def run(
     step, quiet = limits
     publisher = Publisher(source, schemas, send, quiet)
     send(Alive(answered=False))
+    _watch_memory(context.name, context.options["memory"])
     errors = 0
     while True:
         retry_after = None
@@ -67,8 +73,33 @@ def run(
         time.sleep(retry_in)
 
 
+def _watch_memory(name: str, limit: int) -> None:
+    """End this process when it grows over a limit (bytes resident): another one takes its place.
+
+    The timer counts the process's own CPU time: nothing grows without it, and an idle process is never woken. An address space
+    limit is of no use here: gRPC alone maps half a gigabyte.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def look(_number: int, _frame: object) -> None:
+        try:
+            with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 -- in a signal handler: nothing more than needed
+                resident = int(file.read().split()[1]) * page
+        except OSError:
+            return
+        if resident > limit:
+            text = (
+                f"more than {limit >> 20} MiB of memory: the process is replaced (raise {name}.memory if it needs more)"
+            )
+            log.error("%s", text)
+            os._exit(1)
+
+    signal.signal(signal.SIGPROF, look)
+    signal.setitimer(signal.ITIMER_PROF, MEMORY_LOOK, MEMORY_LOOK)
+
+
 def backoff(errors: int, retry_after: float | None) -> float:
-    """Return seconds to wait after so many errors in a row: exponential with full jitter, or what the server asked for."""
+    """Return seconds to wait after so many errors in a row: exponential with full jitter, or what was asked for."""
     if retry_after is not None:
         return min(max(retry_after, RETRY_FIRST), RETRY_AFTER_LAST)
     longest = min(RETRY_LAST, RETRY_FIRST * 2 ** min(errors, 10))
@@ -115,7 +146,7 @@ class Publisher:
 
     def trouble(self, reason: str, retry_in: float) -> None:
         """Send why nothing could be read."""
-        self._tell(Trouble(reason=escape(reason, 500), retry_in=retry_in))
+        self._tell(Trouble(reason=escape(redact(reason), 500), retry_in=retry_in))
         self._troubled = True
 
     def _tell(self, message: Message) -> None:
@@ -131,6 +162,9 @@ class Publisher:
         changed: dict[str, Fragment] = {}
         for interface, digest in raw.items():
             if digest != self._raw.get(interface):
+                if time.monotonic() - self._told >= self._quiet:  # many of these may take long
+                    self._send(Alive(answered=False))
+                    self._told = time.monotonic()
                 fragment = self._fragment(interface, snapshot[interface], dumped[interface])
                 if first or fragment.digest != self._sent.get(interface):
                     changed[interface] = fragment
@@ -151,24 +185,25 @@ class Publisher:
             return Fragment(digest=schema.digest(dumped), problems=reasons, body=b"")
         try:
             with cpu_limit(schema.time_allowed(len(dumped))):
+                data = json.loads(dumped)  # judged is what is sent, whatever mappings and lists the source has made
                 if self._source.text:
                     data = found.decode(data)
                     dumped = schema.canonical(data)
                 problems = found.problems(data)
         except Overrun:
-            problems = (schema.TOO_SLOW,)
+            return Fragment(digest=schema.digest(dumped), problems=(schema.TOO_SLOW,), body=b"")
         body = dumped if isinstance(data, dict) else b""
         log.debug("interface=%s %s, %s", interface, plural(len(dumped), "byte"), "invalid" if problems else "valid")
         return Fragment(digest=schema.digest(dumped), problems=problems, body=body)
 
 
 def _dump_all(snapshot: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return the digest and the canonical JSON of each known interface in a snapshot; raise SourceError over a limit."""
-    if not isinstance(snapshot, dict):
+    """Return the digest and the canonical JSON of each known interface; raise SourceError over a limit."""
+    if not isinstance(snapshot, Mapping):
         raise SourceError("the source yielded no mapping")
     mine = {name: data for name, data in snapshot.items() if name in known}
     keys, depth = documents.measure(mine)
-    if keys > 2 * KEY_LIMIT:
+    if keys > 2 * KEY_LIMIT + 1:
         raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
     if depth > documents.DEPTH_LIMIT + 1:
         raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
@@ -212,7 +247,8 @@ def _steps(generator: Iterator[Mapping[str, Any]], limit: float) -> Iterator[Map
             yield snapshot
     finally:
         with time_limit(limit):
-            generator.close()  # type: ignore[attr-defined]  # an Iterator that is a generator, or a plug-in's error
+            if hasattr(generator, "close"):
+                generator.close()
 
 
 def _place(error: BaseException) -> str:
@@ -221,4 +257,3 @@ def _place(error: BaseException) -> str:
     while at and at.tb_next:
         at = at.tb_next
     return f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
-

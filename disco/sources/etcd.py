@@ -1,0 +1,460 @@
+"""etcd v3: one read of everything below the prefix, then a watch from the next revision.
+
+The client library gives the channel and the generated stubs. Its Watcher is not used: that one burns a core when a
+server dies, and does not see a watch that the server cancels. Every call has a deadline, a signal can interrupt every
+wait, and what cannot be resumed ends in a new read, so that no change is lost.
+
+The library is imported when it is first needed, and channels are made in the generator only: one that crosses a fork is
+broken on both sides.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+import warnings
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from disco.config import at_least, path, port, seconds, text, words
+from disco.documents import SIZE_LIMIT
+from disco.sources import Context, Option, Options, Source, SourceError, nest
+from disco.text import duration, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+
+KEY_LIMIT = 100_000
+PAGE = 1_000  # keys in one answer
+ANSWER_LIMIT = 64 << 20  # bytes of one answer; gRPC's own limit is 4 MiB
+KEEPALIVE = 8.0  # seconds; etcd closes a connection that is pinged more often than each 5 s (--grpc-keepalive-min-time)
+DEADLINE_SLACK = 0.2  # seconds by which a watch may end early
+PROBE_LIMIT = 2.0  # seconds for each step of finding out why TLS fails
+NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+# What gRPC and etcd (its rpctypes/error.go) say, and how it is told here: their own words may hold keys and addresses.
+REASONS = (
+    ("connection refused", "connection refused"),
+    ("no route to host", "no route to this host"),
+    ("network is unreachable", "the network is unreachable"),
+    ("name or service not known", "unknown host name"),
+    ("domain name not found", "unknown host name"),
+    ("dns", "the host name cannot be resolved"),
+    ("leader", "no leader"),
+    ("invalid user id or password", "wrong user or password"),
+    ("user name is empty", "the server wants a user and a password"),
+    ("invalid auth token", "the login has expired"),
+    ("compacted", "the data was compacted while it was read"),
+    ("larger than max", f"an answer larger than {ANSWER_LIMIT >> 20} MiB: set a longer prefix"),
+    ("too many requests", "the server is overloaded"),
+    ("ping timeout", "it no longer answers"),
+    ("keepalive", "it no longer answers"),
+    ("timed out", "no answer"),
+    ("closed", "the connection was closed"),
+    ("reset", "the connection was closed"),
+    ("handshake", "TLS failed"),
+)
+
+log = logging.getLogger(__name__)
+
+
+class _Refused(SourceError):  # noqa: N818 -- what happened
+    """A watch was ended, or cannot be resumed, or the login was forgotten: everything must be read anew."""
+
+
+class _Unneeded(SourceError):  # noqa: N818 -- what happened
+    """A login was tried with a server that has none."""
+
+
+def watch(context: Context) -> Iterator[Mapping[str, Any]]:
+    """Yield what is below the prefix whenever the server tells a change, and once in each `wait` without one."""
+    with closing(_connect(context)) as session:
+        tree = None
+        while True:
+            known = session.read()
+            tree = known.tree(tree)
+            yield tree
+            heard = False
+            try:
+                while True:
+                    with closing(session.follow(known)) as answers:
+                        for changed in answers:
+                            heard = True
+                            if changed:
+                                tree = known.tree(tree)
+                            yield tree
+            except _Refused as refusal:
+                if not heard:  # directly after a read that was allowed
+                    raise
+                log.debug("%s; reading anew", refusal.reason)
+
+
+@functools.cache
+def load_client() -> Any:  # noqa: ANN401 -- the library has no types
+    """Import the client library and return it; the environment is left as it was found."""
+    # Its generated code is of 2018: today's protobuf takes that in its pure Python form only. It is read once.
+    variable = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+    found = os.environ.get(variable)
+    os.environ[variable] = "python"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import etcd3  # noqa: PLC0415 -- see above
+    finally:
+        del os.environ[variable]
+        if found is not None:
+            os.environ[variable] = found
+    return etcd3
+
+
+def _connect(context: Context) -> _Session:
+    """Return a session with the first endpoint that lets the prefix be read; all together may take one `timeout`."""
+    load_client()  # may take a while that is not the server's
+    options = context.options
+    host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
+    endpoints = options["endpoints"] or (f"{host}:{options['port']}",)
+    until = time.monotonic() + options["timeout"]
+    problems = []
+    for number, endpoint in enumerate(endpoints):
+        session = _Session(context, endpoint)
+        try:
+            session.open((until - time.monotonic()) / (len(endpoints) - number))
+        except SourceError as error:
+            session.close()
+            problems.append(error.reason)
+            log.debug("%s", error.reason)
+        except BaseException:
+            session.close()
+            raise
+        else:
+            return session
+    raise SourceError("; ".join(problems))
+
+
+class _Known:
+    """What is known below a prefix at a revision; of what belongs to no interface the keys only."""
+
+    def __init__(self, prefix: bytes, interfaces: frozenset[str], cluster: int, revision: int) -> None:
+        self.cluster = cluster
+        self.revision = revision
+        self._skip = len(prefix)
+        self._interfaces = interfaces
+        self._values: dict[bytes, bytes | None] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Take a key's value; raise SourceError over a limit."""
+        self.delete(key)
+        kept = self._values[key] = value if self._name(key) in self._interfaces else None
+        self._size += len(key) + len(kept or b"")
+        if len(self._values) > KEY_LIMIT:
+            raise SourceError(f"more than {KEY_LIMIT} keys: set a longer prefix")
+        if self._size > SIZE_LIMIT:
+            raise SourceError(f"more than {SIZE_LIMIT >> 20} MiB of data: set a longer prefix")
+
+    def delete(self, key: bytes) -> None:
+        """Forget a key."""
+        if key in self._values:
+            self._size -= len(key) + len(self._values.pop(key) or b"")
+
+    def tree(self, before: dict[str, Any] | None) -> dict[str, Any]:
+        """Return all as nested mappings, a foreign name with None; the tree from before itself if that is the same."""
+        items = sorted(self._values.items())  # where `/a/b` and `a/b` are both there, the same one wins each time
+        tree: dict[str, Any] = {self._name(key): None for key, value in items if value is None and key[-1:] != b"/"}
+        tree |= nest((_decode(key[self._skip :]), value) for key, value in items if value is not None)
+        return before if tree == before else tree
+
+    def _name(self, key: bytes) -> str:
+        return _decode(key[self._skip :].lstrip(b"/").split(b"/", 1)[0])
+
+
+class _Session:
+    """A channel to one endpoint, and a login if there is a user."""
+
+    def __init__(self, context: Context, endpoint: str) -> None:
+        self._context = context
+        self._options = options = context.options
+        self._endpoint = endpoint
+        self._answered = False
+        self._metadata: tuple[tuple[str, str], ...] = (("hasleader", "true"),)  # else a member cut off stays silent
+        prefix: str = options["prefix"]
+        self._prefix = (prefix if prefix.endswith("/") or not prefix else prefix + "/").encode(errors="surrogateescape")
+        # A range's end is its prefix with one more in the last byte, here always a `/`; \0 to \0 is everything.
+        self._range = {"key": self._prefix or b"\0", "range_end": self._prefix[:-1] + b"0" if self._prefix else b"\0"}
+        etcd3 = load_client()
+        self._rpc = etcd3.etcdrpc
+        host, _, number = endpoint.rpartition(":")
+        files = _files(options, ca_cert="ca_cert", cert="cert_cert", key="cert_key")
+        try:
+            self._client = etcd3.client(host, int(number), **files, grpc_options=_channel_options(options["timeout"]))
+        except OSError as error:
+            raise SourceError(f"{error.filename}: {error.strerror}") from None
+
+    def open(self, patience: float) -> None:
+        """Log in, and find out whether the prefix can be read, within so many seconds."""
+        until = time.monotonic() + patience
+        self._log_in(until)
+        self._get_range(until, count_only=True)
+        self._answered = True
+        log.debug("%s: connected%s", self._endpoint, " with TLS" if self._options["ca_cert"] else "")
+
+    def close(self) -> None:
+        """Close the channel, and so end what runs on it."""
+        self._client.close()
+
+    def read(self) -> _Known:
+        """Return everything below the prefix as it was at one revision, within one `timeout`."""
+        until = time.monotonic() + self._options["timeout"]
+        answer = self._get_range(until, limit=PAGE)
+        if answer.count > KEY_LIMIT:
+            raise SourceError(f"more than {KEY_LIMIT} keys: set a longer prefix")
+        header = answer.header
+        known = _Known(self._prefix, self._context.interfaces, header.cluster_id, header.revision)
+        while True:
+            for item in answer.kvs:
+                known.put(item.key, item.value)
+            if not answer.more:
+                break
+            following = answer.kvs[-1].key + b"\0"  # the next key that there can be
+            answer = self._get_range(until, key=following, limit=PAGE, revision=header.revision)
+        log.debug("%s: read revision %d, %d keys", self._endpoint, known.revision, len(known))
+        return known
+
+    def follow(self, known: _Known) -> Generator[bool]:
+        """Apply what changes within `wait` seconds; yield for each answer whether it changed anything.
+
+        Raises:
+            _Refused: what is known must be read anew.
+            SourceError: anything else.
+
+        """
+        import grpc  # noqa: PLC0415 -- slow, and only after load_client
+
+        timeout, wait = self._options["timeout"], self._options["wait"]
+        over = threading.Event()
+        request = self._rpc.WatchCreateRequest(**self._range, start_revision=known.revision + 1, progress_notify=True)
+
+        def requests() -> Iterator[Any]:
+            yield self._rpc.WatchRequest(create_request=request)
+            over.wait()  # etcd's proxy ends a watch when its requests end
+
+        log.debug("%s: watch from revision %d", self._endpoint, known.revision + 1)
+        until = time.monotonic() + wait - DEADLINE_SLACK
+        call = self._rpc.WatchStub(self._client.channel).Watch(requests(), timeout=wait, metadata=self._metadata)
+        # A frozen server keeps its connections and says nothing: the first answer (`created`) is due within `timeout`.
+        silence = threading.Timer(timeout, call.cancel)
+        silence.daemon = True
+        silence.start()
+        heard = False
+        try:
+            for answer in call:
+                heard = True
+                silence.cancel()
+                yield self._apply(known, answer)
+            raise SourceError(f"{self._endpoint}: the server ended the watch", retry_after=1.0)
+        except grpc.RpcError as error:
+            if not heard and error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise SourceError(f"{self._endpoint}: no answer within {duration(min(timeout, wait))}") from None
+            # Server and client count the same deadline, and the server's word for it is UNKNOWN, so time decides. If it
+            # was anything else, the next watch meets it too.
+            if not heard or time.monotonic() < until:
+                raise self._failure(error, wait) from None
+        finally:
+            silence.cancel()
+            over.set()
+            call.cancel()
+
+    def _apply(self, known: _Known, answer: Any) -> bool:  # noqa: ANN401 -- a WatchResponse
+        """Apply a whole answer, and return whether it changed anything.
+
+        It ends where a revision ends: only who asks for fragments gets any.
+        """
+        if answer.compact_revision:
+            raise _Refused(f"{self._endpoint}: revision {known.revision + 1} is compacted")
+        if answer.canceled:  # also in the answer that says `created`: no rights, or the login has expired
+            raise _Refused(f"{self._endpoint}: {self._translate(answer.cancel_reason) or 'the server ended the watch'}")
+        if answer.header.cluster_id != known.cluster or answer.header.revision < known.revision:
+            raise SourceError(f"{self._endpoint}: another or a restored cluster answers now", retry_after=0.0)
+        news = [event for event in answer.events if event.kv.mod_revision > known.revision]
+        for event in news:
+            if event.type == event.DELETE:
+                known.delete(event.kv.key)
+            else:
+                known.put(event.kv.key, event.kv.value)
+        if news:
+            known.revision = news[-1].kv.mod_revision
+        elif not answer.created:  # a progress notification: all up to this revision was told
+            known.revision = answer.header.revision
+        return bool(news)
+
+    def _log_in(self, until: float) -> None:
+        if not self._options["user"]:
+            return
+        self._metadata = self._metadata[:1]  # without an expired token
+        request = self._rpc.AuthenticateRequest(name=self._options["user"], password=self._options["password"])
+        try:
+            answer = self._call(self._rpc.AuthStub(self._client.channel).Authenticate, request, until)
+        except _Unneeded as error:  # etcd's own client goes on, too
+            log.debug("%s; going on without", error.reason)
+            return
+        self._metadata += (("token", answer.token),)  # as metadata: gRPC sends call credentials over TLS only
+        log.debug("%s: logged in", self._endpoint)
+
+    def _get_range(self, until: float, **request: Any) -> Any:  # noqa: ANN401 -- a RangeRequest's fields, a RangeResponse
+        message = self._rpc.RangeRequest(**(self._range | request))
+        try:
+            return self._call(self._client.kvstub.Range, message, until)
+        except _Refused as refusal:  # tokens are never renewed
+            log.debug("%s; logging in again", refusal.reason)
+            self._log_in(until)
+            return self._call(self._client.kvstub.Range, message, until)
+
+    def _call(self, method: Any, request: object, until: float) -> Any:  # noqa: ANN401 -- a stub's method, its answer
+        import grpc  # noqa: PLC0415 -- as above
+
+        left = max(until - time.monotonic(), 0.001)
+        # A plain call waits in C, deaf to the signal that ends a step which takes too long; a future's result does not.
+        call = method.future(request, timeout=left, metadata=self._metadata)
+        try:
+            return call.result()
+        except grpc.RpcError as error:
+            raise self._failure(error, left) from None
+        finally:
+            call.cancel()
+
+    def _failure(self, error: Any, limit: float) -> SourceError:  # noqa: ANN401 -- an RpcError, which is also its call
+        """Return what a failed call is told as; limit: the seconds that it was allowed."""
+        code, details = error.code().name, (error.details() or "").lower()
+        if "authentication is not enabled" in details:
+            return _Unneeded(f"{self._endpoint}: the server has no authentication")
+        reason = self._translate(details) or code
+        if "deadline exceeded" in details:
+            reason = f"no answer within {duration(round(limit, 1) or limit)}"
+        elif code == "UNIMPLEMENTED":
+            reason = "this is no etcd of version 3"
+        elif code == "UNAVAILABLE" and not self._answered and not details.startswith("etcdserver"):
+            if self._options["ca_cert"]:
+                reason = self._tls_problem() or reason
+            elif "closed" in reason:
+                reason += " (if the server wants TLS, set ca_cert)"
+            return SourceError(f"cannot connect to {self._endpoint}: {reason}")
+        # "Old": users or roles were changed since the login.
+        kind = _Refused if code == "UNAUTHENTICATED" or "auth store is old" in details else SourceError
+        return kind(f"{self._endpoint}: {reason}")
+
+    def _translate(self, details: str) -> str:
+        """Return what gRPC or etcd said in disco's words, empty if it is not known."""
+        if "permission denied" in details:
+            prefix = escape(_decode(self._prefix), 100)
+            return "permission denied for " + (f"prefix '{prefix}'" if prefix else "all keys: set a prefix")
+        return next((told for phrase, told in REASONS if phrase in details), "")
+
+    def _tls_problem(self) -> str:
+        """Return why TLS fails, which gRPC does not tell; empty if it is not seen."""
+        host, _, number = self._endpoint.rpartition(":")
+        host = host.strip("[]")
+        files = _files(self._options, cert="certfile", key="keyfile")
+        limit = min(PROBE_LIMIT, self._options["timeout"])
+        try:
+            tls = ssl.create_default_context(cafile=self._options["ca_cert"])
+            if files:
+                tls.load_cert_chain(**files, password=str)  # an empty one: never ask the terminal
+        except OSError:
+            return "TLS: ca_cert, cert or key cannot be used"
+        tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC is not as strict
+        tls.set_alpn_protocols(["h2"])
+        try:
+            with (
+                socket.create_connection((host, int(number)), limit) as plain,
+                tls.wrap_socket(plain, server_hostname=host) as probe,
+            ):
+                probe.recv(1)  # with TLS 1.3 a client's certificate is refused after the handshake only
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code in NAME_MISMATCH:
+                return "TLS: the certificate is not valid for this name"
+            return f"TLS: the certificate is not trusted: {error.verify_message}"
+        except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
+            if "ALERT" in str(error) and "CERTIFICATE" in str(error):
+                return "TLS: the server refuses the client's certificate, or misses one (cert, key)"
+            return "TLS: the handshake failed (does the server speak TLS?)"
+        except OSError:
+            pass  # gRPC's own words will do
+        return ""
+
+
+def _decode(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")
+
+
+def _files(options: Options, **names: str) -> dict[str, str]:
+    """Return the paths of those options that are set, under the names that a library gives them."""
+    return {new: str(options[name]) for name, new in names.items() if options[name]}
+
+
+def _channel_options(timeout: float) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", ANSWER_LIMIT),
+        ("grpc.keepalive_time_ms", int(KEEPALIVE * 1000)),
+        ("grpc.keepalive_timeout_ms", int(timeout * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(timeout * 1000)),  # else a frozen server is noticed after 70 s or never
+        ("grpc.http2.max_pings_without_data", 0),  # no limit: a watch may be quiet for long
+        ("grpc.enable_http_proxy", 0),
+    ]
+
+
+def _endpoints(value: str) -> tuple[str, ...]:
+    """Take `host:port` words."""
+    found = words(value)
+    for endpoint in found:
+        match = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]+)", endpoint)
+        if not match:
+            raise ValueError("a list of host:port joined by ','")
+        port(match[1])
+    return found
+
+
+def _check(options: Options) -> Iterator[str]:
+    if "/" in options["host"] or options["host"].count(":") == 1:
+        yield "host: expected a name or an address alone; its port goes into port"
+    if options["cert"] and not options["key"]:
+        yield "key: expected too, as cert is set"
+    if options["key"] and not options["cert"]:
+        yield "cert: expected too, as key is set"
+    if (options["cert"] or options["key"]) and not options["ca_cert"]:
+        yield "ca_cert: expected too, as cert or key is set: without it there is no TLS"
+    password = bool(options.explicit & {"password", "password_file"})
+    if password and not options["user"]:
+        yield "user: expected too, as a password is set"
+    if options["user"] and not password:
+        yield "password: expected too (or password_file), as user is set"
+
+
+SOURCE = Source(
+    watch=watch,
+    options=(
+        Option(name="host", type=text, default="127.0.0.1", help="the server's name or address"),
+        Option(name="port", type=port, default=2379, help="the server's port for clients"),
+        Option(name="endpoints", type=_endpoints, default=(), help="host:port,host:port,... tried in turn"),
+        Option(name="user", help="the user to log in as"),
+        Option(name="password", secret=True, help="the user's password"),
+        Option(name="ca_cert", type=path, help="a PEM file of the authorities to trust; turns TLS on"),
+        Option(name="cert", type=path, help="a PEM file of the client's certificate"),
+        Option(name="key", type=path, help="a PEM file of the client's key"),
+        Option(name="prefix", type=str, default="", help="keys are PREFIX/INTERFACE/NAME; empty: INTERFACE/NAME"),
+        Option(name="wait", type=at_least(1, seconds), default=55.0, help="how long one watch lasts without a change"),
+    ),
+    text=True,
+    check=_check,
+    modules=("etcd3", "grpc"),
+    preload=load_client,
+    extra="etcd",
+)

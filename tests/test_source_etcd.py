@@ -1,0 +1,747 @@
+"""The etcd source against real servers: what it reads, that it loses no change, and that it never hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from disco import config, sources
+from disco.sources import etcd
+from tests.etcd_server import (
+    ROOT,
+    BackendsError,
+    EtcdCluster,
+    EtcdServer,
+    backends,
+    eventually,
+    free_ports,
+    make_certificates,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PATIENCE = 30.0  # seconds; less than the 55 that a watch lasts: what comes within it did not wait for the watch's end
+HUSH = "hush"  # is in every password, and in values that must not be logged
+
+# Runs the generator as a source's process does (anew after each error) and prints what it gives, a JSON line each.
+DRIVER = """
+import json, logging, os, sys, time
+from disco import config, sources
+from disco.signals import Overrun, time_limit
+from disco.sources import etcd
+
+pairs, interfaces, limit, constants, hold, once = json.loads(sys.argv[1])
+logging.basicConfig(level=logging.DEBUG)
+for name, value in constants.items():
+    setattr(etcd, name, value)
+settings, problems = config.load(pairs, None, {}, sources.find)
+assert not problems, problems
+context = sources.Context(
+    name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces))
+follow = etcd._Session.follow
+def late(session, known):
+    if os.path.exists(hold):
+        tell(held=True)
+    while os.path.exists(hold):
+        time.sleep(0.01)
+    yield from follow(session, known)
+etcd._Session.follow = late
+
+def tell(**what):
+    what["variable"] = os.environ.get("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION")
+    print(json.dumps(what, default=lambda unusable: {"unusable": unusable.reason}), flush=True)
+
+while True:
+    before, generator = None, etcd.SOURCE.watch(context)
+    while True:
+        began = time.monotonic()
+        try:
+            with time_limit(limit):
+                data = next(generator)
+        except Overrun:
+            tell(overrun=time.monotonic() - began)
+            break
+        except sources.SourceError as error:
+            tell(error=error.reason, retry_after=error.retry_after)
+            break
+        tell(data=data, same=data is before)
+        before = data
+        if once:
+            break
+    generator.close()
+    time.sleep(0.05)
+"""
+
+
+class Reader:
+    """A process that runs the source, and what it printed."""
+
+    def __init__(
+        self,
+        folder: Path,
+        pairs: str,
+        *,
+        interfaces: tuple[str, ...] = ("mysql",),
+        limit: float = 100.0,
+        constants: dict[str, Any] | None = None,
+        once: bool = False,
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        self._hold = folder / f"hold-{time.monotonic_ns()}"
+        argument = json.dumps([pairs, interfaces, limit, constants or {}, str(self._hold), once])
+        self._log = folder / f"reader-{time.monotonic_ns()}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", DRIVER, argument],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=ROOT,
+                env=os.environ | (environ or {}),
+            )
+        self._lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self._lines.put(json.loads(line))
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def next(self, patience: float = PATIENCE) -> dict[str, Any]:
+        """Return the next line."""
+        try:
+            return self._lines.get(timeout=patience)
+        except queue.Empty:
+            raise AssertionError(f"nothing came within {patience} s; the log:\n{self.log}") from None
+
+    def until(self, right: Callable[[dict[str, Any]], Any], patience: float = PATIENCE) -> dict[str, Any]:
+        """Return the next line that is right."""
+        deadline = time.monotonic() + patience
+        while not right(line := self.next(max(deadline - time.monotonic(), 0))):
+            pass
+        return line
+
+    def data(self, patience: float = PATIENCE) -> Any:
+        """Return the next data; an error is a failure."""
+        line = self.next(patience)
+        assert "data" in line, f"{line}\n{self.log}"
+        return line["data"]
+
+    def until_data(self, data: Any, patience: float = PATIENCE) -> None:
+        """Return once this is given; an error before is a failure."""
+        while (found := self.data(patience)) != data:
+            assert found != data
+
+    @contextlib.contextmanager
+    def between_watches(self) -> Iterator[None]:
+        """Do what is in the `with` after a watch has ended, and before the next one begins."""
+        self._hold.touch()
+        self.until(lambda line: "held" in line)
+        yield
+        self._hold.unlink()
+
+    def error(self, patience: float = PATIENCE) -> str:
+        """Return the next error."""
+        return str(self.until(lambda line: "error" in line, patience)["error"])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._thread.join()
+        assert self.process.stdout
+        self.process.stdout.close()
+        told = self.log
+        assert HUSH not in told
+        assert "Traceback" not in told, told
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    try:
+        return backends() / "etcd"
+    except BackendsError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def server(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """Give a server that all tests share: each has a prefix of its own, and leaves the server as it was."""
+    with EtcdServer(program, tmp_path_factory.mktemp("etcd")) as started:
+        yield started
+
+
+@pytest.fixture
+def start(program: Path, tmp_path: Path) -> Iterator[Callable[..., EtcdServer]]:
+    """Give what starts servers of one's own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda name="own", **how: stack.enter_context(EtcdServer(program, tmp_path / name, **how))
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Iterator[Callable[..., Reader]]:
+    """Give what starts readers, from pairs without the namespace."""
+    with contextlib.ExitStack() as stack:
+
+        def run(server: EtcdServer | None, pairs: str = "", **how: Any) -> Reader:
+            named = [f"etcd.{pair}" for pair in pairs.split() if pair]
+            if server:
+                named.insert(0, f"etcd.port={server.port}")
+            return stack.enter_context(contextlib.closing(Reader(tmp_path, ":".join(named), **how)))
+
+        yield run
+
+
+# Reading
+
+
+def test_prefix(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """Keys below the prefix become nested mappings, `app` does not match `apple`; a foreign name is told alone."""
+    server.transact({"app/mysql/host": "db1", "app/mysql/tls/ca": "x", "app/typo/deep/er": HUSH, "app/typo": HUSH})
+    server.transact({"apple/mysql/host": "no", "app": "no", "app0/mysql/host": "no", "/app/mysql/host": "no"})
+    server.put("app/folder/", "")
+    expected = {"mysql": {"host": "db1", "tls": {"ca": "x"}}, "typo": None}
+    assert read(server, "prefix=app").data() == expected
+    assert read(server, "prefix=app/").data() == expected
+    assert read(server, "prefix=/app").data() == {"mysql": {"host": "no"}}
+
+
+def test_no_prefix(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """Without a prefix every key is read, the first and the last possible too; a leading `/` is no part of a name."""
+    server.transact({"/bare/host": "db1", "bare/port": "1"})
+    server.put(b"\0", "lowest")
+    server.put(b"\xff\xff", "highest")
+    reader = read(server, interfaces=("bare",))
+    data = reader.data()
+    assert data["bare"] == {"host": "db1", "port": "1"}
+    assert {"\0", "\\xff\\xff"} <= set(data)
+    server.put(b"\xff\xff/more", "x")  # the watch covers it, too
+    server.put("/bare/host", "db2")
+    reader.until(lambda line: line["data"]["bare"]["host"] == "db2")
+
+
+def test_same_name_twice(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """Where a name is there with and without a leading `/`, the same one wins whatever was written last."""
+    server.put("twice/mysql/host", "plain")
+    server.put("twice//mysql/host", "slash")
+    reader = read(server, "prefix=twice")
+    assert reader.data() == {"mysql": {"host": "plain"}}
+    server.put("twice//mysql/host", "slash again")
+    server.put("twice/mysql/port", "1")
+    reader.until_data({"mysql": {"host": "plain", "port": "1"}})
+
+
+def test_binary_value(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """A value that is no UTF-8 is unusable, and so is nothing else."""
+    server.put("binary/mysql/good", "é")
+    server.put("binary/mysql/bad", b"\xff\xfe")
+    data = read(server, "prefix=binary").data()
+    assert data == {"mysql": {"good": "é", "bad": {"unusable": "is no UTF-8 text"}}}
+
+
+def test_large(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """More than gRPC's own limit of 4 MiB is read."""
+    value = HUSH * (256 << 10)
+    for number in range(6):
+        server.put(f"large/mysql/{number}", value)
+    assert read(server, "prefix=large").data() == {"mysql": dict.fromkeys("012345", value)}
+
+
+def test_pages(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """An answer of several pages is what was there at one revision, whatever is written meanwhile."""
+    server.transact({"pages/mysql/first": "0", "pages/mysql/last": "0"})
+    writing = threading.Event()
+    writing.set()
+
+    def write() -> None:
+        number = 0
+        while writing.is_set():
+            number += 1
+            server.transact({"pages/mysql/first": str(number), "pages/mysql/last": str(number)})
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        reader = read(server, "prefix=pages", constants={"PAGE": 1}, once=True)
+        for _ in range(20):
+            data = reader.data()
+            assert data["mysql"]["first"] == data["mysql"]["last"]
+    finally:
+        writing.clear()
+        thread.join()
+
+
+@pytest.mark.parametrize(("constants", "said"), [({"KEY_LIMIT": 2}, "2 keys"), ({"SIZE_LIMIT": 1 << 20}, "1 MiB")])
+def test_limits(server: EtcdServer, read: Callable[..., Reader], constants: dict[str, int], said: str) -> None:
+    """Too much data is an error that says the limit and what to set, when it is read and when it comes as a change."""
+    prefix = f"limits-{said[0]}{said[2]}"
+    server.put(f"{prefix}/mysql/a", "x" * (1 << 19))
+    reader = read(server, f"prefix={prefix}", constants=constants)
+    reader.until(lambda line: line["same"])
+    for letter in "ab":  # what is replaced does not count
+        server.put(f"{prefix}/mysql/a", letter * (1 << 19))
+        reader.until_data({"mysql": {"a": letter * (1 << 19)}})
+    server.transact({f"{prefix}/mysql/b": "x" * (1 << 19), f"{prefix}/mysql/c": "x"})
+    for _ in range(2):
+        assert reader.error() == f"more than {said} of data: set a longer prefix".replace("keys of data", "keys")
+
+
+def test_foreign_values_do_not_count(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """Values that belong to no interface are not kept: they do not count for the limit."""
+    server.put("foreign/other", "x" * (1 << 20))
+    server.put("foreign/mysql/a", "1")
+    reader = read(server, "prefix=foreign", constants={"SIZE_LIMIT": 1 << 19})
+    assert reader.data() == {"mysql": {"a": "1"}, "other": None}
+
+
+# Watching
+
+
+def test_change(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """A change, a new key, a deletion and the last deletion arrive by themselves, long before the watch ends."""
+    server.put("change/mysql/host", "db1")
+    reader = read(server, "prefix=change")
+    reader.until(lambda line: line["same"])
+    server.put("change/mysql/host", "db2")
+    assert reader.data() == {"mysql": {"host": "db2"}}
+    server.put("change/mysql/port", "1")
+    assert reader.data() == {"mysql": {"host": "db2", "port": "1"}}
+    server.delete("change/mysql/host")
+    assert reader.data() == {"mysql": {"port": "1"}}
+    server.delete("change/mysql/port")
+    assert reader.data() == {}
+
+
+def test_nothing_new(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """When a watch ends without a change, or only a foreign or the same value came, the very same object is given."""
+    server.put("same/mysql/host", "db1")
+    server.put("same/other", "1")
+    reader = read(server, "prefix=same wait=1")
+    assert not reader.next()["same"]
+    for _ in range(4):
+        assert reader.next()["same"]
+    quiet = read(server, "prefix=same")
+    assert [quiet.next()["same"], quiet.next()["same"]] == [False, True]
+    server.put("same/other", "2")
+    assert quiet.next()["same"]
+    server.put("same/mysql/host", "db1")
+    assert quiet.next()["same"]
+
+
+def test_transaction(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """What was written in one transaction arrives whole."""
+    server.transact({"whole/mysql/a": "0", "whole/mysql/b": "0"})
+    reader = read(server, "prefix=whole wait=1")
+    reader.until(lambda line: line["same"])
+    for number in range(1, 51):
+        server.transact({"whole/mysql/a": str(number), "whole/mysql/b": str(number)})
+    while (data := reader.data()["mysql"])["a"] != "50":
+        assert data["a"] == data["b"]
+
+
+def test_nothing_lost_between_watches(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """A change between the end of a watch and the start of the next is not lost."""
+    server.put("between/mysql/host", "db1")
+    server.put("between/mysql/old", "1")
+    reader = read(server, "prefix=between wait=1")
+    for number in "23":
+        with reader.between_watches():
+            server.put("between/mysql/host", f"db{number}")
+            server.delete("between/mysql/old")
+        reader.until_data({"mysql": {"host": f"db{number}"}})
+    assert reader.log.count("read revision") == 1
+
+
+def test_compaction(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """When what happened between two watches is compacted, everything is read anew at once, without an error."""
+    server.put("compact/mysql/host", "db1")
+    server.put("compact/mysql/old", "1")
+    reader = read(server, "prefix=compact wait=1")
+    for number in "23":
+        with reader.between_watches():
+            server.delete("compact/mysql/old")
+            server.put("compact/mysql/host", f"db{number}")
+            server.compact(server.put("elsewhere", number))
+        reader.until_data({"mysql": {"host": f"db{number}"}})
+    assert reader.log.count("compacted; reading anew") == 2
+
+
+def test_other_data_between_watches(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """A server that lost its data between two watches is not taken for one where nothing happened."""
+    server = start()
+    for number in range(5):
+        server.put(f"mysql/{number}", "x")
+    reader = read(server, "wait=1")
+    with reader.between_watches():
+        server.restart(keep_data=False)
+    assert "another or a restored cluster answers now" in reader.error()
+    assert reader.next()["data"] == {}
+
+
+def test_events_as_documented() -> None:
+    """An answer's special cases are those of etcd's documentation, whatever else is in the answer."""
+    session: Any = object.__new__(etcd._Session)
+    session._endpoint, session._prefix = "e:1", b"p/"
+    known = etcd._Known(b"p/", frozenset({"mysql"}), 7, 10)
+    known.put(b"p/mysql/a", b"1")
+
+    def answer(revision: int = 10, cluster: int = 7, **more: Any) -> Any:
+        plain = {"created": False, "canceled": False, "compact_revision": 0, "cancel_reason": "", "events": []}
+        return SimpleNamespace(header=SimpleNamespace(cluster_id=cluster, revision=revision), **(plain | more))
+
+    def event(revision: int, value: bytes | None) -> Any:
+        kv = SimpleNamespace(key=b"p/mysql/a", value=value or b"", mod_revision=revision)
+        return SimpleNamespace(kv=kv, type=int(value is None), DELETE=1)
+
+    with pytest.raises(etcd._Refused, match="compacted"):  # its header says revision 0
+        session._apply(known, answer(0, 0, compact_revision=9, canceled=True))
+    with pytest.raises(etcd._Refused, match="permission denied for prefix 'p/'"):
+        session._apply(known, answer(created=True, canceled=True, cancel_reason="etcdserver: permission denied"))
+    with pytest.raises(etcd._Refused, match="the server ended the watch"):
+        session._apply(known, answer(canceled=True, cancel_reason=HUSH))
+    for wrong in (answer(cluster=8), answer(9, created=True)):
+        with pytest.raises(sources.SourceError, match="another or a restored cluster") as caught:
+            session._apply(known, wrong)
+        assert caught.value.retry_after == 0.0
+        assert not isinstance(caught.value, etcd._Refused)
+    assert not session._apply(known, answer(20, created=True))
+    assert known.revision == 10  # `created` says nothing of what was told
+    assert not session._apply(known, answer(events=[event(10, b"old"), event(9, None)]))
+    assert known.tree(None) == {"mysql": {"a": "1"}}
+    assert session._apply(known, answer(30, events=[event(11, None), event(12, b"2")]))
+    assert known.tree(None) == {"mysql": {"a": "2"}}
+    assert known.revision == 12  # the header may be ahead of the events
+    assert not session._apply(known, answer(15))
+    assert known.revision == 15  # a progress notification
+
+
+# Logging in
+
+
+def secure(server: EtcdServer) -> None:
+    server.transact({"app/mysql/host": "db1", "other/mysql/host": HUSH})
+    server.add_role("app", "app/")
+    server.add_user("ann", f"{HUSH}-ann", "app")
+    server.enable_auth()
+
+
+def test_login(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_path: Path) -> None:
+    """User and password work without TLS; a wrong one, none, and missing rights each say so, and never the password."""
+    server = start()
+    secure(server)
+    login = f"user=ann password={HUSH}-ann"
+    at = server.endpoint
+    assert read(server, f"prefix=app {login}").data() == {"mysql": {"host": "db1"}}
+    assert read(server, "prefix=app").error() == f"{at}: the server wants a user and a password"
+    assert read(server, f"prefix=other {login}").error() == f"{at}: permission denied for prefix 'other/'"
+    assert read(server, login).error() == f"{at}: permission denied for all keys: set a prefix"
+    secret = tmp_path / "password"
+    reader = read(server, f"prefix=app user=ann password_file={secret}")
+    assert reader.error() == f"password_file: {secret}: No such file or directory"
+    secret.write_text(f"{HUSH}-wrong\n")
+    reader.until(lambda line: line["error"] == f"{at}: wrong user or password")
+    secret.write_text(f"{HUSH}-ann\n")
+    assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
+
+
+def test_login_not_needed(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """A user for a server without authentication does no harm, as with etcd's own client."""
+    server.put("open/mysql/host", "db1")
+    assert read(server, f"prefix=open user=ann password={HUSH}").data() == {"mysql": {"host": "db1"}}
+
+
+def test_login_expires(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """When the login has expired a new one is made at once, without an error, and no change is lost."""
+    server = start(arguments=["--auth-token-ttl", "1"])
+    secure(server)
+    reader = read(server, f"prefix=app wait=2 user=ann password={HUSH}-ann")
+    reader.until(lambda line: line["same"])
+    eventually(lambda: "logging in again" in reader.log, "the second login")
+    server.put("app/mysql/host", "db2")
+    reader.until_data({"mysql": {"host": "db2"}})
+    assert reader.log.count("logged in") >= 2
+
+
+def test_rights_taken_away(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """Rights that are taken away while it watches are an error, not an empty answer; given back, it goes on."""
+    server = start()
+    secure(server)
+    reader = read(server, f"prefix=app wait=1 user=ann password={HUSH}-ann")
+    reader.until(lambda line: line["same"])
+    server.revoke_role("ann", "app")
+    line = reader.until(lambda line: not line.get("same"))
+    assert line.get("error") == f"{server.endpoint}: permission denied for prefix 'app/'"
+    server.request("auth/user/grant", {"user": "ann", "role": "app"})
+    assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
+
+
+# TLS
+
+
+def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_path: Path) -> None:
+    """TLS with a CA and a client's certificate works, with a login too; whatever is wrong with it is told."""
+    good, other = make_certificates(tmp_path / "good"), make_certificates(tmp_path / "other", "DNS:elsewhere.example")
+    server = start(certificates=good, client_certificates=True)
+    secure(server)
+    client = f"cert={good}/client.pem key={good}/client.key"
+    login = f"user=ann password={HUSH}-ann"
+    reader = read(server, f"prefix=app ca_cert={good}/ca.pem {client} {login}")
+    assert reader.until(lambda line: line["same"])["data"] == {"mysql": {"host": "db1"}}
+    server.put("app/mysql/host", "db2")
+    assert reader.data() == {"mysql": {"host": "db2"}}
+    named = read(server, f"host=localhost prefix=app ca_cert={good}/ca.pem {client} {login}")
+    assert named.data() == {"mysql": {"host": "db2"}}
+    start_of = f"cannot connect to {server.endpoint}: "
+    wrongs = {
+        f"ca_cert={good}/ca.pem": "TLS: the server refuses the client's certificate, or misses one (cert, key)",
+        f"ca_cert={good}/ca.pem cert={other}/client.pem key={other}/client.key": "TLS: the server refuses the client's",
+        f"ca_cert={other}/ca.pem {client}": "TLS: the certificate is not trusted: ",
+        f"ca_cert={good}/ca.pem cert={good}/client.pem key={other}/client.key": "TLS: ca_cert, cert or key cannot",
+        "": "the connection was closed (if the server wants TLS, set ca_cert)",
+    }
+    for pairs, reason in wrongs.items():
+        assert read(server, f"prefix=app {pairs}").error().startswith(start_of + reason)
+    missing = f"{good}/nope.pem: No such file or directory"
+    assert read(server, f"prefix=app ca_cert={good}/nope.pem").error() == missing
+
+
+def test_tls_wrong_name(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_path: Path) -> None:
+    """A certificate for another name is refused, and TLS with a server that has none ends with a reason."""
+    certificates = make_certificates(tmp_path / "certificates", "DNS:elsewhere.example")
+    server = start("tls", certificates=certificates)
+    reason = f"cannot connect to {server.endpoint}: TLS: the certificate is not valid for this name"
+    assert read(server, f"ca_cert={certificates}/ca.pem").error() == reason
+    plain = start("plain")
+    reason = f"cannot connect to {plain.endpoint}: TLS: the handshake failed (does the server speak TLS?)"
+    assert read(plain, f"ca_cert={certificates}/ca.pem").error() == reason
+
+
+# Failures
+
+
+def test_endpoints(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """Endpoints are tried in turn, whether one refuses or says nothing; host is not used then."""
+    server.put("turn/mysql/host", "db1")
+    (closed,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody answers
+        dead = f"127.0.0.1:{closed},127.0.0.1:{silent.getsockname()[1]}"
+        reader = read(None, f"host=nowhere.invalid timeout=3 prefix=turn endpoints={dead},{server.endpoint}")
+        assert reader.data() == {"mysql": {"host": "db1"}}
+        assert re.search(r"no answer within 1(\.[0-9])? s", reader.log)  # half of what was left for two, not all
+        refused, unanswered = read(None, f"timeout=2 endpoints={dead}").error().split("; ")
+        assert refused == f"cannot connect to 127.0.0.1:{closed}: connection refused"
+        assert unanswered.startswith(f"127.0.0.1:{silent.getsockname()[1]}: no answer within ")
+
+
+def test_unreachable(read: Callable[..., Reader]) -> None:
+    """An unknown host is told as such."""
+    assert read(None, "host=nowhere.invalid").error() in {
+        "cannot connect to nowhere.invalid:2379: unknown host name",
+        "cannot connect to nowhere.invalid:2379: the host name cannot be resolved",
+    }
+
+
+def test_frozen(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """A server that is frozen is noticed while the watch still has long to go, and read again when it goes on."""
+    server = start()
+    server.put("mysql/host", "db1")
+    long = read(server, "timeout=1")
+    long.until(lambda line: line["same"])
+    short = read(server, "timeout=1 wait=1")
+    for _ in range(4):  # so that nothing is under way on the long one's connection any more: only a ping can tell
+        short.until(lambda line: line["same"])
+    server.freeze()
+    for reader in (short, long):
+        assert reader.error().split(": ")[1] in {"it no longer answers", "no answer within 1 s"}
+        assert reader.error() == f"{server.endpoint}: no answer within 1 s"
+    server.thaw()
+    for reader in (short, long):
+        assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
+
+
+def test_interrupted(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """The signal that ends a step which takes too long is heard at once, in a watch and in a request."""
+    server = start()
+    server.put("mysql/host", "db1")
+    reader = read(server, "timeout=25", limit=1.0)
+    reader.until(lambda line: line["same"])
+    server.freeze()
+    for _ in range(3):  # the first in the watch, the others in the request that a new session begins with
+        assert reader.until(lambda line: "data" not in line).get("overrun", 99) < 10
+
+
+def test_restart(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """A server that dies is an error, not an empty answer; back with its data all is read, back without, nothing."""
+    server = start()
+    server.put("mysql/host", "db1")
+    reader = read(server)
+    reader.until(lambda line: line["same"])
+    server.kill()
+    assert reader.error() in {f"{server.endpoint}: the connection was closed", f"{server.endpoint}: UNAVAILABLE"}
+    assert reader.error() == f"cannot connect to {server.endpoint}: connection refused"
+    server.start()
+    server.put("mysql/host", "db2")
+    reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
+    server.restart(keep_data=False)
+    assert reader.until(lambda line: "data" in line and not line["same"])["data"] == {}
+    server.put("mysql/host", "db3")
+    reader.until(lambda line: line.get("data") == {"mysql": {"host": "db3"}})
+
+
+def test_cluster(program: Path, tmp_path: Path, read: Callable[..., Reader]) -> None:
+    """When the member that is watched dies another one is watched; without a majority it is an error that says so."""
+    with EtcdCluster(program, tmp_path / "cluster") as cluster:
+        one, two, three = cluster.members
+        one.put("mysql/host", "db1")
+        reader = read(None, f"timeout=3 wait=2 endpoints={','.join(member.endpoint for member in cluster.members)}")
+        reader.until(lambda line: line["same"])
+        one.kill()
+        reader.error()
+        eventually(lambda: _put(two, "db2"), "a new leader")
+        reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
+        three.kill()
+        reader.until(lambda line: f"{two.endpoint}: no leader" in line.get("error", ""))
+        three.start()
+        reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
+
+
+def _put(server: EtcdServer, value: str) -> int:
+    try:
+        return server.put("mysql/host", value)
+    except Exception:  # noqa: BLE001 -- an election is under way
+        return 0
+
+
+# A server that says "no" or nothing to a watch, and answers all else: gRPC's own pings, too.
+FAKE = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from disco.sources.etcd import load_client
+rpc = load_client().etcdrpc
+import grpc
+
+class KV(rpc.KVServicer):
+    def Range(self, request, context):
+        return rpc.RangeResponse(header=rpc.ResponseHeader(cluster_id=1, revision=1))
+
+class Watch(rpc.WatchServicer):
+    def Watch(self, requests, context):
+        if sys.argv[1] == "refuse":
+            reason = "etcdserver: permission denied"
+            yield rpc.WatchResponse(created=True, canceled=True, cancel_reason=reason)
+        threading.Event().wait()
+
+server = grpc.server(ThreadPoolExecutor(20))
+rpc.add_KVServicer_to_server(KV(), server)
+rpc.add_WatchServicer_to_server(Watch(), server)
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+server.wait_for_termination()
+"""
+
+
+def test_proxy(server: EtcdServer, program: Path, tmp_path: Path, read: Callable[..., Reader]) -> None:
+    """Through etcd's own proxy, which ends a watch when its requests end, a change arrives all the same."""
+    server.put("proxy/mysql/host", "db1")
+    (port,) = free_ports(1)
+    argv = [program, "grpc-proxy", "start", f"--endpoints={server.endpoint}", f"--listen-addr=127.0.0.1:{port}"]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        try:
+            reader = read(None, f"port={port} prefix=proxy")
+            reader.until(lambda line: line.get("same"))
+            server.put("proxy/mysql/host", "db2")
+            assert reader.data() == {"mysql": {"host": "db2"}}
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("refuse", "permission denied for prefix 'app/'"), ("ignore", "no answer within 1 s")]
+)
+def test_watch_not_to_be_had(read: Callable[..., Reader], how: str, said: str) -> None:
+    """A watch that is refused directly after a good read, or never answered, is an error in time and not a circle."""
+    argv = [sys.executable, "-c", FAKE, how]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        try:
+            assert process.stdout
+            at = f"127.0.0.1:{int(process.stdout.readline())}"
+            reader = read(None, f"endpoints={at} timeout=1 prefix=app")
+            for _ in range(2):
+                assert reader.data() == {}
+                assert reader.next().get("error") == f"{at}: {said}"
+        finally:
+            process.kill()
+
+
+# Around it
+
+
+def test_environment(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """What the client library needs in the environment is there for its import only."""
+    server.put("variable/mysql/host", "db1")
+    assert read(server, "prefix=variable").next()["variable"] is None
+    environ = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb"}
+    line = read(server, "prefix=variable", environ=environ).next()
+    assert (line["data"], line["variable"]) == ({"mysql": {"host": "db1"}}, "upb")
+
+
+def test_imported_late() -> None:
+    """The module can be imported, and its options read, without the client library."""
+    script = "import sys, disco.sources.etcd; sys.exit(bool({'grpc', 'etcd3', 'google'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "problem"),
+    [
+        ("etcd.host=10.0.0.1:2379", "etcd.host: expected a name or an address alone"),
+        ("etcd.host=http://10.0.0.1", "etcd.host: expected a name or an address alone"),
+        ("etcd.endpoints=a:1,b", "expected a list of host:port joined by ','"),
+        ("etcd.endpoints=http://a:1", "expected a list of host:port joined by ','"),
+        ("etcd.endpoints=a:70000", "expected a port from 1 to 65535"),
+        ("etcd.user=ann", "etcd.password: expected too"),
+        (f"etcd.password={HUSH}", "etcd.user: expected too"),
+        ("etcd.password_file=/x", "etcd.user: expected too"),
+        ("etcd.ca_cert=/c:etcd.cert=/x", "etcd.key: expected too"),
+        ("etcd.ca_cert=/c:etcd.key=/x", "etcd.cert: expected too"),
+        ("etcd.cert=/x:etcd.key=/x", "etcd.ca_cert: expected too"),
+        ("etcd.wait=0.5", "expected at least 1"),
+    ],
+)
+def test_wrong_options(pairs: str, problem: str) -> None:
+    """What is wrong with the options is told before anything is started."""
+    _settings, problems = config.load(pairs, None, {}, sources.find)
+    assert len(problems) == 1
+    assert problem in problems[0]
+    assert HUSH not in problems[0]
+
+
+def test_right_options() -> None:
+    """The options may be all left out, a prefix may be empty, and addresses may be of IPv6."""
+    for pairs in (
+        "etcd.prefix=",
+        "etcd.host=::1",
+        "etcd.endpoints=[::1]:2379,db.example:1",
+        "etcd.user=a:etcd.password_file=/x",
+    ):
+        assert config.load(pairs, None, {}, sources.find)[1] == []
