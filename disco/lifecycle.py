@@ -30,7 +30,7 @@ STARTED_LEASE = 30.0  # from Run to Started
 CHECK_MARGIN = 10.0
 DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
 RESTART_FIRST, RESTART_LAST = 0.25, 30.0
-START_ATTEMPTS = 8  # forks of one child that may fail in a row, over about half a minute
+START_ATTEMPTS = 6  # forks of one child that may fail in a row, over about ten seconds
 STOPPED, RENEWED = "it was stopped", "it was renewed"
 KILL_WAIT = 10.0  # seconds for what got SIGKILL to be gone
 

@@ -1,0 +1,210 @@
+"""disco under attack: signals and kills at random moments, and a kernel that refuses what disco asks for."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Running, Site, disco_command, eventually, processes
+
+RUNS = 12  # seeds; more by hand, with the same numbers
+
+
+def crowd(site: Site) -> None:
+    """Several sources and rules, handlers that leave something behind, and data that arrives late."""
+    site.cfg |= {"disco.grace": "1s", "disco.fail_limit": "0"}
+    site.handler("see", 'setsid -f sleep 1000 < /dev/null > /dev/null 2>&1\nsleep 0.02\ncat > "$OUT/$DISCO_RULE.seen"\n')
+    rules = []
+    for n in range(4):
+        site.schema(f"app{n}")
+        rules.append({"when": f"app{n}", "do": "see", "name": f"rule{n}"})
+        site.flat({f"app{n}": {"n": 0}}, f"{n}.yaml", f"flat{n}")
+    site.schema("last")
+    rules.append({"when": "last", "do": "see", "name": "last"})
+    site.flat({}, "last.yaml", "latest")
+    site.rules(*rules)
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def attack(site: Site, running: Running, chance: random.Random) -> None:
+    """One random blow."""
+    match chance.choice(["kill", "kill", "kill", "stop", "stop child", "hup", "usr1", "chld", "change"]):
+        case "kill":
+            victims = children(running.pid)
+            if victims:
+                _send(chance.choice(victims), signal.SIGKILL)
+        case "stop":
+            running.send(signal.SIGSTOP)
+            time.sleep(chance.random() * 0.05)  # how long it is stopped
+            running.send(signal.SIGCONT)
+        case "stop child":
+            victims = children(running.pid)
+            if victims:
+                victim = chance.choice(victims)
+                _send(victim, signal.SIGSTOP)
+                time.sleep(chance.random() * 0.05)  # as above
+                _send(victim, signal.SIGCONT)
+        case "hup":
+            running.send(signal.SIGHUP)
+        case "usr1":
+            running.send(signal.SIGUSR1)
+        case "chld":
+            for _ in range(200):
+                running.send(signal.SIGCHLD)
+        case "change":
+            n = chance.randrange(4)
+            site.flat({f"app{n}": {"n": chance.randrange(100)}}, f"{n}.yaml", f"flat{n}")
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_random_blows(site: Site, seed: int) -> None:
+    """Whatever is killed, stopped or signalled: exec on the newest data or the documented status, and nothing is left."""
+    chance = random.Random(seed)
+    crowd(site)
+    running = site.start("sh", "-c", "echo done", options=())
+    running.wait_for("rules on")
+    for _ in range(chance.randrange(5, 40)):
+        attack(site, running, chance)
+        time.sleep(chance.random() * 0.03)  # the moments of the blows are what is random
+    if seed % 3 == 0:
+        running.send(signal.SIGTERM)
+        for _ in range(3):
+            running.send(signal.SIGHUP)
+        assert running.wait() == 128 + signal.SIGTERM, running.log
+        assert running.output == ""
+    else:
+        newest = {n: (site.folder / f"{n}.yaml").read_text() for n in range(4)}
+        site.flat({"last": {}}, "last.yaml", "latest")
+        assert running.wait() == 0, running.log
+        assert running.output == "done\n"
+        for n, text in newest.items():
+            assert (site.folder / f"rule{n}.seen").read_text().strip() == text.replace(" ", "")
+    eventually(lambda: not processes(f"OUT={site.folder}"), "the end of everything", patience=10)
+
+
+def test_pause_of_the_whole_tree(site: Site) -> None:
+    """A pause of all of disco's processes for longer than any lease costs nobody a lease."""
+    crowd(site)
+    for n in range(4):
+        site.cfg[f"flat{n}.timeout"] = "50ms"
+    running = site.start()
+    running.wait_for("rule rule3: handler succeeded")
+    tree = [running.pid, *children(running.pid)]
+    for pid in tree:
+        _send(pid, signal.SIGSTOP)
+    time.sleep(12)  # the leases of these sources are shorter: the one thing here that only time can tell
+    for pid in tree:
+        _send(pid, signal.SIGCONT)
+    site.flat({"last": {}}, "last.yaml", "latest")
+    assert running.wait() == 0
+    assert "hung" not in running.log
+
+
+def test_storm_of_signals(site: Site) -> None:
+    """Thousands of SIGHUP and SIGUSR1 neither end disco nor lose the SIGTERM behind them."""
+    site.simple()
+    site.schema("never")
+    site.rules({"when": "never", "do": "see"})
+    running = site.start(options=())
+    running.wait_for("first answer")
+    for _ in range(3000):
+        running.send(signal.SIGUSR1)
+        running.send(signal.SIGHUP)
+    running.send(signal.SIGTERM)
+    assert running.wait() == 128 + signal.SIGTERM
+
+
+def anybody() -> list[str]:
+    return ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+
+
+@pytest.fixture
+def open_site() -> object:
+    """A site that any user can read and write."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        if subprocess.run([*anybody(), *disco_command(), "-h"], capture_output=True, check=False).returncode:
+            pytest.skip("other users may not run the Python that runs this test, or we may not become one")
+        site = Site(Path(folder))
+        yield site
+        site.clean_up()
+
+
+def test_fork_is_refused(open_site: Site) -> None:
+    """When the system gives no process disco tries again for a while, then ends with 71 and says so."""
+    open_site.simple()
+    running = open_site.run(
+        before=["prlimit", "--nproc=1:1", "setpriv", "--reuid=54322", "--regid=54322", "--clear-groups"], options=()
+    )
+    assert running.process.returncode == 71, running.log
+    assert "cannot be started" in running.log
+    assert "Resource temporarily unavailable" in running.log
+
+
+def test_few_descriptors(site: Site) -> None:
+    """With too few descriptors for its sources disco tells which cannot be started, and ends with a status of its own."""
+    crowd(site)
+    site.cfg["disco.timeout"] = "2s"
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (14, 14))  # noqa: E731 -- for the child alone
+    running = site.start(options=(), preexec_fn=few)
+    assert running.wait() in (69, 71), running.log
+    assert "Too many open files" in running.log
+    assert not processes(f"OUT={site.folder}")
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "closed pipe"])
+def test_nowhere_to_log(site: Site, place: str) -> None:
+    """A full disk, or a reader of the log that is gone, changes nothing else."""
+    site.simple()
+    if place == "closed pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(place, os.O_WRONLY)
+    running = site.start(stderr=writer)
+    os.close(writer)
+    assert running.wait() == 0
+    assert running.output == "done\n"
+
+
+SURROUNDINGS = {
+    "read-only root": "mount --bind / /mnt && mount -o remount,ro,bind /mnt && mount --rbind /proc /mnt/proc && "
+    'mount --rbind /dev /mnt/dev && mount --bind "$OUT" "/mnt$OUT" && exec chroot /mnt "$@"',
+    "no /dev/shm": 'mount -t tmpfs -o ro none /dev/shm && exec "$@"',
+    "no /proc": 'mount -t tmpfs none /proc && exec "$@"',
+    "hidepid": 'mount -t proc -o hidepid=2 proc /proc && exec "$@"',
+}
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS.values(), ids=SURROUNDINGS)
+def test_bare_surroundings(site: Site, surroundings: str) -> None:
+    """Without a writable root, /dev/shm, all of /proc or the sight of other processes, handlers run and exec happens."""
+    site.simple()
+    unshare = ["unshare", "--mount", "--pid", "--fork"]
+    probe = subprocess.run([*unshare, "true"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("no right to make namespaces here")
+    running = site.run("sh", "-c", "echo done", before=[*unshare, "sh", "-ec", surroundings, "sh"])
+    assert running.output == "done\n", running.log
+    assert site.seen() == [{"app": {"a": 1}}]
