@@ -1,3 +1,120 @@
-"""disco: configure a container from service discovery, then become its command."""
+"""disco: configure a container from service discovery, then become its command.
+
+This text is the home of disco's architecture.
+
+Processes
+=========
+
+    coordinator (disco itself, often pid 1)
+      ├── sources: one for each namespace, or for each blocking query of one (consul, consul/web, etcd, flat)
+      ├── checker: from the first time that two sources say different things of one interface
+      └── runner-1, runner-2, …: one handler each at a time, at most disco.workers of them
+
+The coordinator is one loop without threads. It waits for facts (a message, a signal, a child's end, a deadline) in one
+place, hands each to the lifecycle as an event, and does what the lifecycle answers. It calls no client library, and
+once children run it does nothing whose duration depends on data or on a backend: data is bytes with a digest to it,
+and a handler's input is such bytes put together. Whatever a source does (hang, crash, flood, lie) costs that source
+only.
+
+A child is forked, never exec'd. It leads a process group, holds one end of its channel and the write end of its log
+pipe (its stdout and stderr) and no other descriptor of ours, and has /dev/null as stdin. Sources and checker die with
+the coordinator by the kernel's hand. A runner does not, because it has its handler to kill first: it sees the end of
+file.
+
+The life of a change
+====================
+
+1. A source's generator (`sources`) yields everything it knows. The watcher around it drops what no schema names,
+   compares with the last time, decodes text by the schema, validates, and sends a `Diff` of the interfaces that
+   changed, each whole and with its verdict.
+2. `knowledge` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
+   merges and validates (`Check`, `Checked`). A change waits until its interface has been quiet for disco.settle; news
+   that everything which a source had is gone at once is held back, for it looks the same when a server restarts.
+3. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
+   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`.
+4. When every rule has succeeded on the basis of now, and every required source has answered, disco stops all that it
+   started, sweeps up what handlers left behind, and `cli` execs COMMAND.
+
+Satisfaction is computed from digests each time and stored nowhere: new data un-satisfies a rule by itself, a late
+success on old data counts for nothing, and a restarted source that says the same as before changes nothing. What has
+to outlive a child (last good data, failures of handlers, delays of restarts, an emptiness that is not believed yet,
+how often an interface changed) is in the coordinator.
+
+Messages
+========
+
+Frames of a JSON header and raw bodies (`messages`): known fields of known types within a size limit, never a pickle. A
+child that sends anything else is killed and replaced; one that says too much at once waits until it is read.
+
+    Diff       source →     what changed, atomically; the first replaces all that an earlier process of the source said
+    Trouble    source →     could not read; it tries again by itself, at a time that it names
+    Alive      source →     still there; `answered`: the backend too, with nothing new
+    Check      → checker    merge these bodies and validate them
+    Checked    checker →    the verdict, and the merged data
+    Run        → runner     run this handler with this input; one at a time
+    Started    runner →     the handler's pid, so that the coordinator can kill it should the runner die
+    Ran        runner →     how it ended, its last lines, and whether it left something behind
+
+Phases
+======
+
+GATHERING → STOPPING → SWEEPING → OVER, never back (`lifecycle`). STOPPING: sources, checker and idle runners are
+killed; busy runners, and what handlers left behind, get SIGTERM, and after disco.grace SIGKILL. SWEEPING: all children
+are reaped; leftovers are looked for again whenever one ends, until there is none. What is still there 10 s after
+SIGKILL is named, and makes exit status 71. OVER: exec, or an exit status. A signal changes the outcome in any phase, a
+second one skips the grace.
+
+Leases
+======
+
+A child that can hang has a time within which it must be heard of: a source by its options (two requests, one blocking
+query, one pause, and a margin), a runner by disco.handler_timeout (none if that is 0), the checker by the size of its
+task. The watcher itself interrupts a step of its source that takes too long; a child that stays silent all the same is
+killed with its group, and forked again after a delay. In each turn of the loop what children sent is taken before a
+lease may expire, and the child then gets 2 s more under the eyes of a coordinator that is awake: after SIGSTOP,
+`docker pause` or heavy load nobody is killed for the coordinator's own sleep.
+
+Modules
+=======
+
+A module imports modules of lower ranks only (imports for the type checker do not count). tests/test_architecture.py
+reads this table and holds the code to it.
+
+    rank 0: errors, text
+    rank 1: messages, signals, documents
+    rank 2: channel, config, schema, knowledge, log
+    rank 3: rules, process, lifecycle, report, sources, sources.consul_http
+    rank 4: sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
+    rank 5: coordinator
+    rank 6: cli
+
+`rules`, `knowledge`, `lifecycle` and `report` are pure: they import no os, signal, time, selectors, socket or
+subprocess; time and randomness are given to them. Nothing under `sources` or `workers` knows `coordinator`,
+`lifecycle` or `process`. `sources.find` loads a source's module by its type's name: the one import that the table
+cannot show. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `cli` prints (but
+for the log) and exits.
+
+What departs from the obvious
+=============================
+
+- The channel is a socket pair, not two pipes: one descriptor, both ways, one end of file.
+- os.fork and one waitpid loop, not multiprocessing.Process: its sentinel fires only when the last heir of a pipe is
+  gone, and pid 1 must reap strangers anyway. psutil only looks: its waiting calls would take exit statuses from that
+  loop.
+- multiprocessing-logging's handler is subclassed without its queue and its thread: a child killed in the middle of a
+  record would keep the queue's lock for ever, and a fork beside a thread is unsafe. A record is a single write to the
+  child's own log pipe.
+- A handler's stdin is a file in memory (memfd), not a pipe: a handler that reads late, or never, keeps nobody waiting.
+- Decoding and validating are limited in CPU time, not by the clock: a loaded machine does not make data invalid. A
+  step of a source is limited by the clock.
+- psutil walks all of /proc, so before exec it is asked only where a look at /proc/PID/task/*/children says that
+  something may be left.
+- disco is a subreaper while it gathers, and so are its runners: what a handler leaves behind stays below its runner.
+  The flag would survive exec, and is cleared before it.
+- Signal handlers only note a number in a set: in a storm of signals the wakeup descriptor drops bytes.
+- stderr is never made non-blocking, since COMMAND and the terminal share its open file description: it is opened anew
+  where that works, else a poll precedes each write.
+- `cli` imports late: as pid 1 disco must handle signals before it does anything that takes time.
+"""
 
 __version__ = "0.1.0"

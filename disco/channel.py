@@ -1,7 +1,8 @@
 """Framed messages over one end of a socket pair.
 
-`Channel` is the coordinator's (and the runner's) end: it never blocks, and never reads more than asked at a time. `Line` is
-the end of a child that has nothing else to wait for: it blocks. End of file means that the other side is dead.
+`Channel` is the coordinator's (and the runner's) end: it never blocks, and never reads more than asked at a time.
+`Line` is the end of a child that has nothing else to wait for: it blocks. End of file means that the other side is
+dead.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import os
 import sys
 
 # First of all: the application's PYTHONPATH is not for disco's own imports. `os` and `sys` are the interpreter's by now.
-_FOREIGN = {os.path.realpath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)}  # noqa: PTH112
+_FOREIGN = {os.path.realpath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
 if os.environ.get("PYTHONPATH"):
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _FOREIGN]
 
@@ -24,6 +24,7 @@ from disco.errors import (  # noqa: E402
 from disco.signals import Signals  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from disco.config import Settings, SourceSettings
@@ -76,9 +77,7 @@ def main() -> NoReturn:
         while at and at.tb_next:
             at = at.tb_next
         place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
-        _exit(
-            Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it"
-        )
+        _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it")
 
 
 def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
@@ -155,13 +154,15 @@ def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule,
     search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
     try:
         schemas, warnings = schema.load(settings.path)
+        interfaces: Collection[str] = schemas
     except ConfigurationError as error:
         problems += error.problems
+        interfaces = schema.names(settings.path)
     except OSError as error:
         problems.append(f"disco.path: {error.filename}: {error.strerror}")
         raise ConfigurationError(*problems) from None
     try:
-        found = rules.load(settings.path, schemas, lambda name, folder: process.find_program(name, search, folder))
+        found = rules.load(settings.path, interfaces, lambda name, folder: process.find_program(name, search, folder))
     except ConfigurationError as error:
         problems += error.problems
     if found and not settings.sources and not problems:
@@ -171,7 +172,7 @@ def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule,
     return settings, schemas, found, warnings
 
 
-def _coordinate(  # noqa: PLR0913 -- everything comes together here
+def _coordinate(  # noqa: PLR0913, PLR0917 -- everything comes together here
     settings: Settings,
     schemas: dict[str, Schema],
     rules: tuple[Rule, ...],
@@ -244,7 +245,11 @@ def _plan_source(
     quiet = min(QUIET, step / 4)
     name = f"{settings.name}/{part}" if part else settings.name
     plan = SourcePlan(
-        name=name, lease=step + quiet + LEASE_MARGIN, required=options["required"], timeout=options["timeout"], settle=options["settle"]
+        name=name,
+        lease=step + quiet + LEASE_MARGIN,
+        required=options["required"],
+        timeout=options["timeout"],
+        settle=options["settle"],
     )
     context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=interfaces)
     return plan, Job(source, context, (step, quiet))
@@ -262,9 +267,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     program = process.find_program(command[0], path)
     if program is None:
         if os.path.exists(command[0]) and "/" in command[0]:  # noqa: PTH110 -- a word of the command line
-            raise CommandNotExecutableError(
-                f"COMMAND {command[0]} is not executable (a file with permission to execute?)"
-            )
+            raise CommandNotExecutableError(f"COMMAND {command[0]} is not executable (a file with permission to execute?)")
         raise CommandNotFoundError(f"COMMAND {command[0]} is not there")
     stopped = signals.restore()
     if stopped:
@@ -272,9 +275,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     try:
         process.execute(program, command, environment)
     except FileNotFoundError:
-        raise CommandNotFoundError(
-            f"COMMAND {command[0]}: the interpreter that its #! line names is not there"
-        ) from None
+        raise CommandNotFoundError(f"COMMAND {command[0]}: the interpreter that its #! line names is not there") from None
     except OSError as error:
         raise CommandNotExecutableError(f"COMMAND {command[0]}: {process.explain_exec(error)}") from None
 

@@ -1,7 +1,7 @@
 """DISCO_CFG and the configuration file → frozen settings; every problem is found, and all are reported together.
 
-An option is declared once (name, type, default, help, secret or not); sources declare their own. No error shows a value:
-it may be a secret under a mistyped key.
+An option is declared once (name, type, default, help, secret or not); sources declare their own. No error shows a
+value: it may be a secret under a mistyped key.
 """
 
 from __future__ import annotations
@@ -158,18 +158,14 @@ DISCO_OPTIONS = (
 SOURCE_OPTIONS = (
     Option(name="type", default="", help="the source's type, if it is not its name"),
     Option(name="timeout", type=at_least(0.05, seconds), default=10.0, help="the longest that one request may take"),
-    Option(
-        name="settle", type=seconds, default=5.0, help="how long a sudden total emptiness is held before it is believed"
-    ),
-    Option(
-        name="memory", type=size, default=512 << 20, help="resident memory at which the source's process is replaced"
-    ),
+    Option(name="settle", type=seconds, default=5.0, help="how long a sudden total emptiness is held before it is believed"),
+    Option(name="memory", type=size, default=512 << 20, help="resident memory at which the source's process is replaced"),
     Option(name="required", type=boolean, default=True, help="whether exec waits for this source's first good answer"),
 )
 
 
 class Options(Mapping[str, Any]):
-    """A source's options by name, every declared one present; a secret's file is read each time that it is asked for."""
+    """A source's options by name, every declared one present; a secret's file is read each time it is asked for."""
 
     def __init__(self, values: Mapping[str, Any], secret_files: Mapping[str, Path], explicit: frozenset[str]) -> None:
         """Take the values, the files of those that are kept in one, and the names that the configuration has set."""
@@ -254,7 +250,7 @@ def load(
 ) -> tuple[Settings, list[str]]:
     """Return the settings of DISCO_CFG's `pairs` over those of the file, and every problem found.
 
-    With problems the settings hold defaults in the place of what is wrong: enough to go on looking for problems elsewhere.
+    With problems the settings hold defaults in the place of what is wrong: enough to look for problems elsewhere.
     find_type: from a type's name to its declaration, or to the reason why there is none.
     """
     problems: list[str] = []

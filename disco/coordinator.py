@@ -121,7 +121,8 @@ class Coordinator:
         events += (life.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD)
         for key, mask in ready:
             if isinstance(key.data, tuple):
-                events += self._serve(*key.data, mask, now)
+                name, what = key.data
+                events += self._serve(name, what, mask, now)
         for pid, status in process.reap():
             events += self._ended(pid, status)
         for paused in [paused for paused, until in self._paused.items() if until <= now]:

@@ -1,8 +1,8 @@
-"""Bounded YAML (and JSON, which is nearly a part of it) with places, for people's files: configuration, rules, schemas, data.
+"""Bounded YAML (and JSON) with places, for people's files: configuration, rules, schemas, data.
 
-The parser is libyaml's, read as events: nothing recursive sees the text, and nothing is built before it was counted. Scalars
-follow YAML 1.2's core schema, less its leading zeros, so that `no`, `22:22`, `0755` and dates stay text. Everything built is
-what JSON can hold. Limits count what aliases and merge keys expand to. No error quotes the text.
+The parser is libyaml's, read as events: nothing recursive sees the text, and nothing is built before it was counted.
+Scalars follow YAML 1.2's core schema, less its leading zeros, so that `no`, `22:22`, `0755` and dates stay text.
+Everything built is what JSON can hold. Limits count what aliases and merge keys expand to. No error quotes the text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
@@ -22,6 +21,7 @@ from disco.errors import DocumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 SIZE_LIMIT = 16 << 20  # bytes
 NODE_LIMIT = 500_000  # keys, values and items, expanded
@@ -67,38 +67,40 @@ def read_file(path: Path | str, limit: int = SIZE_LIMIT) -> bytes:
     """
     try:
         # Never wait for a writer of a FIFO; what was opened is what is looked at.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise DocumentError(f"{path}: not a regular file")
         with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DocumentError(f"{path}: not a regular file")
             content = file.read(limit + 1)
     except OSError as error:
         raise DocumentError(f"{path}: {error.strerror}") from None
     if len(content) > limit:
-        raise DocumentError(f"{path}: larger than {limit >> 20} MiB")
+        raise DocumentError(f"{path}: larger than {limit >> 10} KiB")
     return content
 
 
 def list_files(directories: Iterable[Path], *suffixes: str) -> list[Path]:
-    """Return the files directly in the directories, sorted by name in each; a name seen before shadows a later one.
+    """Return the files directly in the directories, sorted by name in each.
 
     Raises:
         OSError: a directory cannot be listed.
 
     """
-    found: dict[str, Path] = {}
-    for directory in directories:
-        for path in sorted(directory.iterdir()):
-            if path.suffix in suffixes and path.stem and not path.name.startswith(".") and not path.is_dir():
-                found.setdefault(path.name, path)
-    return list(found.values())
+    return [
+        path
+        for directory in directories
+        for path in sorted(directory.iterdir())
+        if path.suffix in suffixes and not path.name.startswith(".") and not path.is_dir()
+    ]
 
 
 def parse(content: bytes, name: str, *, places: bool = True) -> Document:
-    """Parse one document; `name` is how messages call it; without `places` it is quicker, and `at` gives the name alone.
+    """Parse one document; `name` is how messages call it; without `places` it is quicker, and `at` gives only the name.
 
     Raises:
-        DocumentError: malformed, over a limit, a duplicate key, or something that JSON cannot hold; with line and column.
+        DocumentError: malformed, over a limit, a duplicate key, or something that JSON cannot hold; with line and
+            column.
 
     """
     if len(content) > SIZE_LIMIT:
@@ -106,41 +108,58 @@ def parse(content: bytes, name: str, *, places: bool = True) -> Document:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DocumentError(f"{name}:{line}: no UTF-8 text") from None
-    if not places and text.lstrip().startswith(("{", "[")):
-        data = _parse_json(text)
-        if data is not None:
-            return Document(name, data, {})
+        raise DocumentError(f"{name}{_place_after(content[: error.start])}: no UTF-8 text") from None
+    # JSON is what JSON says it is: libyaml reads some of it otherwise (U+2028), and refuses some (escaped surrogates).
+    data = _parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
+    if data is not None and not places:
+        return Document(name, data, {})
     builder = _Builder(name, keep_places=places)
     try:
-        # Strings keep libyaml from guessing an encoding; its errors would quote the text: only place and problem are told.
+        # Strings keep libyaml from guessing an encoding; its errors quote the text: only place and problem are told.
         for event in yaml.parse(text, yaml.CLoader):
             builder.take(event)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not allowed"
-        raise DocumentError(f"{name}{place}: {problem}") from None
-    return Document(name, builder.result, builder.places)
+    except (yaml.YAMLError, DocumentError) as error:
+        if data is not None:
+            return Document(name, data, {})
+        if isinstance(error, DocumentError):
+            raise
+        raise DocumentError(f"{name}{_explain(error, text)}") from None
+    return Document(name, builder.result if data is None else data, builder.places)
+
+
+def _explain(error: yaml.YAMLError, text: str) -> str:
+    """Return `:LINE:COLUMN: problem` of libyaml's error."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{_place_after(text.encode()[: error.position])}: {error.reason}"
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    return f"{place}: {getattr(error, 'problem', None) or 'not allowed'}"
+
+
+def _place_after(start: bytes) -> str:
+    before = start.decode(errors="ignore")
+    return f":{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 def measure(data: Any) -> tuple[int, int]:  # noqa: ANN401 -- any JSON data
-    """Return the number of nodes (keys, values and items) and the depth of data, without recursion."""
+    """Return the number of nodes (keys, values and items) and the depth of data, without recursion.
+
+    What is over a limit is not counted to its end.
+    """
     count, depth, level = 1, 0, [data]
-    while level and depth <= DEPTH_LIMIT:
+    while level and depth <= DEPTH_LIMIT + 1:
         depth += 1
         below: list[Any] = []
         for value in level:
             if isinstance(value, dict):
                 count += 2 * len(value)
                 below += value.values()
-            elif isinstance(value, list):
+            elif isinstance(value, (list, tuple)):
                 count += len(value)
                 below += value
         if count > NODE_LIMIT:
             break
-        level = [value for value in below if isinstance(value, (dict, list))]
+        level = [value for value in below if isinstance(value, (dict, list, tuple))]
     return count, depth
 
 
@@ -208,6 +227,11 @@ class _Merge:
 _MERGE = _Merge()
 
 
+def _place(event: yaml.Event) -> tuple[int, int]:
+    mark: Any = event.start_mark  # which every event of a parser has
+    return mark.line + 1, mark.column + 1
+
+
 class _Builder:
     """Events in, data out."""
 
@@ -246,8 +270,8 @@ class _Builder:
                 self._end(event)
 
     def _fail(self, event: yaml.Event, reason: str) -> NoReturn:
-        mark = event.start_mark
-        raise DocumentError(f"{self._name}:{mark.line + 1}:{mark.column + 1}: {reason}")
+        line, column = _place(event)
+        raise DocumentError(f"{self._name}:{line}:{column}: {reason}")
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         mapping = isinstance(event, yaml.MappingStartEvent)
@@ -291,7 +315,7 @@ class _Builder:
 
     def _mark(self, event: yaml.Event, path: Path_) -> None:
         if self._keep_places:
-            self.places[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self.places[path] = _place(event)
 
     def _add(self, event: yaml.Event, value: Any, nodes: int, size: int) -> None:  # noqa: ANN401 -- any JSON data
         """Count a node that is whole (a scalar, an alias), and put it where it belongs."""
@@ -328,8 +352,7 @@ class _Builder:
             self._fail(event, "a duplicate key")
         else:
             frame.key = value
-            if self._keep_places:
-                self.places[(*frame.path, value)] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self._mark(event, (*frame.path, value))
         frame.waits = True
 
     def _place(self, event: yaml.Event, value: Any) -> None:  # noqa: ANN401 -- any JSON data
@@ -372,7 +395,7 @@ class _Builder:
             if _INT.match(text):
                 return int(text)
             if _BASED_INT.match(text):
-                return int(text, 0)
+                return int(str(int(text, 0)))  # as many digits as may ever be written
             if _FLOAT.match(text):
                 return _finite(text)
         except ValueError:

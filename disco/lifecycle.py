@@ -278,9 +278,7 @@ class Lifecycle:
         self.began = now
         self.now = now
         self.sources = {
-            source.name: Source(
-                source.name, Kind.SOURCE, lease=source.lease, required=source.required, timeout=source.timeout
-            )
+            source.name: Source(source.name, Kind.SOURCE, lease=source.lease, required=source.required, timeout=source.timeout)
             for source in plan.sources
         }
         self.runners: dict[str, Runner] = {}
@@ -452,9 +450,7 @@ class Lifecycle:
         if not source.answered:
             yield Tell(logging.INFO, f"source {source.name}: first answer")
         elif source.trouble:
-            yield Tell(
-                logging.INFO, f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}"
-            )
+            yield Tell(logging.INFO, f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}")
         source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
         self._lease(source.name, source.lease)
 
@@ -641,9 +637,7 @@ class Lifecycle:
                 yield from self._force()
             case "kill":
                 left = [*self.left]
-                named = ", ".join(map(str, left)) or ", ".join(
-                    child.name for child in self._children() if child.running
-                )
+                named = ", ".join(map(str, left)) or ", ".join(child.name for child in self._children() if child.running)
                 self.phase = Phase.OVER
                 self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {named}")
                 yield Tell(logging.ERROR, self.outcome.reason)
@@ -680,9 +674,7 @@ class Lifecycle:
                 basis = self.basis(state)
                 if basis is None:
                     continue
-                runner = next(
-                    (one for one in self.runners.values() if one.running and not one.told and not one.task), None
-                )
+                runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
                 if runner is None:
                     yield from self._grow()
                     return
@@ -809,9 +801,7 @@ class Lifecycle:
         yield from ()
 
 
-_QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {
-    n: f"\\u{n:04x}" for n in range(32)
-}
+_QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}
 
 
 def _say_status(status: int) -> str:

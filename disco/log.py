@@ -154,7 +154,7 @@ def _parse(record: bytes) -> tuple[int, str]:
         level, text = json.loads(record)
         if type(level) is int and isinstance(text, str):
             return level, escape(text, TEXT_LIMIT)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         pass
     return logging.DEBUG, escape(record.decode(errors="replace"), TEXT_LIMIT)
 

@@ -1,8 +1,8 @@
 """What crosses a pipe: frozen messages, and their form on the wire.
 
-A frame is `SIZES` (length of the header, length of the bodies), a JSON header and the bodies. A field of type `bytes` stands
-in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends and handlers
-and is not trusted, so a frame is bounded and holds known fields of known types, or it is a ProtocolError.
+A frame is `SIZES` (length of the header, length of the bodies), a JSON header and the bodies. A field of type `bytes`
+stands in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends
+and handlers and is not trusted, so a frame is bounded and holds known fields of known types, or it is a ProtocolError.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SIZES = struct.Struct("!II")
 class Fragment:
     """What one source says of one interface.
 
-    digest: of the canonical JSON. problems: why this fragment alone does not satisfy the schema. body: the canonical JSON
-    object; empty where there is none that could be merged with other sources' (the problems say why).
+    digest: of the canonical JSON. problems: why this fragment alone does not satisfy the schema. body: the canonical
+    JSON object; empty where there is none that could be merged with other sources' (the problems say why).
     """
 
     digest: str
@@ -105,7 +105,7 @@ class Started:
 class Ran:
     """How a Run ended.
 
-    status: as os.waitstatus_to_exitcode gives it. problem: why it failed where the status does not say (empty otherwise).
+    status: as os.waitstatus_to_exitcode gives it. problem: why it failed where the status does not say (else empty).
     tail: the last lines of its output. children: something that it started is still there.
     """
 
@@ -130,7 +130,7 @@ def encode(message: Message) -> list[bytes]:
 
 
 def frame_size(start: bytes | bytearray) -> int | None:
-    """Return the whole length of the frame that starts so, None while that is not known; raise ProtocolError over a limit."""
+    """Return the whole length of the frame that starts so, None while unknown; raise ProtocolError over a limit."""
     if len(start) < SIZES.size:
         return None
     header, body = SIZES.unpack_from(start)
@@ -142,15 +142,15 @@ def frame_size(start: bytes | bytearray) -> int | None:
 
 def decode(frame: bytes | bytearray) -> Message:
     """Return the message of a whole frame; raise ProtocolError for anything that is none."""
-    header_size, _ = SIZES.unpack_from(frame)
     view = memoryview(frame)
-    start = SIZES.size + header_size
     try:
+        header_size, _ = SIZES.unpack_from(frame)
+        start = SIZES.size + header_size
         name, content = json.loads(bytes(view[SIZES.size : start]))
         bodies = _Bodies(view[start:])
         message = _unpack(_TYPES[name], content, bodies)
         bodies.finish()
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
         reason = f"malformed message ({type(error).__name__})"
         raise ProtocolError(reason) from None
     return message  # type: ignore[no-any-return]  # _TYPES holds the members of Message
@@ -201,10 +201,8 @@ def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- a
         return tuple(_unpack(arguments[0], item, bodies) for item in value)
     if origin is dict and type(value) is dict:
         return {key: _unpack(arguments[1], item, bodies) for key, item in value.items()}
-    if kind is float and type(value) is int:
+    if kind is float and type(value) in (float, int) and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
         return float(value)
-    if kind is float and type(value) is float and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
-        return value
-    if type(value) is not kind or kind is float:
+    if kind is float or type(value) is not kind:
         raise TypeError
     return value

@@ -136,7 +136,7 @@ def _last_words(error: BaseException) -> None:
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2); raise SystemFailure if the kernel refuses."""
+    """Set an attribute of this process; raise SystemFailure if the kernel refuses."""
     if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
         raise SystemFailure(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
 

@@ -45,9 +45,7 @@ def _rule(state: Lifecycle, rule: RuleState) -> Iterator[str]:
         yield f"rule {named.name}: its handler is running"
         return
     basis = state.basis(rule)
-    open_ = [
-        name for name in named.after if not state.is_satisfied(next(r for r in state.rules if r.rule.name == name))
-    ]
+    open_ = [name for name in named.after if not state.is_satisfied(next(r for r in state.rules if r.rule.name == name))]
     if basis is not None and rule.failures:
         last = f"{plural(rule.failures, 'time')} in a row, last: {rule.last_failure}"
         yield f"rule {named.name}: its handler failed {last}"

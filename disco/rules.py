@@ -1,7 +1,7 @@
 """Rules: which handler runs on which interfaces. Pure but for reading the files.
 
-`read` takes one rules file, `load` all of them and checks them as a whole. What is due on given data is asked of the rule
-itself: `basis` names the data that a run of it stands for.
+`load` takes all rules files and checks them as a whole. What is due on given data is asked of the rule itself: `basis`
+names the data that a run of it stands for.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from disco import documents
 from disco.config import nearest
 from disco.errors import DocumentError, collect
+from disco.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SUFFIX = ".rules"
+NAME_LIMIT = 80  # characters of a name told
 _KEYS = ("when", "do", "name", "after")
 
 Basis = tuple[tuple[str, str], ...]
@@ -52,7 +54,8 @@ def load(
 ) -> tuple[Rule, ...]:
     """Load all rules in the directories, in order of directory, file name and place in the file.
 
-    interfaces: those that have a schema. find_program: from a program's name and the folder of its rules file to what is run.
+    interfaces: those that have a schema. find_program: from a program's name and the folder of its rules file to what
+    is run.
 
     Raises:
         ConfigurationError: every problem, with file, line and column.
@@ -60,30 +63,36 @@ def load(
     """
     rules: list[Rule] = []
     problems: list[str] = []
-    for path in documents.list_files(directories, SUFFIX):
+    refused: set[str] = set()
+    paths = documents.list_files(directories, SUFFIX)
+    names = [path.name for path in paths]
+    for path in paths:
         try:
             document = documents.parse(documents.read_file(path), str(path))
         except DocumentError as error:
             problems.append(str(error))
             continue
-        reader = _Reader(document, path, interfaces, find_program)
+        label = path.name if names.count(path.name) == 1 else str(path)
+        reader = _Reader(document, path, label, interfaces, find_program)
         rules += reader.rules()
         problems += reader.problems
+        refused |= reader.refused
     named: dict[str, Rule] = {}
     for rule in rules:
         if rule.name in named:
             problems.append(f"{rule.where}: a rule named {rule.name} is there already: {named[rule.name].where}")
         named.setdefault(rule.name, rule)
-    problems += _check_after(rules, named)
+    problems += _check_after(rules, named, refused)
     collect(problems)
     return tuple(rules)
 
 
-def _check_after(rules: list[Rule], named: Mapping[str, Rule]) -> Iterator[str]:
+def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collection[str]) -> Iterator[str]:
     for rule in rules:
         for name in rule.after:
-            if name not in named:
-                yield f"{rule.where}: after: no rule is named {name}{nearest(name, list(named))}"
+            if name not in named and name not in refused:
+                shown = escape(name, NAME_LIMIT)
+                yield f"{rule.where}: after: no rule is named {shown}{nearest(name, list(named))}"
     open_ = {rule.name: set(rule.after) & set(named) for rule in rules}
     while free := [name for name, waits in open_.items() if not waits & set(open_)]:
         for name in free:
@@ -107,12 +116,12 @@ def _leads_to(start: str, goal: str, named: Mapping[str, Rule]) -> bool:
 
 
 def _circle(start: str, named: Mapping[str, Rule]) -> list[str]:
+    """Return the names on a way from a rule back to itself."""
     path = [start]
-    while True:
-        follows = next(name for name in named[path[-1]].after if name == start or (name in named and _leads_to(name, start, named)))
-        path.append(follows)
-        if follows == start or len(path) > len(named):
-            return path
+    while len(path) == 1 or (path[-1] != start and len(path) <= len(named)):
+        follows = [name for name in named[path[-1]].after if name in named]
+        path.append(next(name for name in follows if name == start or _leads_to(name, start, named)))
+    return path
 
 
 class _Reader:
@@ -122,13 +131,16 @@ class _Reader:
         self,
         document: documents.Document,
         path: Path,
+        label: str,
         interfaces: Collection[str],
         find_program: Callable[[str, Path], str | None],
     ) -> None:
         self.problems: list[str] = []
+        self.refused: set[str] = set()  # names of rules that have problems
         self._own_names: set[str] = set()
         self._document = document
         self._path = path
+        self._label = label
         self._interfaces = interfaces
         self._find_program = find_program
 
@@ -162,7 +174,7 @@ class _Reader:
         any_, interfaces = self._when(entry, at)
         argv = self._do(entry, at)
         where = self._document.at(*at)
-        name = entry.get("name", self._own_name(*self._document.places[at]))
+        name = entry["name"] if "name" in entry else self._own_name(index)
         if not isinstance(name, str) or not name or not name.isprintable():
             self._problem("a rule's name is a text", *at, "name")
         after = entry.get("after", [])
@@ -170,12 +182,14 @@ class _Reader:
         if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
             self._problem("'after' takes the names of rules", *at, "after")
         if len(self.problems) > before:
+            self.refused.add(str(name))
             return None
         return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after))
 
-    def _own_name(self, line: int, column: int) -> str:
+    def _own_name(self, index: int) -> str:
         """Return FILE:LINE, with the column where another rule is in the same line."""
-        name = f"{self._path.name}:{line}"
+        line, column = self._document.places.get(("rules", index), (f"rule-{index + 1}", 0))  # JSON may have no places
+        name = f"{self._label}:{line}"
         if name in self._own_names:
             name = f"{name}:{column}"
         self._own_names.add(name)
@@ -197,7 +211,7 @@ class _Reader:
         for name in when:
             if name not in self._interfaces:
                 near = nearest(name, list(self._interfaces))
-                self._problem(f"interface {name} has no schema ({name}.schema){near}", *at, "when")
+                self._problem(f"interface {escape(name, NAME_LIMIT)} has no schema{near}", *at, "when")
         if len(set(when)) < len(when):
             self._problem("'when' names an interface twice", *at, "when")
         return any_, tuple(when)
@@ -214,6 +228,6 @@ class _Reader:
             return ()
         program = self._find_program(argv[0], self._path.parent)
         if program is None:
-            self._problem(f"handler {argv[0]} is not there or not executable", *at, "do")
+            self._problem(f"handler {escape(argv[0], NAME_LIMIT)} is not there or not executable", *at, "do")
             return ()
         return (program, *argv[1:])

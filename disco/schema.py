@@ -1,7 +1,7 @@
 """Schemas: one JSON Schema an interface. Loading, decoding text by them, and verdicts that never show a value.
 
-Loading happens in the coordinator before anything is started (children share what it built); decoding and validating take a
-time that depends on data, so only sources and the checker do them, under a deadline.
+Loading happens in the coordinator before anything is started (children share what it built); decoding and validating
+take a time that depends on data, so only sources and the checker do them, under a deadline.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import jsonschema_specifications
+import referencing
 import referencing.exceptions
 from jsonschema.validators import validator_for
 from referencing.jsonschema import EMPTY_REGISTRY
 
 from disco import documents
 from disco.errors import ConfigurationError, DocumentError, collect
+from disco.signals import Overrun
 from disco.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from jsonschema.protocols import Validator
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
 SUFFIX = ".schema"
 PROBLEM_LIMIT = 20  # problems told of one interface
 NAME_LIMIT = 80  # characters of a key's name told
+MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
+
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+# The dialects in which nothing beside a $ref counts.
+_ALONE = (jsonschema.Draft4Validator, jsonschema.Draft6Validator, jsonschema.Draft7Validator)
 
 # Never fetch anything: what is not in here and not in the schema itself cannot be referred to.
 _REGISTRY = jsonschema_specifications.REGISTRY.combine(EMPTY_REGISTRY)
@@ -46,20 +53,22 @@ class Schema:
     content: Any  # the JSON Schema: a mapping or a boolean
     where: str
     validator: Validator
-    resolver: Resolver[Any]
+    targets: Mapping[int, tuple[Any, bool]]  # by id of a mapping: what its $ref leads to, and whether that is all
+    formats: frozenset[str]
 
     def decode(self, data: Any) -> Any:  # noqa: ANN401 -- any JSON data
         """Return data whose leaves are text with each leaf taken as what the schema says it is.
 
-        Where the schema has a `type` that admits no string, text that is exactly the JSON form of an admitted type is
-        replaced by that value. Nothing is guessed without the schema; what does not fit stays text, for the verdict.
+        Where the schema has a `type` that admits no string, text that is exactly the JSON form of an admitted
+        type is replaced by that value, which is not looked into any more. Nothing is guessed without the schema; what
+        does not fit stays text, for the verdict.
         """
         if isinstance(data, str):
-            data = _decode_text(data, {"object"})
-        return _decode(data, [(self.content, self.resolver)])
+            return _decode_text(data, {"object"})
+        return _decode(data, [self.content], self.targets)
 
     def problems(self, data: Any) -> tuple[str, ...]:  # noqa: ANN401 -- any JSON data
-        """Return why data does not satisfy the schema, `POINTER reason` each, without any value of it; empty if it does."""
+        """Return why data does not satisfy the schema, `POINTER reason` each, without any value; empty if it does."""
         if not isinstance(data, dict):
             return ("the interface is not a mapping",)
         found: list[str] = []
@@ -68,10 +77,12 @@ class Schema:
                 found += (text for text in _explain(error) if text not in found)
                 if len(found) > PROBLEM_LIMIT:
                     return (*found[:PROBLEM_LIMIT], "and more")
+        except Overrun:
+            raise
         except RecursionError:
-            return ("the schema leads into an endless recursion on this data",)
-        except referencing.exceptions.Unresolvable:
-            return ("the schema has a reference that cannot be resolved",)
+            return ("the schema recurses too deep on this data, or for ever",)
+        except Exception as error:  # noqa: BLE001 -- arithmetic and formats on hostile data: a verdict, not a crash
+            return (f"the schema cannot be applied to this data ({type(error).__name__})",)
         return tuple(found)
 
 
@@ -99,9 +110,26 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
             problems.append(f"{path}: interface {schema.interface} has a schema already: {other}")
             continue
         schemas[schema.interface] = schema
-        warnings += _unchecked_formats(schema)
+        warnings += (
+            f"{path}: format {escape(name, NAME_LIMIT)} is not checked here (pip install 'disco[formats]' brings the usual ones)"
+            for name in sorted(schema.formats - set(schema.validator.FORMAT_CHECKER.checkers))
+        )
     collect(problems)
     return schemas, warnings
+
+
+def names(directories: Sequence[Path]) -> set[str]:
+    """Return the interfaces that files in the directories are schemas of, whether these are right or broken."""
+    found = set()
+    for path in documents.list_files(directories, SUFFIX):
+        name: Any = path.stem
+        try:
+            content = documents.parse(documents.read_file(path), str(path), places=False).data
+            name = content.get("name", name) if isinstance(content, dict) else name
+        except DocumentError:
+            pass
+        found.add(str(name))
+    return found
 
 
 def read(path: Path) -> Schema:
@@ -116,26 +144,28 @@ def read(path: Path) -> Schema:
     content = document.data
     if not isinstance(content, (dict, bool)):
         raise ConfigurationError(f"{document.at()}: a JSON Schema is a mapping")
-    interface, dialect = path.stem, ""
+    interface = path.stem
+    kind: type[Validator] | None = jsonschema.Draft202012Validator
     if isinstance(content, dict):
-        interface, dialect = content.get("name", interface), content.get("$schema", "")
-    if not isinstance(interface, str) or not re.fullmatch(r"[^\s:,/\x00-\x1f]+", interface):
-        raise ConfigurationError(f"{document.at('name')}: an interface's name is text without white space, ':', ',' and '/'")
-    kind = validator_for(content, default=None) if dialect else jsonschema.Draft202012Validator
+        interface = content.get("name", interface)
+        kind = _find_dialect(content["$schema"]) if "$schema" in content else kind
+    if not isinstance(interface, str) or not interface.isprintable() or not re.fullmatch(r"[^\s:,/]+", interface):
+        raise ConfigurationError(f"{document.at('name')}: an interface's name is text without white space, ':', ',', '/'")
     if kind is None:
         raise ConfigurationError(f"{document.at('$schema')}: unknown JSON Schema dialect")
-    errors = sorted(kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER).iter_errors(content), key=lambda e: e.path)
-    collect(f"{document.at(*error.absolute_path)}: {error.message}" for error in errors)
+    # The vocabularies of a dialect's schema tell the same thing several times.
+    collect(dict.fromkeys(f"{document.at(*at)}: {reason}" for at, reason in _check(content, kind)))
     specification = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
     resource = specification.create_resource(content)
-    registry = _REGISTRY.with_resource(resource.id() or "", resource).with_resource("", resource).crawl()
-    resolver = registry.resolver_with_root(resource)
-    collect(
-        f"{document.at()}: $ref {reference!r} is not in this file; references to the network or to files are never followed"
-        for reference in _unresolvable(resource, resolver)
-    )
+    try:
+        registry = _REGISTRY.with_resource(resource.id() or "", resource).with_resource("", resource).crawl()
+    except ValueError:  # of urllib
+        raise ConfigurationError(f"{document.at()}: an $id in this file is no URI") from None
+    survey = _Survey(resource, registry.resolver_with_root(resource), kind)
+    paths = _find_paths(content)
+    collect(f"{document.at(*paths.get(id(at), ()), *keyword)}: {reason}" for at, keyword, reason in survey.problems)
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
-    return Schema(interface, content, str(path), validator, resolver)
+    return Schema(interface, content, str(path), validator, survey.targets, frozenset(survey.formats))
 
 
 def canonical(data: Any, stand_in: Callable[[object], str] | None = None) -> bytes:  # noqa: ANN401 -- any JSON data
@@ -175,46 +205,118 @@ def pointer(path: Sequence[str | int]) -> str:
     return "".join("/" + escape(str(part).replace("~", "~0").replace("/", "~1"), NAME_LIMIT) for part in path)
 
 
-def _unchecked_formats(schema: Schema) -> Iterator[str]:
-    known = schema.validator.FORMAT_CHECKER.checkers
-    formats = set()
-    for content, _ in _subschemas(schema.content, schema.resolver):
-        if isinstance(content, dict) and isinstance(content.get("format"), str):
-            formats.add(content["format"])
-    for name in sorted(formats - set(known)):
-        yield f"{schema.where}: format {name!r} is not checked here (pip install 'disco[formats]' brings the usual ones)"
+def _find_dialect(name: Any) -> type[Validator] | None:  # noqa: ANN401 -- what the file holds
+    """Return the validator of a dialect, from draft 4 on; None if there is none."""
+    if not isinstance(name, str):
+        return None
+    try:
+        kind = validator_for({"$schema": name}, default=jsonschema.Draft3Validator)
+    except ValueError:  # of urllib
+        return None
+    return None if kind is jsonschema.Draft3Validator else kind
 
 
-def _unresolvable(resource: referencing.Resource[Any], resolver: Resolver[Any]) -> Iterator[str]:
-    for content, at in _subschemas(resource.contents, resolver):
-        if not isinstance(content, dict):
-            continue
-        for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
-            reference = content.get(keyword)
-            if isinstance(reference, str):
-                try:
-                    at.lookup(reference)
-                except referencing.exceptions.Unresolvable:
-                    yield reference
+def _check(content: Any, kind: type[Validator]) -> Iterator[tuple[Iterable[str | int], str]]:  # noqa: ANN401 -- a schema
+    """Yield path and reason of what keeps a document from being a schema."""
+    try:
+        for error in kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER).iter_errors(content):
+            yield error.absolute_path, escape(error.message, MESSAGE_LIMIT)
+    except RecursionError:
+        yield (), "the schema is too deep"
+    except OverflowError:  # of re
+        yield (), "a regular expression in the schema is too large"
 
 
-def _subschemas(content: Any, resolver: Resolver[Any]) -> Iterator[tuple[Any, Resolver[Any]]]:  # noqa: ANN401 -- a schema
-    """Yield a schema and all below it, each with the resolver that its references need."""
-    dialect = content.get("$schema") if isinstance(content, dict) else None
-    default = referencing.jsonschema.DRAFT202012
-    specification = referencing.jsonschema.specification_with(dialect, default) if dialect else default
-    waiting = [(specification.create_resource(content), resolver)]
+def _find_paths(content: Any) -> dict[int, tuple[str | int, ...]]:  # noqa: ANN401 -- a schema
+    """Return the path to each mapping and list in a document, by its id."""
+    paths: dict[int, tuple[str | int, ...]] = {}
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), content)]
     while waiting:
-        resource, at = waiting.pop()
-        yield resource.contents, at
-        waiting += [(below, at.in_subresource(below)) for below in resource.subresources()]
+        at, node = waiting.pop()
+        if isinstance(node, (dict, list)) and id(node) not in paths:
+            paths[id(node)] = at
+            below = node.items() if isinstance(node, dict) else enumerate(node)
+            waiting += [((*at, key), value) for key, value in below]
+    return paths
+
+
+class _Survey:
+    """A schema, all below it and all that it refers to: where references lead, the formats named, and what is wrong."""
+
+    def __init__(self, root: referencing.Resource[Any], resolver: Resolver[Any], kind: type[Validator]) -> None:
+        self.problems: list[tuple[Any, tuple[str, ...], str]] = []  # the mapping, the keyword if it is one, why
+        self.targets: dict[int, tuple[Any, bool]] = {}
+        self.formats: set[str] = set()
+        self._kind = kind
+        self._seen: set[int] = set()
+        self._referred: list[tuple[dict[str, Any], str, Any, Resolver[Any]]] = []
+        self._walk(root, resolver)
+        while self._referred:
+            content, keyword, target, at = self._referred.pop()
+            if id(target) in self._seen:
+                continue
+            # An unknown keyword's content is no schema before something refers to it.
+            for _, reason in _check(target, kind):
+                self.problems.append((content, (keyword,), f"what {keyword} leads to is no schema: {reason}"))
+                break
+            else:
+                default = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
+                self._walk(referencing.Resource.from_contents(target, default), at)
+
+    def _walk(self, root: referencing.Resource[Any], resolver: Resolver[Any]) -> None:
+        waiting = [(root, resolver)]
+        while waiting:
+            resource, at = waiting.pop()
+            content = resource.contents
+            if not isinstance(content, dict) or id(content) in self._seen:
+                continue
+            self._seen.add(id(content))
+            waiting += [(below, at.in_subresource(below)) for below in resource.subresources()]
+            for keyword in _REFERENCES:
+                if isinstance(content.get(keyword), str):
+                    self._follow(content, keyword, at)
+            if isinstance(content.get("format"), str):
+                self.formats.add(content["format"])
+            self._compile(content)
+            for name, below in content.get("properties", {}).items():
+                if below is False:  # the library would not say which key it is
+                    content["properties"][name] = {"not": {}}
+
+    def _follow(self, content: dict[str, Any], keyword: str, resolver: Resolver[Any]) -> None:
+        reference = content[keyword]
+        try:
+            found = resolver.lookup(reference)
+        except (referencing.exceptions.Unresolvable, ValueError):  # ValueError: a name where a list has an index
+            reason = "is not in this file; references to the network or to files are never followed"
+            self.problems.append((content, (keyword,), f"{keyword} {escape(reference, MESSAGE_LIMIT)} {reason}"))
+            return
+        if keyword == "$ref":
+            self.targets[id(content)] = (found.contents, self._kind in _ALONE)
+        self._referred.append((content, keyword, found.contents, found.resolver))
+
+    def _compile(self, content: dict[str, Any]) -> None:
+        patterns = content.get("patternProperties", {})
+        for keyword, pattern in [
+            ("pattern", content.get("pattern")),
+            *(("patternProperties", name) for name in patterns),
+        ]:
+            try:
+                if isinstance(pattern, str):
+                    re.compile(pattern)
+            except (re.error, OverflowError, RecursionError):
+                self.problems.append((content, (keyword,), "not a regular expression that Python knows"))
 
 
 def _explain(error: jsonschema.ValidationError) -> list[str]:
     """Return the reasons of an error: of the data only names of keys, escaped and cut; the rest is the schema's."""
-    at = pointer(list(error.absolute_path))
-    keyword, wanted, instance = str(error.validator), error.validator_value, error.instance
+    content: Any = error.schema
+    wanted: Any = error.validator_value
+    instance: Any = error.instance
+    at, keyword = pointer(list(error.absolute_path)), str(error.validator)
     here = at or "the interface"
+    where = ["", *error.absolute_schema_path]
+    if ("propertyNames" in where) and where[where.index("propertyNames") - 1] != "properties":
+        return [f"{at}{pointer([str(instance)])} is not a name that the schema allows"]
     if keyword == "required" and isinstance(wanted, list):
         return [f"{at}{pointer([name])} is required" for name in wanted if name not in instance]
     if keyword in ("dependentRequired", "dependencies"):
@@ -229,15 +331,15 @@ def _explain(error: jsonschema.ValidationError) -> list[str]:
         types = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
         return [f"{here} is {_type_name(instance)}, the schema wants {types}"]
     if keyword == "additionalProperties" and isinstance(instance, dict):
-        known = error.schema.get("properties", {})
-        patterns = error.schema.get("patternProperties", {})
+        known = content.get("properties", {})
+        patterns = content.get("patternProperties", {})
         extra = [name for name in instance if name not in known and not any(re.search(p, name) for p in patterns)]
         return [f"{at}{pointer([name])} is not a key that the schema knows" for name in extra[:PROBLEM_LIMIT]]
     if keyword in ("enum", "const"):
         return [f"{here} is not one of the values that the schema allows"]
     if isinstance(wanted, (int, float, str)) and not isinstance(wanted, bool):
         return [f"{here} does not satisfy {keyword} {escape(str(wanted), NAME_LIMIT)}"]
-    if error.validator is None:
+    if error.validator is None or (keyword == "not" and wanted == {}):
         return [f"{here} is not allowed by the schema"]
     return [f"{here} does not satisfy {keyword}"]
 
@@ -247,39 +349,37 @@ def _type_name(value: Any) -> str:  # noqa: ANN401 -- any JSON data
     return names.get(type(value), "null")
 
 
-def _decode(data: Any, schemas: list[tuple[Any, Resolver[Any]]]) -> Any:  # noqa: ANN401 -- any JSON data
-    applying = list(_applying(schemas))
+def _decode(data: Any, schemas: Iterable[Any], targets: Mapping[int, tuple[Any, bool]]) -> Any:  # noqa: ANN401 -- any JSON data
+    applying = list(_applying(schemas, targets))
     if isinstance(data, str):
         types = _admitted(applying)
-        if types is None or "string" in types:
-            return data
-        data = _decode_text(data, types)
+        return data if types is None or "string" in types else _decode_text(data, types)
     if isinstance(data, dict):
-        return {key: _decode(value, list(_for_key(applying, key))) for key, value in data.items()}
+        return {key: _decode(value, _for_key(applying, key), targets) for key, value in data.items()}
     if isinstance(data, list):
-        return [_decode(value, list(_for_item(applying, index))) for index, value in enumerate(data)]
+        return [_decode(value, _for_item(applying, index), targets) for index, value in enumerate(data)]
     return data
 
 
-def _applying(schemas: list[tuple[Any, Resolver[Any]]]) -> Iterator[tuple[Mapping[str, Any], Resolver[Any]]]:
+def _applying(schemas: Iterable[Any], targets: Mapping[int, tuple[Any, bool]]) -> Iterator[Mapping[str, Any]]:
     """Yield the schemas and what they bring in by $ref and allOf: all must hold here (anyOf, oneOf and if need not)."""
     waiting, seen = list(schemas), set()
     while waiting:
-        content, resolver = waiting.pop(0)
+        content = waiting.pop(0)
         if not isinstance(content, dict) or id(content) in seen:
             continue
         seen.add(id(content))
-        yield content, resolver
-        if isinstance(content.get("$ref"), str):
-            found = resolver.lookup(content["$ref"])
-            waiting.append((found.contents, found.resolver))
-        waiting += [(below, resolver) for below in content.get("allOf", ())]
+        target, alone = targets.get(id(content), (None, False))
+        waiting.append(target)
+        if not alone:
+            yield content
+            waiting += content.get("allOf", ())
 
 
-def _admitted(applying: list[tuple[Mapping[str, Any], Resolver[Any]]]) -> set[str] | None:
+def _admitted(applying: Iterable[Mapping[str, Any]]) -> set[str] | None:
     """Return the types that all the schemas admit, None where none says."""
     admitted: set[str] | None = None
-    for content, _ in applying:
+    for content in applying:
         types = content.get("type")
         if types is not None:
             names = {types} if isinstance(types, str) else set(types)
@@ -289,35 +389,31 @@ def _admitted(applying: list[tuple[Mapping[str, Any], Resolver[Any]]]) -> set[st
     return admitted
 
 
-def _for_key(
-    applying: list[tuple[Mapping[str, Any], Resolver[Any]]], key: str
-) -> Iterator[tuple[Any, Resolver[Any]]]:
-    for content, resolver in applying:
+def _for_key(applying: Iterable[Mapping[str, Any]], key: str) -> Iterator[Any]:
+    for content in applying:
         matched = False
         if key in content.get("properties", ()):
             matched = True
-            yield content["properties"][key], resolver
+            yield content["properties"][key]
         for pattern, below in content.get("patternProperties", {}).items():
             if re.search(pattern, key):
                 matched = True
-                yield below, resolver
+                yield below
         if not matched and "additionalProperties" in content:
-            yield content["additionalProperties"], resolver
+            yield content["additionalProperties"]
 
 
-def _for_item(
-    applying: list[tuple[Mapping[str, Any], Resolver[Any]]], index: int
-) -> Iterator[tuple[Any, Resolver[Any]]]:
-    for content, resolver in applying:
+def _for_item(applying: Iterable[Mapping[str, Any]], index: int) -> Iterator[Any]:
+    for content in applying:
         items = content.get("items")
         # Before 2020-12 a list under `items` was what `prefixItems` is now.
         prefix = content.get("prefixItems", items if isinstance(items, list) else [])
         if index < len(prefix):
-            yield prefix[index], resolver
+            yield prefix[index]
         elif isinstance(items, dict):
-            yield items, resolver
+            yield items
         elif isinstance(items, list) and "additionalItems" in content:
-            yield content["additionalItems"], resolver
+            yield content["additionalItems"]
 
 
 def _decode_text(text: str, types: set[str]) -> Any:  # noqa: ANN401 -- any JSON data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_URL_USER = re.compile(r"(?<=://)[^/@\s]*@")
+_URL_USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def escape(text: str, limit: int) -> str:

@@ -158,8 +158,7 @@ class ConsulServer:
     def transact(self, puts: Mapping[str, str], deletes: Sequence[str] = ()) -> None:
         """Store and delete in one transaction."""
         steps = [
-            {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(value.encode()).decode()}}
-            for key, value in puts.items()
+            {"KV": {"Verb": "set", "Key": key, "Value": base64.b64encode(value.encode()).decode()}} for key, value in puts.items()
         ]
         self.request("PUT", "txn", [*steps, *({"KV": {"Verb": "delete", "Key": key}} for key in deletes)])
 

@@ -86,6 +86,7 @@ class EtcdServer:
     ) -> None:
         """Choose the ports; certificates: a folder filled by `make_certificates`; cluster: own name, all members."""
         self.folder = folder
+        self.patience = 10.0  # seconds for one request
         self.port, self.peer_port = free_ports(2)
         self.process: subprocess.Popen[bytes] | None = None
         self._program = program
@@ -182,9 +183,7 @@ class EtcdServer:
 
     def transact(self, puts: dict[str, str], deletes: Sequence[str] = ()) -> int:
         """Store and delete in one transaction; return the revision."""
-        steps: list[dict[str, Any]] = [
-            {"requestPut": {"key": encode(key), "value": encode(value)}} for key, value in puts.items()
-        ]
+        steps: list[dict[str, Any]] = [{"requestPut": {"key": encode(key), "value": encode(value)}} for key, value in puts.items()]
         steps += [{"requestDeleteRange": {"key": encode(key)}} for key in deletes]
         return self._revision(self.request("kv/txn", {"success": steps}))
 
@@ -225,7 +224,7 @@ class EtcdServer:
             if self._token and path != "auth/authenticate":
                 request.add_header("Authorization", self._token)
             try:
-                with self._opener().open(request, timeout=10) as answer:
+                with self._opener().open(request, timeout=self.patience) as answer:
                     found: dict[str, Any] = json.load(answer)
                     return found
             except urllib.error.HTTPError as error:
@@ -300,9 +299,7 @@ def make_certificates(folder: Path, names: str = "IP:127.0.0.1,DNS:localhost") -
         "client": "extendedKeyUsage=clientAuth",
     }.items():
         (folder / f"{name}.ext").write_text(extensions + "\n")
-        openssl(
-            "req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/O={name}"
-        )  # the gateway refuses a CN
+        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/O={name}")  # the gateway refuses a CN
         openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
                 "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext")  # fmt: skip
     return folder

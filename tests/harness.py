@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds; what takes longer on a busy machine is taken to hang
 
 
-def eventually(look: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:  # noqa: ANN401 -- what look gives
+def eventually(look: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
     """Return the first true result of `look`; fail when it has not come in time."""
     deadline = time.monotonic() + patience
     while not (result := look()):
@@ -65,6 +66,15 @@ class Running:
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def report_until(self, words: str) -> None:
+        """Ask for reports (SIGUSR1) until one holds the words."""
+
+        def told() -> bool:
+            self.send(signal.SIGUSR1)
+            return words in self.log
+
+        eventually(told, words)
+
     def child(self, name: str) -> int:
         """Return the pid of a child by its name, as the newest log line of that child tells it (needs -l DEBUG)."""
         found = eventually(lambda: re.findall(rf" {re.escape(name)}\[(\d+)\] ", self.log), f"a line of {name}")
@@ -99,7 +109,7 @@ class Site:
         path.chmod(0o755)
         return path
 
-    def flat(self, data: Any, name: str = "flat.yaml", source: str = "flat") -> Path:  # noqa: ANN401
+    def flat(self, data: Any, name: str = "flat.yaml", source: str = "flat") -> Path:
         """Write a flat file (whole, by a rename) and let a source read it."""
         path = self.folder / name
         new = path.with_suffix(".new")
@@ -157,24 +167,24 @@ class Site:
         options: Sequence[str] = ("-l", "DEBUG"),
         before: Sequence[str] = (),
         prologue: str = "",
-        **popen: Any,  # noqa: ANN401
+        **popen: Any,
     ) -> Running:
         """Start disco with a COMMAND (by default one that prints `done`), after a prologue in its own interpreter if need be."""
         environ = self.environ | {"DISCO_CFG": ":".join(f"{key}={value}" for key, value in self.cfg.items())}
         argv = [*before, *self._disco(prologue), *options, *(command or ("echo", "done"))]
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
-            popen = {
+            given: dict[str, Any] = {
                 "stdin": subprocess.DEVNULL,
                 "stdout": out,
                 "stderr": err,
                 "env": environ,
                 "cwd": self.folder,
             } | popen
-            process = subprocess.Popen(argv, **popen)
+            process = subprocess.Popen(argv, **given)
         self.running.append(Running(process, self.folder))
         return self.running[-1]
 
-    def run(self, *command: str, **more: Any) -> Running:  # noqa: ANN401
+    def run(self, *command: str, **more: Any) -> Running:
         """Run disco to its end (`returncode` is in `process`)."""
         running = self.start(*command, **more)
         running.wait()

@@ -10,10 +10,14 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness import Running, Site, disco_command, eventually, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RUNS = 12  # seeds; more by hand, with the same numbers
 
@@ -140,8 +144,8 @@ def anybody() -> list[str]:
 
 
 @pytest.fixture
-def open_site() -> object:
-    """A site that any user can read and write."""
+def open_site() -> Iterator[Site]:
+    """Give a site that any user can read and write."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         if subprocess.run([*anybody(), *disco_command(), "-h"], capture_output=True, check=False).returncode:

@@ -34,8 +34,10 @@ for fd in os.listdir("/proc/self/fd"):
 print(json.dumps({
     "blocked": status["SigBlk"], "ignored": f"{int(status['SigIgn'], 16) & ~(1 << 12 | 1 << 24):x}", "umask": status["Umask"],
     "pgrp": os.getpgrp(), "sid": os.getsid(0), "cwd": os.getcwd(), "subreaper": subreaper.value, "pid": os.getpid(),
-    "ppid": os.getppid(), "nofile": resource.getrlimit(resource.RLIMIT_NOFILE), "core": resource.getrlimit(resource.RLIMIT_CORE),
-    "fds": fds, "children": [open(f"/proc/{pid}/comm").read().strip() for pid in children], "oom": open("/proc/self/oom_score_adj").read(),
+    "ppid": os.getppid(),
+    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE), "core": resource.getrlimit(resource.RLIMIT_CORE),
+    "fds": fds, "children": [open(f"/proc/{pid}/comm").read().strip() for pid in children],
+    "oom": open("/proc/self/oom_score_adj").read(),
     "env": sorted(entry for entry in open("/proc/self/environ").read().split("\\0") if not entry.startswith(("DISCO_CFG", "_="))),
 }))
 """
@@ -73,9 +75,7 @@ def test_command_finds_everything_as_disco_did(site: Site) -> None:
             argv = [python, str(odd), python, "-I", str(probe)]
             with (site.folder / "stdout").open("wb") as out, (site.folder / "stderr").open("wb") as err:
                 environ = site.environ | {"DISCO_CFG": "x"}
-                process = subprocess.Popen(
-                    argv, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environ, cwd=site.folder
-                )
+                process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environ, cwd=site.folder)
                 process.wait(60)
             assert process.stdin
             process.stdin.close()
@@ -302,7 +302,7 @@ def test_signal_while_files_are_loaded(site: Site) -> None:
     for delay in (0.05, 0.1, 0.2):
         running = site.start("sleep", "1000", options=())
         time.sleep(delay)  # a moment in the start: which one is not asserted
-        eventually(lambda one=running: b"disco" in _cmdline(one.pid) and _catches_term(one.pid))
+        eventually(lambda pid=running.pid: b"disco" in _cmdline(pid) and _catches_term(pid))  # type: ignore[misc]  # as mypy has it
         running.send(signal.SIGTERM)
         assert running.wait() in (128 + signal.SIGTERM, -signal.SIGTERM)
 

@@ -34,7 +34,7 @@ def test_any_gets_those_that_are_valid(site: Site) -> None:
 
 
 def test_surroundings(site: Site) -> None:
-    """A handler gets its own session, default signals, an empty mask, fds 0-2 alone, the environment less DISCO_CFG, and its words."""
+    """A handler gets its own session, default signals, fds 0-2 alone, the environment less DISCO_CFG, and its words."""
     site.simple()
     site.handler(
         "see",

@@ -49,13 +49,9 @@ def problems(pairs: str) -> list[str]:
 class Follower:
     """One generator, each step in a thread: a step that hangs fails the test, and one may wait while the test acts."""
 
-    def __init__(
-        self, pairs: str, *, part: str = "", interfaces: tuple[str, ...] = ("web", "db"), interval: float = 0.05
-    ) -> None:
+    def __init__(self, pairs: str, *, part: str = "", interfaces: tuple[str, ...] = ("web", "db"), interval: float = 0.05) -> None:
         self.options = load(pairs)
-        context = Context(
-            name="consul", part=part, options=self.options, interval=interval, interfaces=frozenset(interfaces)
-        )
+        context = Context(name="consul", part=part, options=self.options, interval=interval, interfaces=frozenset(interfaces))
         self.generator = SOURCE.watch(context)
         self._result: Any = None
         self._thread: threading.Thread | None = None
@@ -169,9 +165,7 @@ Follow = Callable[..., Follower]
 
 def test_keys_become_nested_mappings_below_the_prefix(consul: ConsulServer, follow: Follow) -> None:
     """Keys below the prefix become nested mappings of text, and those beside it are not read."""
-    consul.transact(
-        {"app/web/port": "80", "app/web/tls/on": "true", "app/db/host": "ä b", "apple/web/port": "1", "app": "x"}
-    )
+    consul.transact({"app/web/port": "80", "app/web/tls/on": "true", "app/db/host": "ä b", "apple/web/port": "1", "app": "x"})
     consul.request("PUT", "kv/app/web/empty/", b"")
     assert follow(f"consul.host={consul.address}:consul.prefix=/app/").step() == {
         "web": {"port": "80", "tls": {"on": "true"}},
@@ -200,9 +194,7 @@ def test_of_unknown_interfaces_only_the_names_are_kept(consul: ConsulServer, fol
     assert follow(f"consul.host={consul.address}").step() == {"web": {"port": "80"}, "wbe": {}, "top": {}}
 
 
-def test_a_change_arrives_while_the_query_waits(
-    consul: ConsulServer, follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_arrives_while_the_query_waits(consul: ConsulServer, follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change ends the blocking query long before its wait is over, and so does a deletion."""
     waiting = note_blocking(monkeypatch)
     consul.put("app/web/port", "80")
@@ -594,9 +586,7 @@ def test_retry_after_is_handed_on(follow: Follow) -> None:
 
 def test_a_body_that_is_an_error_is_not_shown(follow: Follow) -> None:
     """Of an error's body only known phrases are told, in disco's own words."""
-    with Fake(
-        Reply(b"No cluster leader", 500), Reply(b"hunter2", 500), Reply(b"hunter2", 418), Reply(b"", 599)
-    ) as fake:
+    with Fake(Reply(b"No cluster leader", 500), Reply(b"hunter2", 500), Reply(b"hunter2", 418), Reply(b"", 599)) as fake:
         reasons = [str(follow(fake.pairs).fail()) for _ in range(4)]
     assert reasons == [
         "no cluster leader",
@@ -648,9 +638,7 @@ def test_a_gzip_bomb_is_refused(follow: Follow) -> None:
     bomb = gzip.compress(b"[" + b" " * (64 << 20) + b"]", 1)
     good = gzip.compress(json.dumps(web("80")).encode())
     compressed = {"Content-Encoding": "gzip"}
-    with Fake(
-        Reply(bomb, headers=compressed), Reply(good, headers=compressed), Reply(b"x" * 99, headers=compressed)
-    ) as fake:
+    with Fake(Reply(bomb, headers=compressed), Reply(good, headers=compressed), Reply(b"x" * 99, headers=compressed)) as fake:
         assert str(follow(fake.pairs).fail()).startswith("answered with more than 32 MiB: ")
         assert follow(fake.pairs).step() == {"web": {"port": "80"}}
         assert str(follow(fake.pairs).fail()) == "answered with what is not compressed as it says"
@@ -840,9 +828,7 @@ def test_closing_closes_the_connection(follow: Follow) -> None:
         assert fake.ended.acquire(timeout=PATIENCE)
 
 
-def test_the_environment_of_the_process_is_not_seen(
-    follow: Follow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_environment_of_the_process_is_not_seen(follow: Follow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The token goes in its header alone; no proxy, no netrc, no CONSUL_ variable of the process has a say."""
     (tmp_path / ".netrc").write_text("default login joe password hunter2\n")
     (tmp_path / ".netrc").chmod(0o600)
@@ -921,9 +907,7 @@ def test_ipv6(follow: Follow) -> None:
         port = fake.server_port
         for pairs in (f"consul.host=\\:\\:1:consul.port={port}", f"consul.host=[\\:\\:1]\\:{port}"):
             assert follow(pairs).step() == {"web": {"port": "80"}}
-    assert str(follow(f"consul.host=http\\://[\\:\\:1]\\:{port}").fail()).startswith(
-        f"cannot connect to [::1]:{port}: "
-    )
+    assert str(follow(f"consul.host=http\\://[\\:\\:1]\\:{port}").fail()).startswith(f"cannot connect to [::1]:{port}: ")
 
 
 def test_a_name_that_does_not_resolve(follow: Follow) -> None:

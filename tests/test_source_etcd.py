@@ -338,7 +338,7 @@ def test_nothing_new(server: EtcdServer, read: Callable[..., Reader]) -> None:
     server.put("same/other", "1")
     reader = read(server, "prefix=same wait=1")
     assert not reader.next()["same"]
-    for _ in range(4):
+    for _ in range(3):
         assert reader.next()["same"]
     quiet = read(server, "prefix=same")
     assert [quiet.next()["same"], quiet.next()["same"]] == [False, True]
@@ -519,8 +519,9 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
         f"ca_cert={good}/ca.pem cert={good}/client.pem key={other}/client.key": "TLS: ca_cert, cert or key cannot",
         "": "the connection was closed (if the server wants TLS, set ca_cert)",
     }
-    for pairs, reason in wrongs.items():
-        assert read(server, f"prefix=app {pairs}").error().startswith(start_of + reason)
+    readers = {read(server, f"prefix=app {pairs}"): reason for pairs, reason in wrongs.items()}
+    for wrong, reason in readers.items():
+        assert wrong.error().startswith(start_of + reason)
     missing = f"{good}/nope.pem: No such file or directory"
     assert read(server, f"prefix=app ca_cert={good}/nope.pem").error() == missing
 
@@ -565,10 +566,10 @@ def test_frozen(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -
     """A server that is frozen is noticed while the watch still has long to go, and read again when it goes on."""
     server = start()
     server.put("mysql/host", "db1")
-    long = read(server, "timeout=1")
+    long = read(server, "timeout=1", constants={"KEEPALIVE": 5.5})  # least time that etcd allows is 5
     long.until(lambda line: line["same"])
     short = read(server, "timeout=1 wait=1")
-    for _ in range(4):  # so that nothing is under way on the long one's connection any more: only a ping can tell
+    for _ in range(3):  # so that nothing is under way on the long one's connection any more: only a ping can tell
         short.until(lambda line: line["same"])
     server.freeze()
     for reader in (short, long):
@@ -583,7 +584,7 @@ def test_interrupted(start: Callable[..., EtcdServer], read: Callable[..., Reade
     """The signal that ends a step which takes too long is heard at once, in a watch and in a request."""
     server = start()
     server.put("mysql/host", "db1")
-    reader = read(server, "timeout=25", limit=1.0)
+    reader = read(server, "timeout=25", limit=0.5)
     reader.until(lambda line: line["same"])
     server.freeze()
     for _ in range(3):  # the first in the watch, the others in the request that a new session begins with
@@ -617,6 +618,7 @@ def test_cluster(program: Path, tmp_path: Path, read: Callable[..., Reader]) -> 
         reader.until(lambda line: line["same"])
         one.kill()
         reader.error()
+        two.patience = 0.5  # what is asked during an election may hang
         eventually(lambda: _put(two, "db2"), "a new leader")
         reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
         three.kill()
@@ -664,7 +666,7 @@ def test_proxy(server: EtcdServer, program: Path, tmp_path: Path, read: Callable
     """Through etcd's own proxy, which ends a watch when its requests end, a change arrives all the same."""
     server.put("proxy/mysql/host", "db1")
     (port,) = free_ports(1)
-    argv = [program, "grpc-proxy", "start", f"--endpoints={server.endpoint}", f"--listen-addr=127.0.0.1:{port}"]
+    argv = [str(program), "grpc-proxy", "start", f"--endpoints={server.endpoint}", f"--listen-addr=127.0.0.1:{port}"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
         try:
             reader = read(None, f"port={port} prefix=proxy")
@@ -675,9 +677,7 @@ def test_proxy(server: EtcdServer, program: Path, tmp_path: Path, read: Callable
             process.kill()
 
 
-@pytest.mark.parametrize(
-    ("how", "said"), [("refuse", "permission denied for prefix 'app/'"), ("ignore", "no answer within 1 s")]
-)
+@pytest.mark.parametrize(("how", "said"), [("refuse", "permission denied for prefix 'app/'"), ("ignore", "no answer within 1 s")])
 def test_watch_not_to_be_had(read: Callable[..., Reader], how: str, said: str) -> None:
     """A watch that is refused directly after a good read, or never answered, is an error in time and not a circle."""
     argv = [sys.executable, "-c", FAKE, how]

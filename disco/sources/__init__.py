@@ -1,4 +1,6 @@
-"""What a source is, and where sources are found. To add one, write one file:
+"""What a source is, and where sources are found.
+
+To add one, write one file:
 
     from disco.config import Option, text
     from disco.sources import Context, Source, SourceError
@@ -14,35 +16,40 @@
         options=(Option(name="host", type=text, default="127.0.0.1", help="where the server is"),),
     )
 
-and name it in your package's metadata, under the type's name: `[project.entry-points."disco.sources"]`, `mine = "mine:SOURCE"`.
-Then `DISCO_CFG=mine.host=10.0.0.2` uses it. All else is done around the generator, in a process of its own: comparing,
-decoding, validating, sending, trying again after an error, replacing the process when it hangs, crashes or grows.
+and name it in your package's metadata, under the type's name: `[project.entry-points."disco.sources"]`,
+`mine = "mine:SOURCE"`. Then `DISCO_CFG=mine.host=10.0.0.2` uses it. All else is done around the generator, in a process
+of its own: comparing, decoding, validating, sending, trying again after an error, replacing the process when it hangs,
+crashes or grows.
 
 The rules for a generator:
 
-- It yields everything it knows, by interface, each time that something may have changed; whether it did is not its concern.
-  Yielding the very same object again says: the backend answered, and nothing is new.
-- It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later: nothing is kept
-  from one call to the next, so no stale index, session or cache survives an error. Any other exception is told by its class
-  alone.
-- One step (from one `yield` to the next) may take `step_limit(options, interval)`; a longer one is interrupted, and the process is
-  killed if that does not help. A source that waits for changes has an option `wait`: how long one blocking query may last.
+- It yields everything it knows, by interface, each time that something may have changed; whether it did is not its
+  concern. Yielding the very same object again says: the backend answered, and nothing is new.
+- It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later: nothing is
+  kept from one call to the next, so no stale index, session or cache survives an error. Any other exception is told by
+  its class alone.
+- One step (from one `yield` to the next) may take `step_limit(options, interval)`; a longer one is interrupted, and the
+  process is killed if that does not help. A source that waits for changes has an option `wait`: how long one blocking
+  query may last.
 - Clients, sessions and sockets are made in the generator: it runs in the source's own process.
-- It never prints or logs a value, a credential, or an exception's text that may hold one (`logging` below WARNING is shown with
-  `-l DEBUG` only).
+- It never prints or logs a value, a credential, or an exception's text that may hold one (`logging` below WARNING is
+  shown with `-l DEBUG` only).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from disco.config import Option, Options, SourceType, nearest
-from disco.documents import strict_json
+from disco.documents import DEPTH_LIMIT, strict_json
 from disco.errors import SourceError
+from disco.schema import merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
@@ -52,7 +59,7 @@ __all__ = ["Context", "Option", "Options", "Source", "SourceError", "Unusable", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a generator is given: its configured name, its part, its options, seconds between reads, and the known interfaces."""
+    """What a generator is given: its configured name, part and options, seconds between reads, the known interfaces."""
 
     name: str
     part: str
@@ -66,8 +73,9 @@ class Source(SourceType):
     """A type of source.
 
     watch: the generator. text: every leaf that it yields is text, to be decoded by the schema. parts: the names of the
-    processes that a namespace needs, one blocking query each ("" is the namespace's own). modules: what must be importable,
-    preload: imports them, once before forking where several processes share them. extra: which extra of disco installs them.
+    processes that a namespace needs, one blocking query each ("" is the namespace's own). modules: what must be
+    importable, preload: imports them, once before forking where several processes share them. extra: which extra of
+    disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
@@ -121,28 +129,33 @@ def step_limit(options: Mapping[str, Any], interval: float) -> float:
 def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
     """Return the nested mappings of a key/value store's keys (relative to the prefix, parts joined by `/`).
 
-    A leading `/` and empty parts are not part of a name, a key that ends in `/` is a folder. A key that is both a value and a
-    folder: a JSON object is merged under the folder's keys, anything else is Unusable; so is a value that is no UTF-8.
+    A leading `/` and empty parts are not part of a name, a key that ends in `/` is a folder. A key that is both a value
+    and a folder: a JSON object is merged under the folder's keys, anything else is Unusable; so is a value that is no
+    UTF-8, and what lies too deep.
     """
-    tree: dict[str, Any] = {}
     values: dict[tuple[str, ...], str | Unusable] = {}
     for key, value in pairs:
         parts = tuple(part for part in key.split("/") if part)
         if not parts or key.endswith("/"):
             continue
         try:
-            values[parts] = (value or b"").decode()
+            values[parts[:DEPTH_LIMIT]] = (value or b"").decode()
         except UnicodeDecodeError:
-            values[parts] = Unusable("is no UTF-8 text")
+            values[parts[:DEPTH_LIMIT]] = Unusable("is no UTF-8 text")
+        if len(parts) > DEPTH_LIMIT:
+            values[parts[:DEPTH_LIMIT]] = Unusable(f"is deeper than {DEPTH_LIMIT} levels")
     folders = {parts[:end] for parts in values for end in range(1, len(parts))}
+    tree: dict[str, Any] = {}
     for parts, leaf in sorted(values.items()):  # a key sorts before what is below it
         node = tree
         for part in parts[:-1]:
-            node = node.setdefault(part, {})
-            if not isinstance(node, dict):
-                break  # below what is unusable already
+            if isinstance(node.get(part), Unusable):
+                break  # and so is all below it
+            if not isinstance(node.get(part), dict):  # not there, or in a JSON object: the folder's keys win
+                node[part] = {}
+            node = node[part]
         else:
-            node[parts[-1]] = _as_folder(leaf) if parts in folders else leaf
+            node[parts[-1]] = merge(node.get(parts[-1]), _as_folder(leaf)) if parts in folders else leaf
     return tree
 
 

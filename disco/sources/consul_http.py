@@ -185,9 +185,7 @@ _NO_TLS = "this port does not speak TLS: set scheme to http"
 _NO_CLIENT = "the server does not accept the client certificate, or asks for one (cert, key)"
 _TLS = {
     **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"), _NO_TLS),
-    **dict.fromkeys(
-        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"), _NO_CLIENT
-    ),
+    **dict.fromkeys(("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"), _NO_CLIENT),
     "KEY_VALUES_MISMATCH": "key does not belong to cert",
     "PEM_LIB": "cert or key is no PEM file",
 }

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from disco import documents
 from disco.config import path
 from disco.errors import DocumentError
 from disco.sources import Context, Option, Options, Source, SourceError
+from disco.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -23,14 +24,14 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     file: Path = context.options["file"]
     seen, data = None, {}
     while True:
-        files = list_files(file)
-        state = [(name, _identity(name)) for name in files]
-        # A file changed within the last moments may change again without its time stamp showing it.
-        if state != seen or _is_recent(files):
-            read = load(files)
-            if read != data or seen is None:
-                data = read
-            seen = state
+        try:
+            files = list_files(file)
+            state = [(name, _identity(name)) for name in files]
+            # A file changed within the last moments may change again without its time stamp showing it.
+            if state != seen or _is_recent(files):
+                data, seen = load(files), state
+        except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
+            raise SourceError(error.reason, retry_after=context.interval) from None
         yield data
         time.sleep(context.interval)
 
@@ -65,13 +66,13 @@ def load(files: Iterable[Path]) -> dict[str, Any]:
             raise SourceError(f"{file}: expected a mapping of interfaces at the top level")
         for interface, value in found.items():
             if interface in data:
-                raise SourceError(f"{file}: an interface in this file is in an earlier file of the directory too")
+                raise SourceError(f"{file}: {escape(interface, 80)} is in an earlier file of the directory too")
             data[interface] = value
     return data
 
 
 def _identity(file: Path) -> tuple[int, ...]:
-    """Return what changes when a file's content does, a symlink's target included (Kubernetes swaps one for all files)."""
+    """Return what changes when a file's content does, or a symlink's target (Kubernetes swaps one for all files)."""
     try:
         found = os.stat(file)  # noqa: PTH116 -- as the rest of the line's names
     except OSError as error:

@@ -11,7 +11,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from disco import documents, schema
@@ -56,9 +57,10 @@ def run(
     while True:
         retry_after = None
         try:
-            for snapshot in _steps(source.watch(context), step + MARGIN):
-                publisher.publish(snapshot)
-                errors = 0
+            with closing(_steps(source.watch(context), step + MARGIN)) as steps:
+                for snapshot in steps:
+                    publisher.publish(snapshot)
+                    errors = 0
             reason = "the source ended by itself"
         except SourceError as error:
             reason, retry_after = error.reason, error.retry_after
@@ -76,8 +78,8 @@ def run(
 def _watch_memory(name: str, limit: int) -> None:
     """End this process when it grows over a limit (bytes resident): another one takes its place.
 
-    The timer counts the process's own CPU time: nothing grows without it, and an idle process is never woken. An address space
-    limit is of no use here: gRPC alone maps half a gigabyte.
+    The timer counts the process's own CPU time: nothing grows without it, and an idle process is never woken. An
+    address space limit is of no use here: gRPC alone maps half a gigabyte.
     """
     page = os.sysconf("SC_PAGE_SIZE")
 
@@ -88,9 +90,7 @@ def _watch_memory(name: str, limit: int) -> None:
         except OSError:
             return
         if resident > limit:
-            text = (
-                f"more than {limit >> 20} MiB of memory: the process is replaced (raise {name}.memory if it needs more)"
-            )
+            text = f"more than {limit >> 20} MiB of memory: the process is replaced (raise {name}.memory if it needs more)"
             log.error("%s", text)
             os._exit(1)
 
@@ -109,9 +109,7 @@ def backoff(errors: int, retry_after: float | None) -> float:
 class Publisher:
     """What was sent last, and so what is news."""
 
-    def __init__(
-        self, source: Source, schemas: Mapping[str, Schema], send: Callable[[Message], None], quiet: float
-    ) -> None:
+    def __init__(self, source: Source, schemas: Mapping[str, Schema], send: Callable[[Message], None], quiet: float) -> None:
         """Send nothing yet; `quiet` is how long (seconds) nothing need be said."""
         self._source = source
         self._schemas = schemas
@@ -120,8 +118,8 @@ class Publisher:
         self._raw: dict[str, str] = {}  # digests of what the source gave
         self._sent: dict[str, str] = {}  # digests of what was sent
         self._unknown: tuple[tuple[str, ...], int] | None = None
-        self._snapshot: Mapping[str, Any] | None = None
-        self._told = 0.0
+        self._snapshot: object = self  # which no source yields
+        self._told = time.monotonic()
         self._troubled = False
 
     def publish(self, snapshot: Mapping[str, Any]) -> None:
@@ -235,20 +233,23 @@ def _unusable(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:  # 
             yield from _unusable(value, (*path, index))
 
 
-def _steps(generator: Iterator[Mapping[str, Any]], limit: float) -> Iterator[Mapping[str, Any]]:
-    """Yield from a generator, each of its steps interrupted at the limit; close it when this one is done."""
+def _steps(source: Iterator[Mapping[str, Any]], limit: float) -> Generator[Mapping[str, Any], None, None]:
+    """Yield from a source, each of its steps interrupted at the limit; close it when this one is closed."""
     try:
         while True:
             with time_limit(limit):
                 try:
-                    snapshot = next(generator)
+                    snapshot = next(source)
                 except StopIteration:
                     return
             yield snapshot
     finally:
-        with time_limit(limit):
-            if hasattr(generator, "close"):
-                generator.close()
+        try:
+            with time_limit(limit):
+                if isinstance(source, Generator):
+                    source.close()
+        except Exception as error:  # noqa: BLE001 -- why it was closed is what counts
+            log.debug("%s raised at %s while the source was closed", type(error).__name__, _place(error))
 
 
 def _place(error: BaseException) -> str:

@@ -1,0 +1,284 @@
+"""Rules: every form that a rules file may have, and every mistake with its place."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from disco import process, rules
+from disco.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from disco.rules import Rule
+
+KNOWN = ("mysql", "redis", "pgsql")
+
+
+def find(name: str, _folder: Path) -> str | None:
+    return None if name == "none" else f"/bin/{name}"
+
+
+def load(folder: Path, *contents: str, **files: str) -> tuple[Rule, ...]:
+    """Load rules files of these contents, named a.rules, b.rules and so on."""
+    for name, content in {**dict(zip("abc", contents, strict=False)), **files}.items():
+        (folder / f"{name}.rules").write_text(content)
+    return rules.load([folder], KNOWN, find)
+
+
+def refusals(folder: Path, *contents: str) -> list[str]:
+    """Return the problems, without the folder."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(folder, *contents)
+    return [problem.replace(f"{folder}/", "") for problem in caught.value.problems]
+
+
+# Forms
+
+
+@pytest.mark.parametrize(
+    ("when", "any_", "interfaces"),
+    [
+        ("mysql", False, ["mysql"]),
+        ("mysql,redis", False, ["mysql", "redis"]),
+        (" redis ,mysql ", False, ["redis", "mysql"]),
+        ("all:mysql,redis", False, ["mysql", "redis"]),
+        ("any:mysql,pgsql", True, ["mysql", "pgsql"]),
+        (" any : mysql , pgsql", True, ["mysql", "pgsql"]),
+        (["mysql", "redis"], False, ["mysql", "redis"]),
+        (["mysql"], False, ["mysql"]),
+    ],
+)
+def test_when(tmp_path: Path, when: Any, any_: bool, interfaces: list[str]) -> None:
+    """`when` names interfaces, all of which must be valid unless it says `any:`."""
+    (rule,) = load(tmp_path, json.dumps({"rules": [{"when": when, "do": "x"}]}))
+    assert (rule.any, list(rule.interfaces)) == (any_, interfaces)
+
+
+@pytest.mark.parametrize(
+    ("do", "argv"),
+    [
+        ("x", ("/bin/x",)),
+        ("x a 'b c' \"d $HOME\" e\\ f", ("/bin/x", "a", "b c", "d $HOME", "e f")),
+        ("x 'a;b' | # *", ("/bin/x", "a;b", "|", "#", "*")),
+        ("'my program' ''", ("/bin/my program", "")),
+    ],
+)
+def test_do(tmp_path: Path, do: str, argv: tuple[str, ...]) -> None:
+    """`do` is split like a shell's line, and no shell ever sees it."""
+    (rule,) = load(tmp_path, json.dumps({"rules": [{"when": "mysql", "do": do}]}))
+    assert rule.argv == argv
+
+
+def test_names_and_after(tmp_path: Path) -> None:
+    """A rule is called by its name, else by FILE:LINE, and `after` takes one name or several, of any file."""
+    found = load(
+        tmp_path,
+        "rules:\n- {when: mysql, do: x}\n- {when: mysql, do: x, name: 'the first', after: a.rules:2}\n",
+        "rules:\n  - do: x\n    when: redis\n    after: [the first, a.rules:2]",
+    )
+    assert [(rule.name, rule.after) for rule in found] == [
+        ("a.rules:2", ()),
+        ("the first", ("a.rules:2",)),
+        ("b.rules:2", ("the first", "a.rules:2")),
+    ]
+    assert found[2].where == f"{tmp_path}/b.rules:2:5"
+
+
+@pytest.mark.parametrize("surplus", ["", "\U0001f600"])
+def test_rules_in_one_line(tmp_path: Path, surplus: str) -> None:
+    """Rules without a name in one line, or in JSON that has no places, have names of their own."""
+    rule = {"when": "mysql", "do": f"x {surplus}"}
+    assert len({one.name for one in load(tmp_path, json.dumps({"rules": [rule, rule, rule]}))}) == 3
+
+
+def test_same_file_name_in_two_directories(tmp_path: Path) -> None:
+    """Files of the same name in two directories both count, and their rules have names of their own."""
+    folders = [tmp_path / "b", tmp_path / "a"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "site.rules").write_text("rules: [{when: mysql, do: x}]")
+    found = rules.load(folders, KNOWN, find)
+    assert [rule.name for rule in found] == [f"{folder}/site.rules:1" for folder in folders]
+
+
+def test_order(tmp_path: Path) -> None:
+    """Rules come in the order of directory, file name and place in the file."""
+    folders = [tmp_path / "z", tmp_path / "y"]
+    for folder in folders:
+        folder.mkdir()
+        for name in ("2", "10"):
+            entries = [{"when": "mysql", "do": "x", "name": f"{folder.name}{name}{at}"} for at in "ba"]
+            (folder / f"{name}.rules").write_text(json.dumps({"rules": entries}))
+    found = [rule.name for rule in rules.load(folders, KNOWN, find)]
+    assert found == ["z10b", "z10a", "z2b", "z2a", "y10b", "y10a", "y2b", "y2a"]
+
+
+@pytest.mark.parametrize("content", ["rules: []", None])
+def test_no_rules(tmp_path: Path, content: str | None) -> None:
+    """No rules file, and one with an empty list, are no rules."""
+    assert load(tmp_path, *([content] if content else [])) == ()
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "a.rules: expected 'rules:' with a list below it"),
+        ("- x", "a.rules:1:1: expected 'rules:' with a list below it"),
+        ("rules: {a: b}", "a.rules:1:1: expected 'rules:' with a list below it"),
+        ("rules:", "a.rules:1:1: expected 'rules:' with a list below it"),
+        ("rules: [", "a.rules:2:1: did not find expected node content"),
+        ("rules: []\nrule: 1", "a.rules:2:7: unknown key 'rule'; only 'rules' is known"),
+        ("rules:\n  - x", "a.rules:2:5: a rule is a mapping with 'when' and 'do'"),
+        ("{do: x}", "2:5: 'when' is missing"),
+        ("{when: mysql}", "2:5: 'do' is missing"),
+        ("{when: mysql, do: x, wenn: y}", "2:32: unknown key 'wenn'; did you mean when?"),
+        ('{when: mysql, do: x, "a\\nb": y}', "2:34: unknown key 'a\\nb'"),
+        ("{when: '', do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: 'any:', do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: 'mysql,,redis', do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: [], do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: [mysql, 5], do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: {any: mysql}, do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: null, do: x}", "2:12: 'when' names one interface or more"),
+        ("{when: 'some:mysql', do: x}", "2:12: 'when' knows any: and all:, not 'some'"),
+        ("{when: [mysql, mysql], do: x}", "2:12: 'when' names an interface twice"),
+        ("{when: mysqll, do: x}", "2:12: interface mysqll has no schema; did you mean mysql?"),
+        ('{when: "a\\nb", do: x}', "2:12: interface a\\nb has no schema"),
+        ("{when: mysql, do: none}", "2:23: handler none is not there or not executable"),
+        ("{when: mysql, do: ''}", "2:23: 'do' names a handler"),
+        ("{when: mysql, do: ' '}", "2:23: 'do' names a handler"),
+        ("{when: mysql, do: [x]}", "2:23: 'do' names a handler"),
+        ("{when: mysql, do: x 'y}", "2:23: 'do': No closing quotation"),
+        ("{when: mysql, do: x, name: 5}", "2:32: a rule's name is a text"),
+        ("{when: mysql, do: x, name: ''}", "2:32: a rule's name is a text"),
+        ('{when: mysql, do: x, name: "a\\nb"}', "2:32: a rule's name is a text"),
+        ("{when: mysql, do: x, name: null}", "2:32: a rule's name is a text"),
+        ("{when: mysql, do: x, after: 5}", "2:33: 'after' takes the names of rules"),
+        ("{when: mysql, do: x, after: [a, 5]}", "2:33: 'after' takes the names of rules"),
+        ("{when: mysql, do: x, after: m, name: n}", "2:5: after: no rule is named m"),
+        ("{when: mysql, do: x, after: nn, name: nnn}", "2:5: after: no rule is named nn; did you mean nnn?"),
+        ("{when: mysql, do: x, after: n, name: n}", "2:5: after: the rule waits for itself (n → n)"),
+    ],
+)
+def test_mistakes(tmp_path: Path, content: str, problem: str) -> None:
+    """Each mistake is told with file, line and column."""
+    if content.startswith("{"):
+        content, problem = f"rules:\n  - {content}", f"a.rules:{problem}"
+    assert refusals(tmp_path, content) == [problem]
+
+
+def test_places_of_mistakes(tmp_path: Path) -> None:
+    """The place is the value's that is wrong, else the rule's."""
+    content = "rules:\n  - when: mysqll\n    do: none\n    after: x\n    nme: y\n  - when: redis\n    name: z"
+    assert [problem.partition(": ")[0] for problem in refusals(tmp_path, content)] == [
+        "a.rules:5:10",
+        "a.rules:2:11",
+        "a.rules:3:9",
+        "a.rules:6:5",
+    ]
+
+
+def test_double_names(tmp_path: Path) -> None:
+    """Two rules of one name are told with both places, also in two files."""
+    one = "rules: [{when: mysql, do: x, name: n}]"
+    assert refusals(tmp_path, one, one) == ["b.rules:1:9: a rule named n is there already: a.rules:1:9"]
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    """All mistakes of all files are told together; that a rule is after one with a mistake is none."""
+    found = refusals(
+        tmp_path,
+        "rules:\n  - {when: x1, do: x, name: bad}\n  - {when: mysql, do: x, after: bad}\n  - {when: mysql, do: none}",
+        "rules: {",
+        "rules: [{when: mysql, do: x, after: nope}]",
+    )
+    assert [problem.partition(": ")[2][:24] for problem in found] == [
+        "interface x1 has no sche",
+        "handler none is not ther",
+        "did not find expected no",
+        "after: no rule is named ",
+    ]
+
+
+def test_circles(tmp_path: Path) -> None:
+    """Each rule that waits for itself is told with the way around; one that only waits for such a rule is not."""
+    after = {"a": "b", "b": "c", "c": "a", "d": "a", "e": "d f", "f": "", "g": "g"}
+    entries = [{"when": "mysql", "do": "x", "name": name, "after": names.split()} for name, names in after.items()]
+    found = refusals(tmp_path, json.dumps({"rules": entries}))
+    assert [problem.partition("itself ")[2] for problem in found] == [
+        "(a → b → c → a)",
+        "(b → c → a → b)",
+        "(c → a → b → c)",
+        "(g → g)",
+    ]
+
+
+# Handlers
+
+
+@pytest.mark.parametrize(
+    ("do", "found"),
+    [
+        ("both", "site/both"),
+        ("onpath", "bin/onpath"),
+        ("sub/rel", "site/sub/rel"),
+        ("./both", "site/both"),
+        ("../bin/both", "bin/both"),
+        ("flat", None),
+        ("./flat", None),
+        ("sub", None),
+        ("./sub", None),
+        ("sub/none", None),
+        ("rel", None),
+    ],
+)
+def test_handlers_are_found(tmp_path: Path, do: str, found: str | None) -> None:
+    """A handler is sought in the directories, then in PATH; with a `/` beside its rules file; it must be executable."""
+    for name, mode in {
+        "site/both": 0o755,
+        "bin/both": 0o755,
+        "bin/onpath": 0o755,
+        "site/sub/rel": 0o755,
+        "site/flat": 0o644,
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch(mode)
+    search = os.pathsep.join(str(tmp_path / name) for name in ("site", "bin"))
+    (tmp_path / "site/x.rules").write_text(json.dumps({"rules": [{"when": "mysql", "do": do}]}))
+
+    def load() -> tuple[Rule, ...]:
+        return rules.load([tmp_path / "site"], KNOWN, lambda name, folder: process.find_program(name, search, folder))
+
+    if found is None:
+        with pytest.raises(ConfigurationError, match="is not there or not executable"):
+            load()
+    else:
+        assert os.path.realpath(load()[0].argv[0]) == str(tmp_path / found)
+
+
+# Basis
+
+
+@pytest.mark.parametrize(
+    ("any_", "valid", "basis"),
+    [
+        (False, {"a": "1", "b": "2", "c": "3"}, (("a", "1"), ("b", "2"))),
+        (False, {"a": "1"}, None),
+        (False, {}, None),
+        (True, {"b": "2", "a": "1"}, (("a", "1"), ("b", "2"))),
+        (True, {"b": "2"}, (("b", "2"),)),
+        (True, {"c": "3"}, None),
+    ],
+)
+def test_basis(any_: bool, valid: dict[str, str], basis: Any) -> None:
+    """A run stands for the valid interfaces among the rule's: all of them, or with `any` at least one."""
+    rule = rules.Rule(name="r", where="", interfaces=("a", "b"), any=any_, argv=(), after=())
+    assert rule.basis(valid) == basis

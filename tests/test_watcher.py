@@ -1,0 +1,662 @@
+"""The process around a source, run in this one: what it says of what is yielded; the flat source; keys into trees."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+import types
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from disco import schema, sources
+from disco.documents import DEPTH_LIMIT
+from disco.messages import Alive, Diff, Message, Trouble
+from disco.sources import Context, Options, Source, SourceError, Unusable, flat, nest, watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from disco.schema import Schema
+
+SECRET = "hunter2"
+
+
+class Enough(BaseException):
+    """Ends what would run for ever."""
+
+
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
+    folder = tmp_path_factory.mktemp("schemas")
+    contents: dict[str, Any] = {
+        "app": {"type": "object"},
+        "db": {"properties": {"port": {"type": "integer"}, "hosts": {"type": "array"}}, "required": ["port"]},
+        "slow": {"properties": {"a": {"pattern": "^(a+)+$"}}},
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.schema").write_text(json.dumps(content))
+    return schema.load([folder])[0]
+
+
+@pytest.fixture
+def publish(schemas: dict[str, Schema]) -> Callable[..., list[Message]]:
+    """Return what gives snapshots to a publisher and returns all that it said; an exception is trouble."""
+
+    def give(*snapshots: Any, text: bool = False, quiet: float = 1000.0) -> list[Message]:
+        said: list[Message] = []
+        publisher = watcher.Publisher(Source(options=(), watch=iter, text=text), schemas, said.append, quiet)  # type: ignore[arg-type]
+        for snapshot in snapshots:
+            if isinstance(snapshot, str):
+                publisher.trouble(snapshot, 1.0)
+            else:
+                publisher.publish(snapshot)
+        return said
+
+    return give
+
+
+def context(interval: float = 0.0, **options: Any) -> Context:
+    return Context(
+        name="fake",
+        part="",
+        options=Options(options, {}, frozenset(options)),
+        interval=interval,
+        interfaces=frozenset({"app", "db"}),
+    )
+
+
+def diffs(said: list[Message]) -> list[Diff]:
+    assert all(isinstance(message, Diff) for message in said)
+    return [message for message in said if isinstance(message, Diff)]
+
+
+# What is news
+
+
+def test_first_and_changes(publish: Callable[..., list[Message]]) -> None:
+    """First everything is said, even nothing; then what changed, whole; what is gone; and of no change nothing."""
+    app = {"app": {"a": 1, "b": 2}}
+    said = diffs(
+        publish({}, {}, app, {"app": {"b": 2, "a": 1}}, {"app": {"a": 1}, "db": {"port": 5}}, {"db": {"port": 5}}, {})
+    )
+    assert [diff.first for diff in said] == [True, False, False, False, False]
+    assert [{name: json.loads(part.body) for name, part in diff.changed.items()} for diff in said] == [
+        {},
+        app,
+        {"app": {"a": 1}, "db": {"port": 5}},
+        {},
+        {},
+    ]
+    assert [diff.removed for diff in said] == [(), (), (), ("app",), ("db",)]
+
+
+def test_return_of_a_removed_interface(publish: Callable[..., list[Message]]) -> None:
+    """An interface that comes back is news, also with the same data."""
+    said = diffs(publish({"app": {}}, {}, {"app": {}}))
+    assert [set(diff.changed) for diff in said] == [{"app"}, set(), {"app"}]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (1, 1.0), (0, False), ("", None), ([], {}), ("5", 5)])
+def test_equal_in_python_is_not_the_same(publish: Callable[..., list[Message]], before: Any, after: Any) -> None:
+    """Data that Python takes as equal, or as nearly nothing, but JSON does not, is news."""
+    assert len(publish({"app": {"a": before}}, {"app": {"a": after}})) == 2
+
+
+def test_same_value_in_another_form(publish: Callable[..., list[Message]]) -> None:
+    """Text that decodes to the same data is no news."""
+    said = publish({"db": {"hosts": "[1, 2]", "port": "1"}}, {"db": {"hosts": "[1,2]", "port": "1"}}, text=True)
+    assert len(said) == 1
+
+
+def test_verdicts(publish: Callable[..., list[Message]]) -> None:
+    """Each interface has its verdict; only what is no mapping has no body."""
+    (said,) = diffs(publish({"app": [SECRET], "db": {"port": "5"}, "slow": {}}))
+    assert {name: part.problems for name, part in said.changed.items()} == {
+        "app": ("the interface is not a mapping",),
+        "db": ("/port is text, the schema wants integer",),
+        "slow": (),
+    }
+    assert [part.body for part in said.changed.values()] == [b"", b'{"port":"5"}', b"{}"]
+    assert all(part.digest for part in said.changed.values())
+
+
+def test_text_is_decoded(publish: Callable[..., list[Message]]) -> None:
+    """Text is decoded by the schema for a source of text, and never for another."""
+    data = {"app": '{"a": 1}', "db": {"port": "5", "name": "0123"}}
+    (said,) = diffs(publish(data, text=True))
+    assert [part.body for part in said.changed.values()] == [b'{"a":1}', b'{"name":"0123","port":5}']
+    assert not any(part.problems for part in said.changed.values())
+    (said,) = diffs(publish(data))
+    assert all(part.problems for part in said.changed.values())
+
+
+def test_unusable_values(publish: Callable[..., list[Message]]) -> None:
+    """A value that cannot be used makes its interface invalid, by its place, and no other."""
+    unusable = {
+        "app": {"a/b": [1, Unusable("is odd")], "c": Unusable("is bad")},
+        "db": {"port": 1},
+        "slow": Unusable("is no use"),
+    }
+    (said,) = diffs(publish(unusable, text=True))
+    assert said.changed["app"].problems == ("/a~1b/1 is odd", "/c is bad")
+    assert said.changed["slow"].problems == ("the interface is no use",)
+    assert said.changed["app"].body == b""
+    assert said.changed["db"].problems == ()
+    assert len(publish(unusable, {**unusable, "app": {"c": Unusable("is worse")}})) == 2
+
+
+def test_unknown_names(publish: Callable[..., list[Message]]) -> None:
+    """What no schema knows is not kept; up to 20 names are told, cut and escaped, and how many there are."""
+    many = {f"x{number:03}": {"a": 1} for number in range(500)}
+    (said,) = diffs(publish({**many, "app": {}}))
+    assert (list(said.changed), said.unknown_count, len(said.unknown)) == (["app"], 500, 20)
+    (said,) = diffs(publish({"a\nb" + "k" * 200: object(), "b": float("nan")}))
+    assert (len(said.unknown[0]), said.unknown[0][:4]) == (82, "a\\nb")
+    assert [diff.unknown for diff in diffs(publish({"x": 1}, {"x": 2}, {"y": 1}, {}))] == [("x",), ("y",), ()]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"port": 5, 7: "x"}, types.MappingProxyType({"port": 5}), {"port": 5, "hosts": ("a", ("b",))}],
+    ids=["number as key", "no dict", "tuples"],
+)
+def test_what_is_judged_is_what_is_sent(publish: Callable[..., list[Message]], data: Any) -> None:
+    """Whatever mappings and lists a source has made, the verdict is of what is sent; what cannot be is an error."""
+    try:
+        (said,) = diffs(publish({"db": data}, text=True))
+    except SourceError as error:
+        assert error.reason == "the source yielded what JSON cannot hold"  # noqa: PT017 -- of those that json cannot write
+        return
+    assert said.changed["db"].problems == ()
+    assert json.loads(said.changed["db"].body)["port"] == 5
+
+
+def test_any_mapping_is_a_snapshot(publish: Callable[..., list[Message]]) -> None:
+    """A snapshot is any mapping."""
+    (said,) = diffs(publish(types.MappingProxyType({"app": {}})))
+    assert list(said.changed) == ["app"]
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "reason"),
+    [
+        ([], "the source yielded no mapping"),
+        (None, "the source yielded no mapping"),
+        ({"app": {"a": object()}}, "the source yielded what JSON cannot hold"),
+        ({"app": {"a": {SECRET}}}, "the source yielded what JSON cannot hold"),
+        ({"app": {"a": float("nan")}}, "the source yielded what JSON cannot hold"),
+        ({"app": {"a": b"x"}}, "the source yielded what JSON cannot hold"),
+        ({"app": {(1, 2): "x"}}, "the source yielded what JSON cannot hold"),
+        ({"app": {1: "x", "1": "y"}}, "the source yielded what JSON cannot hold"),
+        ({"app": deep(65)}, "data deeper than 64 levels"),
+        ({"app": deep(5000)}, "data deeper than 64 levels"),
+        ({"app": {str(number): 1 for number in range(100_001)}}, "more than 100000 keys"),
+        ({"app": {"a": "x" * (8 << 20)}, "db": {"a": "x" * (8 << 20)}}, "more than 16 MiB of data"),
+    ],
+)
+def test_limits_and_wrong_snapshots(publish: Callable[..., list[Message]], snapshot: Any, reason: str) -> None:
+    """What is over a limit, or no data, is an error that says so."""
+    with pytest.raises(SourceError) as caught:
+        publish(snapshot)
+    assert caught.value.reason.startswith(reason)
+
+
+def test_just_within_limits(publish: Callable[..., list[Message]]) -> None:
+    """What is just within the limits is taken, and what no schema knows does not count."""
+    data: dict[str, Any] = {
+        "app": deep(64),
+        "db": {str(number): 1 for number in range(99_900)},
+        "unknown": ["x"] * 1_000_000,
+    }
+    (said,) = diffs(publish(data))
+    assert said.changed["app"].problems == ()
+
+
+def test_exploding_data(publish: Callable[..., list[Message]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interface whose validation takes too long is invalid, and harms no other; meanwhile something is said."""
+    monkeypatch.setattr(schema, "time_allowed", lambda _size: 0.05)
+    said = publish({"slow": {"a": "a" * 60 + "!"}, "zzz": 1, "app": {}}, quiet=0.0)
+    assert Alive(answered=False) in said
+    last = said[-1]
+    assert isinstance(last, Diff)
+    assert last.changed["slow"].problems == (schema.TOO_SLOW,)
+    assert last.changed["slow"].body == b""
+    assert last.changed["app"].problems == ()
+
+
+def test_alive(publish: Callable[..., list[Message]]) -> None:
+    """Of an answer without news is told when all was quiet for long enough, and at once after trouble."""
+    data: dict[str, Any] = {"app": {}}
+    assert len(publish(data, data, dict(data))) == 1
+    assert publish(data, data, dict(data), quiet=0.0)[-2:] == [Alive(answered=True)] * 2
+    assert publish(data, "broken", data, data)[1:] == [Trouble(reason="broken", retry_in=1.0), Alive(answered=True)]
+    assert [type(message) for message in publish("broken", data, {}, "broken", {"db": {}})] == [
+        Trouble,
+        Diff,
+        Diff,
+        Trouble,
+        Diff,
+    ]
+
+
+def test_the_same_object_is_not_looked_at(
+    publish: Callable[..., list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very same object again costs nothing."""
+    data = {"app": {"a": 1}}
+    looked: list[object] = []
+    real = watcher._dump_all
+
+    def look(*given: Any) -> Any:
+        looked.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(watcher, "_dump_all", look)
+    publish(data, data, data)
+    assert len(looked) == 1
+
+
+# The life of a generator
+
+
+def run(schemas: Mapping[str, Schema], watch: Any, count: int, step: float = 1.0, **options: Any) -> list[Message]:
+    """Run the watcher around a generator until it has said so much."""
+    said: list[Message] = []
+
+    def send(message: Message) -> None:
+        said.append(message)
+        if len(said) == count:
+            raise Enough
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Enough):  # noqa: PT012 -- nothing else raises it
+        patch.setattr(watcher, "_watch_memory", lambda *_: None)  # it would look at the tests' own process
+        watcher.run(Source(options=(), watch=watch), context(memory=0, **options), schemas, send, (step, 1000.0))
+    return said
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the seconds that are waited, which are not."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def script(*acts: Any) -> Callable[[Context], Iterator[Any]]:
+    """Return a source each of whose calls follows one act: snapshots and exceptions; the last one is repeated."""
+    calls = iter(acts)
+    last: list[Any] = []
+
+    def watch(_context: Context) -> Iterator[Any]:
+        nonlocal last
+        last = next(calls, last)
+        for act in last:
+            if isinstance(act, BaseException):
+                raise act
+            yield act
+
+    return watch
+
+
+def test_life(schemas: Mapping[str, Schema], waits: list[float]) -> None:
+    """It says that it lives, then its news; after an error it is called anew, and no news then is an answer too."""
+    said = run(
+        schemas, script([{"app": {}}, SourceError("gone")], [{"app": {}}, {"app": {"a": 1}}, SourceError("x")]), 6
+    )
+    assert [type(message) for message in said] == [Alive, Diff, Trouble, Alive, Diff, Trouble]
+    assert said[0] == Alive(answered=False)
+    assert said[3] == Alive(answered=True)
+    assert [message.first for message in said if isinstance(message, Diff)] == [True, False]
+    assert [message.retry_in for message in said if isinstance(message, Trouble)][:1] == waits
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (SourceError("no such server"), "no such server"),
+        (SourceError(f"cannot reach http://me:{SECRET}@host:1/x\n"), "cannot reach http://host:1/x\\n"),
+        (ValueError(SECRET), "the client library raised ValueError"),
+        (RecursionError(SECRET), "the client library raised RecursionError"),
+        (StopIteration(SECRET), "the client library raised RuntimeError"),
+        ([SECRET], "the source yielded no mapping"),
+        ({"app": {SECRET}}, "the source yielded what JSON cannot hold"),
+        (5, "the source yielded no mapping"),
+    ],
+)
+def test_errors(schemas: Mapping[str, Schema], waits: list[float], act: Any, reason: str) -> None:
+    """Whatever a source raises or yields is trouble with a reason for people, without a secret; it is tried again."""
+    said = run(schemas, script([act]), 4)
+    assert [message.reason for message in said if isinstance(message, Trouble)] == [reason] * 3
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize(
+    ("watch", "reason"),
+    [
+        (lambda _: iter([]), "the source ended by itself"),
+        (lambda _: iter([5]), "the source yielded no mapping"),
+        (lambda _: [{}], "the client library raised TypeError"),
+        (lambda _: None, "the client library raised TypeError"),
+        (lambda: iter([]), "the client library raised TypeError"),
+    ],
+)
+@pytest.mark.usefixtures("waits")
+def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -> None:
+    """A source that ends, or gives no generator at all, is trouble."""
+    trouble = run(schemas, watch, 2)[1]
+    assert isinstance(trouble, Trouble)
+    assert trouble.reason == reason
+
+
+def test_backoff_grows_and_is_reset(
+    schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waits double to 30 s, with full jitter; any good answer resets them; a server's wish is kept to within bounds."""
+    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    run(schemas, script(*[[SourceError("x")]] * 9, [{}, SourceError("x")], [SourceError("x")]), 14)
+    assert waits == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 0.25, 0.5]
+    assert [watcher.backoff(3, asked) for asked in (0.0, 5.0, 1000.0)] == [0.25, 5.0, 60.0]
+    monkeypatch.undo()
+    found = [watcher.backoff(10_000, None) for _ in range(200)]
+    assert 0.025 <= min(found) < 10
+    assert 20 < max(found) <= 30
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_step_is_interrupted(schemas: Mapping[str, Schema], monkeypatch: pytest.MonkeyPatch, stubborn: bool) -> None:
+    """A step that takes too long is interrupted, also where a library swallows exceptions; its generator is closed."""
+    monkeypatch.setattr(watcher, "MARGIN", 0.0)
+    closed = []
+
+    def watch(_context: Context) -> Iterator[Mapping[str, Any]]:
+        try:
+            yield {}
+            if stubborn:
+                try:
+                    time.sleep(60)
+                except Exception:  # noqa: BLE001, S110 -- as libraries do
+                    pass
+            time.sleep(60)
+        finally:
+            closed.append(True)
+
+    said = run(schemas, watch, 3, step=0.05)
+    assert isinstance(said[2], Trouble)
+    assert said[2].reason == "no complete answer within 50 ms"
+    assert closed == [True]
+
+
+def test_a_generator_is_closed_on_wrong_data(schemas: Mapping[str, Schema], waits: list[float]) -> None:
+    """A generator that yielded what is wrong is closed before it is called anew, whatever it does then."""
+    events: list[str] = []
+
+    def watch(_context: Context) -> Iterator[Any]:
+        events.append("open")
+        try:
+            yield 5
+        finally:
+            events.append("closed")
+            raise ValueError(SECRET)
+
+    said = run(schemas, watch, 3)
+    assert events[:3] == ["open", "closed", "open"]
+    assert not any(SECRET in repr(message) for message in said)
+    assert waits
+
+
+# The flat source
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole, as if it were long ago."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    os.utime(new, (1, 1))
+    new.rename(path)
+
+
+def test_flat_change(tmp_path: Path) -> None:
+    """A file is read anew when it was changed or replaced, and else not; what only its content tells is seen too."""
+    file = tmp_path / "f.yaml"
+    write(file, "app: {a: 1}")
+    found = flat.watch(context(file=file))
+    first = next(found)
+    assert first == {"app": {"a": 1}}
+    assert next(found) is first
+    for text, expected in [("app: {a: 2}", 2), ("app: {a: true}", True), ("app: {a: 1.0}", 1.0)]:
+        write(file, text)
+        assert repr(next(found)["app"]["a"]) == repr(expected)
+    file.write_text("app: {a: 1}")
+    before = file.stat()
+    assert next(found) == first
+    file.write_text("app: {a: 3}")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert next(found) == {"app": {"a": 3}}
+
+
+def test_flat_symlink_swap(tmp_path: Path) -> None:
+    """A folder's link that is swapped (as Kubernetes does) is a change, for a file and for a directory."""
+    for name, value in {"1": "one", "2": "two"}.items():
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "f.yaml", f"app: {value}")
+    (tmp_path / "..data").symlink_to("1")
+    (tmp_path / "f.yaml").symlink_to("..data/f.yaml")
+    both = [flat.watch(context(file=path)) for path in (tmp_path / "f.yaml", tmp_path, tmp_path / "..data")]
+    assert [next(found) for found in both] == [{"app": "one"}] * 3
+    (tmp_path / "new").symlink_to("2")
+    (tmp_path / "new").rename(tmp_path / "..data")
+    assert [next(found) for found in both] == [{"app": "two"}] * 3
+
+
+def test_flat_directory(tmp_path: Path) -> None:
+    """Of a directory all files with the right suffix are read, and looked for anew each time."""
+    for name, text in {
+        "b.yaml": "app: {}",
+        "a.yml": "# nothing",
+        "c.json": '{"db": {}}',
+        ".d.yaml": "[",
+        "e.txt": "[",
+    }.items():
+        write(tmp_path / name, text)
+    (tmp_path / "f.yaml").mkdir()
+    found = flat.watch(context(file=tmp_path))
+    assert list(next(found)) == ["app", "db"]
+    write(tmp_path / "a.yml", "slow: {}")
+    assert list(next(found)) == ["slow", "app", "db"]
+    (tmp_path / "c.json").unlink()
+    assert list(next(found)) == ["slow", "app"]
+    write(tmp_path / "z.yaml", "app: {}")
+    with pytest.raises(SourceError, match=r"z\.yaml: app is in an earlier file"):
+        next(found)
+
+
+def test_flat_empty(tmp_path: Path) -> None:
+    """An empty file and an empty directory are good answers: there is nothing."""
+    assert next(flat.watch(context(file=tmp_path))) == {}
+    write(tmp_path / "f", "")
+    assert next(flat.watch(context(file=tmp_path / "f"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (None, "No such file or directory"),
+        (f"app: [{SECRET}", "f.yaml:2:1: did not find"),
+        ("app: 1\napp: 2", "f.yaml:2:1: a duplicate key"),
+        ("- app", "f.yaml: expected a mapping of interfaces"),
+        ("app: .nan", "f.yaml:1:6: JSON has no such number"),
+        ("FIFO", "not a regular file"),
+    ],
+)
+def test_flat_broken_then_mended(
+    schemas: Mapping[str, Schema], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str | None, reason: str
+) -> None:
+    """What is missing or broken is trouble, looked at again after `interval`; what was said stays until it is good."""
+    file = tmp_path / "f.yaml"
+    write(file, "app: {a: 1}")
+
+    def act() -> Iterator[None]:
+        yield
+        file.unlink()
+        if broken == "FIFO":
+            os.mkfifo(file)
+        elif broken is not None:
+            write(file, broken)
+        yield
+        yield
+        file.unlink(missing_ok=True)
+        write(file, "app: {a: 2}")
+        yield
+
+    acts = act()
+    next(acts)
+    monkeypatch.setattr(time, "sleep", lambda _: next(acts))
+    said = run(schemas, flat.watch, 5, file=file, interval=0.5)
+    assert [type(message) for message in said] == [Alive, Diff, Trouble, Trouble, Diff]
+    for trouble in said[2:4]:
+        assert isinstance(trouble, Trouble)
+        assert reason in trouble.reason
+        assert SECRET not in trouble.reason
+        assert trouble.retry_in == 0.5
+
+
+def test_flat_limit(tmp_path: Path) -> None:
+    """A file, and all files of a directory together, are limited in size."""
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").write_text(f"{name}: " + "x" * (9 << 20))
+    with pytest.raises(SourceError, match="together are larger than 16 MiB"):
+        next(flat.watch(context(file=tmp_path)))
+    (tmp_path / "a.yaml").write_text("a: " + "x" * (17 << 20))
+    with pytest.raises(SourceError, match="larger than 16384 KiB"):
+        next(flat.watch(context(file=tmp_path / "a.yaml")))
+
+
+def test_flat_needs_its_file() -> None:
+    """The flat source without a file is a mistake in configuration."""
+    assert list(flat.SOURCE.check(Options({"file": None}, {}, frozenset()))) == [
+        "file: expected the path of a file or a directory"
+    ]
+
+
+# Keys into trees
+
+
+BOTH = Unusable("is both a value and a folder; only a JSON object can be both")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "tree"),
+    [
+        ({}, {}),
+        ({"app": b"1"}, {"app": "1"}),
+        ({"app/a": b"1", "app/b/c": b"2"}, {"app": {"a": "1", "b": {"c": "2"}}}),
+        ({"/app//a": b"1"}, {"app": {"a": "1"}}),
+        ({"app/": b"x", "app/b/": None, "/": b"", "": b"x"}, {}),
+        ({"app/a": None, "app/b": b""}, {"app": {"a": "", "b": ""}}),
+        ({"app/a": b"\xff", "db/a": "ü".encode()}, {"app": {"a": Unusable("is no UTF-8 text")}, "db": {"a": "ü"}}),
+        ({"app": b'{"a": 1, "b": 2}', "app/a": b"x"}, {"app": {"a": "x", "b": 2}}),
+        ({"app": b'{"a": 1}', "app/a/b": b"x"}, {"app": {"a": {"b": "x"}}}),
+        ({"app": b'{"a": {"b": 1, "c": 1}}', "app/a/b": b"x"}, {"app": {"a": {"b": "x", "c": 1}}}),
+        (
+            {"app": b'{"a": {"c": 1}}', "app/a": b'{"d": 2}', "app/a/b": b"x"},
+            {"app": {"a": {"b": "x", "c": 1, "d": 2}}},
+        ),
+        ({"app": b'{"a": {"c": 1}}', "app/a": b"x"}, {"app": {"a": "x"}}),
+        ({"app": b" ", "app/a": b"x"}, {"app": {"a": "x"}}),
+        ({"app": b"x", "app/a": b"x", "app/b/c": b"x"}, {"app": BOTH}),
+        ({"app": b"[1]", "app/a": b"x"}, {"app": BOTH}),
+        ({"app": b"\xff", "app/a": b"x"}, {"app": Unusable("is no UTF-8 text")}),
+        ({"app/a": b"x", "app/a/b/c": b"x", "app/d": b"y"}, {"app": {"a": BOTH, "d": "y"}}),
+        ({"app/a": b"x", "app/a-b": b"y", "app/a/b": b"z"}, {"app": {"a": BOTH, "a-b": "y"}}),
+    ],
+)
+def test_nest(pairs: dict[str, bytes | None], tree: dict[str, Any]) -> None:
+    """Keys become nested mappings in any order; value and folder in one is an object with the folder in it, or no use."""
+    assert nest(pairs.items()) == tree
+    assert nest(reversed(pairs.items())) == tree
+
+
+def test_nest_deep() -> None:
+    """A key that is too deep costs no more than its own interface."""
+    tree = nest([("app/" + "a/" * 500_000 + "a", b"x"), ("db/a", b"x")])
+    assert tree["db"] == {"a": "x"}
+    (reason,) = watcher._unusable(tree["app"])
+    assert reason == "/a" * (DEPTH_LIMIT - 1) + " is deeper than 64 levels"
+
+
+PARTS = st.lists(st.sampled_from(["a", "b", "", "ü"]), min_size=1, max_size=4).map("/".join)
+VALUES = st.sampled_from([b"x", b"", b"{}", b'{"a": 1}', b'{"a": {"b": 1}}', b"[]", b"\xff", None])
+
+
+@given(st.dictionaries(PARTS, VALUES, max_size=8))
+@example({"a": b'{"a": 1}', "a/a/b": b"x"})
+def test_nest_loses_nothing(pairs: dict[str, bytes | None]) -> None:
+    """Each key's value is at its place in the tree, below something that is no use, or itself the folder there."""
+    tree = nest(pairs.items())
+    names: dict[tuple[str, ...], set[bytes]] = {}
+    for key, value in pairs.items():
+        parts = tuple(filter(None, key.split("/")))
+        if parts and not key.endswith("/"):
+            names.setdefault(parts, set()).add(value or b"")
+    for parts, candidates in names.items():
+        node: Any = tree
+        for part in parts:
+            if isinstance(node, Unusable):
+                break
+            node = node[part]
+        assert isinstance(node, (Unusable, dict)) or node.encode() in candidates
+
+
+# Finding sources
+
+
+def test_find() -> None:
+    """Built-in types are found by name, and an unknown one is told with what is known."""
+    assert sources.find("flat") is flat.SOURCE
+    reason = sources.find("flatt")
+    assert isinstance(reason, str)
+    assert reason.startswith("no source type 'flatt' (known: consul, etcd, flat")
+    assert reason.endswith("did you mean flat?")
+
+
+def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in is found by its entry point; one that cannot be loaded, is no source or lacks a module is told."""
+    good = Source(options=(), watch=flat.watch)
+
+    def fail() -> object:
+        raise RuntimeError(SECRET)
+
+    loads: dict[str, Callable[[], object]] = {
+        "good": lambda: good,
+        "bad": fail,
+        "odd": lambda: 5,
+        "bare": lambda: Source(options=(), watch=flat.watch, modules=("json", "no_such_module"), extra="x"),
+    }
+    entries = [types.SimpleNamespace(name=name, load=load) for name, load in loads.items()]
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries if group == sources.GROUP else [])
+    assert sources.find("good") is good
+    assert sources.find("bad") == "source type 'bad' cannot be loaded: RuntimeError"
+    assert sources.find("odd") == "source type 'odd': its entry point is no disco.sources.Source"
+    assert sources.find("bare") == "source type 'bare' needs no_such_module: pip install 'disco[x]'"
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [({"timeout": 10.0}, 21.0), ({"timeout": 1.0, "wait": 16.0}, 20.0), ({"timeout": 1.0, "wait": "x"}, 3.0)],
+)
+def test_step_limit(options: dict[str, Any], limit: float) -> None:
+    """A step may take two requests, one blocking query and one pause."""
+    assert sources.step_limit(options, 1.0) == limit

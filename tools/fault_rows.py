@@ -1,0 +1,724 @@
+"""The rows of tools/faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import textwrap
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import fault_servers as bad
+from fault_bench import SECRET, Bench, Case, Row
+
+from tests.etcd_server import EtcdCluster, make_certificates
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from fault_bench import Make
+
+    Options = Mapping[str, str]
+
+REFUSED = "connection refused"
+
+
+def list_rows() -> list[Row]:
+    """Return all rows, in order."""
+    makes = {
+        **{(kind, fault): make for kind in ("consul", "etcd") for fault, make in _both(kind).items()},
+        **{("consul", fault): make for fault, make in _consul().items()},
+        **{("consul services", fault): make for fault, make in _services().items()},
+        **{("etcd", fault): make for fault, make in _etcd().items()},
+        **{("flat", fault): _flat_row(what) for fault, what in FLAT.items()},
+        ("flat", "no file from the start"): _flat_row(lambda _: None, from_start=True),
+        **{("plug-in", fault): _library_row(body, passes=passes) for fault, (body, passes) in LIBRARIES.items()},
+    }
+    order = ("consul", "consul services", "etcd", "flat", "plug-in")
+    return [Row(*title, make) for title, make in sorted(makes.items(), key=lambda item: order.index(item[0][0]))]
+
+
+def _both(kind: str) -> dict[str, Make]:
+    half = {"consul": 330, "etcd": 60}[kind]  # bytes: in the middle of the first answer that holds data
+    row = partial(_gate_row, kind)
+    return {
+        "connection refused": row(says=REFUSED),
+        "connection refused from the start": row(says=REFUSED, from_start=True),
+        "connection refused to the end": row(says=REFUSED, to_end=True),
+        "never there": row(says=REFUSED, options={"disco.timeout": "15"}, from_start=True, to_end=True, status=69),
+        "accepts and never answers": row(bad.stay_silent, hold=True),
+        "never answers from the start": row(bad.stay_silent, from_start=True),
+        "answers half and stops": row(bad.stop_after(half)),
+        "one byte a second": row(bad.drip),
+        "connection reset": row(bad.reset),
+        "accepts and hangs up": row(bad.hang_up),
+        "garbage": row(bad.send_garbage),
+        "network cut, packets dropped": _network_row(kind),
+        "network cut from the start": _network_row(kind, from_start=True),
+        "names are never answered": _name_row(kind),
+        "TLS with a wrong name": _tls_row(kind, "DNS:elsewhere.example"),
+        "TLS certificate expired": _tls_row(kind, "IP:127.0.0.1", -1),
+        "server frozen": _frozen_row(kind),
+        "server frozen from the start": _frozen_row(kind, from_start=True),
+        "server killed, back with its data": _restart_row(kind, keep_data=True),
+        "server killed, back without its data": _restart_row(kind, keep_data=False),
+        "server back with older data": _restored_row(kind),
+    }
+
+
+def _consul() -> dict[str, Make]:
+    bomb = bad.bomb(1 << 30)
+    row = partial(_gate_row, "consul")
+    answers: dict[str, bad.Serve] = {
+        "429 for a while": bad.answer("429 Too Many Requests"),
+        "429 with Retry-After: 2": bad.answer("429 Too Many Requests", Retry_After="2"),
+        "500 for a while": bad.answer("500 Internal Server Error", b"rpc error"),
+        "503 with a strange Retry-After": bad.answer("503 Service Unavailable", Retry_After="soon"),
+        "404 of another server": bad.answer("404 Not Found", b"<html>no</html>", X_Consul_Index=""),
+        "redirect to itself without end": bad.answer("301 Moved Permanently", Location="/v1/kv/again"),
+        "JSON: an object": bad.answer("200 OK", b"{}"),
+        "JSON: null": bad.answer("200 OK", b"null"),
+        "JSON: a list of numbers": bad.answer("200 OK", b"[1, 2]"),
+        "JSON: entries without value": bad.answer("200 OK", b'[{"Key": "x"}]'),
+        "JSON: values that are numbers": bad.answer("200 OK", b'[{"Key": "x", "Value": 5}]'),
+        "JSON: 100,000 brackets": bad.answer("200 OK", b"[" * 100_000),
+        "a page of HTML": bad.answer("200 OK", b"<html>Sign in</html>"),
+        "an empty body": bad.answer("200 OK"),
+        "endless body": bad.answer("200 OK", bad.Endless(b" " * 65536, b"[")),
+        "endless body of an error": bad.answer("500 Internal Server Error", bad.Endless(b"x" * 65536)),
+        "endless headers": _send_headers,
+        "gzip bomb": bad.answer("200 OK", bomb, Content_Encoding="gzip"),
+        "gzip bomb in an error": bad.answer("500 Internal Server Error", bomb, Content_Encoding="gzip"),
+    }
+    return {
+        **{name: row(serve) for name, serve in answers.items()},
+        "redirect to another host": _redirect_row,
+        "index goes backwards": _index_row(lambda count: max(1, 1_000_000 - count)),
+        "index is 0": _index_row(lambda _: 0),
+        "index jumps, so that nothing blocks": _index_row(lambda count: 1 + count % 2),
+        "token deleted": _consul_token_row(),
+        "wrong token from the start": _consul_token_row(from_start=True),
+        "permission taken away (403)": _consul_permission_row(told=True),
+        "permission taken away (looks empty)": _consul_permission_row(told=False),
+    }
+
+
+def _services() -> dict[str, Make]:
+    return {
+        "connection refused": _service_row(),
+        "accepts and never answers": _service_row(bad.stay_silent, hold=True),
+        "500 for a while": _service_row(bad.answer("500 Internal Server Error")),
+        "JSON: an object": _service_row(bad.answer("200 OK", b"{}")),
+        "server killed, back with its data": _service_restart_row,
+    }
+
+
+def _etcd() -> dict[str, Make]:
+    return {
+        "speaks HTTP/1.1": _gate_row("etcd", bad.answer("400 Bad Request", b"no")),
+        "endless HTTP/2 pings": _gate_row("etcd", bad.flood_http2),
+        "compaction while away": _compaction_row,
+        "two of three members frozen": _majority_row,
+        "password changed": _etcd_password_row(),
+        "wrong password from the start": _etcd_password_row(from_start=True),
+        "login expires each second": _etcd_expiry_row,
+        "permission taken away": _etcd_permission_row,
+    }
+
+
+# Through a gate
+
+
+def _gate_row(
+    kind: str,
+    serve: bad.Serve | None = None,
+    *,
+    hold: bool = False,
+    says: str = "",
+    options: Options | None = None,
+    **details: Any,
+) -> Make:
+    """Return what makes a row in which a gate does something (None: refuse); says: what the log holds once it was met."""
+
+    def make(bench: Bench) -> Case:
+        server = bench.servers.shared(kind)
+        gate = bench.gate(server)
+        secret = {"consul.token": SECRET} if kind == "consul" else {}
+        return bench.case(
+            kind,
+            server,
+            gate.port,
+            options={**secret, **(options or {})},
+            twin_options=secret,
+            begin=lambda: gate.fail(serve, hold=hold),
+            end=gate.heal,
+            is_on=lambda running: says in running.log if says else gate.hits,
+            **details,
+        )
+
+    return make
+
+
+def _service_case(bench: Bench, server: Any, port: int, **details: Any) -> Case:
+    """Return a case in which a service of Consul gives the data, with the number as its port."""
+    shared = bench.servers.shared("consul")
+    names = {side: f"odd-{bench.number}-{side}" for side in "ft"}
+    return bench.case(
+        "consul",
+        server,
+        port,
+        options={"consul.services": f"odd={names['f']}"},
+        twin_options={"consul.services": f"odd={names['t']}"},
+        write=lambda n: server.register(names["f"], Address="10.9.0.1", Port=n),
+        write_twin=lambda n: shared.register(names["t"], Address="10.9.0.1", Port=n),
+        **details,
+    )
+
+
+def _service_row(serve: bad.Serve | None = None, *, hold: bool = False) -> Make:
+    """Return what makes a row in which a gate fails in front of Consul's services."""
+
+    def make(bench: Bench) -> Case:
+        server = bench.servers.shared("consul")
+        gate = bench.gate(server)
+        return _service_case(
+            bench,
+            server,
+            gate.port,
+            begin=lambda: gate.fail(serve, hold=hold),
+            end=gate.heal,
+            is_on=lambda running: gate.hits if serve else REFUSED in running.log,
+        )
+
+    return make
+
+
+def _service_restart_row(bench: Bench) -> Case:
+    server = bench.own("consul")
+    return _service_case(
+        bench,
+        server,
+        server.port,
+        begin=server.kill,
+        end=server.start,
+        while_on=False,
+        is_on=lambda running: REFUSED in running.log,
+    )
+
+
+def _send_headers(gate: bad.Gate, client: socket.socket) -> None:
+    """Answer with headers without end."""
+    client.recv(65536)
+    client.sendall(b"HTTP/1.1 200 OK\r\n")
+    while not gate.over.is_set():
+        client.sendall(b"X: " + b"x" * 60000 + b"\r\n")
+
+
+def _redirect_row(bench: Bench) -> Case:
+    """Make a redirect to another host: neither the token nor any request may go there."""
+    elsewhere = bench.gate(bench.servers.shared("consul"))
+    elsewhere.fail(bad.answer("200 OK", b"[]"))
+    redirect = bad.answer("302 Found", Location=f"http://localhost:{elsewhere.port}/v1/kv/")
+    case = _gate_row("consul", redirect)(bench)
+    case.check = lambda: f"{elsewhere.hits} requests followed to the other host" if elsewhere.hits else ""
+    return case
+
+
+def _tls_row(kind: str, host: str, days: int = 2) -> Make:
+    """Return what makes a row in which the server's certificate becomes one for this host, or one that has expired."""
+
+    def make(bench: Bench) -> Case:
+        folder = make_certificates(bench.folder / "tls")
+        good, wrong = bad.sign(folder, "good", "IP:127.0.0.1"), bad.sign(folder, "wrong", host, days)
+        server = bench.servers.shared(kind)
+        gate = bench.gate(server, good)
+
+        def begin() -> None:
+            gate.tls = wrong
+            gate.fail(bad.relay)
+
+        def end() -> None:
+            gate.tls = good
+            gate.heal()
+
+        return bench.case(
+            kind,
+            server,
+            gate.port,
+            options={f"{kind}.ca_cert": str(folder / "ca.pem")} | ({"consul.scheme": "https"} if kind == "consul" else {}),
+            begin=begin,
+            end=end,
+            is_on=lambda running: re.search(r"TLS: .*certificate", running.log),
+        )
+
+    return make
+
+
+def _name_row(kind: str) -> Make:
+    """Return what makes a row in which names are no longer answered, and connections lost."""
+
+    def make(bench: Bench) -> Case:
+        resolver = bad.Resolver()
+        bench.stack.callback(resolver.close)
+        file = bench.folder / "resolv.conf"
+        file.write_text(f"nameserver {resolver.address}\n")
+        server = bench.servers.shared(kind)
+        gate = bench.gate(server)
+
+        def begin() -> None:
+            resolver.is_silent = True
+            gate.fail(bad.reset)
+
+        def end() -> None:
+            gate.heal()
+            resolver.is_silent = False
+
+        return bench.case(
+            kind,
+            server,
+            gate.port,
+            options={f"{kind}.host": "backend.test"},
+            begin=begin,
+            end=end,
+            is_on=lambda _running: resolver.hits,
+            before=bad.with_resolver(file),
+        )
+
+    return make
+
+
+def _index_row(value: Callable[[int], int]) -> Make:
+    """Return what makes a row in which Consul's index is another one: a function of how many answers there were."""
+    count = 0
+
+    def change(data: bytes) -> bytes:
+        nonlocal count
+        count += 1
+        return re.sub(rb"X-Consul-Index: \d+", b"X-Consul-Index: %d" % value(count), data)
+
+    return _gate_row("consul", bad.changed(change), passes=True)
+
+
+# Real servers that misbehave themselves
+
+
+def _frozen_row(kind: str, *, from_start: bool = False) -> Make:
+    """Return what makes a row in which the server is stopped by a signal; its connections stay."""
+
+    def make(bench: Bench) -> Case:
+        server = bench.own(kind)
+        bench.stack.callback(lambda: server.process and server.thaw())
+        return bench.case(
+            kind, server, server.port, begin=server.freeze, end=server.thaw, while_on=False, from_start=from_start,
+            is_on=lambda running: re.search(r"no answer|no longer answers|no complete answer", running.log),
+        )  # fmt: skip
+
+    return make
+
+
+def _restart_row(kind: str, *, keep_data: bool) -> Make:
+    """Return what makes a row in which the server is killed, and comes back."""
+
+    def make(bench: Bench) -> Case:
+        server = bench.own(kind)
+
+        def end() -> None:
+            if not keep_data:
+                (server.folder / "data").rename(server.folder / "lost")
+            server.start()
+
+        return bench.case(
+            kind, server, server.port, begin=server.kill, end=end, while_on=False,
+            is_on=lambda running: REFUSED in running.log,
+        )  # fmt: skip
+
+    return make
+
+
+def _restored_row(kind: str) -> Make:
+    """Return what makes a row in which a server comes back with older data, and so with a lower index or revision."""
+
+    def make(bench: Bench) -> Case:
+        server = bench.own(kind)
+        server.put("old", "1")
+        server.kill()
+        shutil.copytree(server.folder / "data", server.folder / "backup")
+        server.start()
+        for n in range(50):
+            server.put("new", str(n))
+
+        def end() -> None:
+            (server.folder / "data").rename(server.folder / "lost")
+            (server.folder / "backup").rename(server.folder / "data")
+            server.start()
+
+        return bench.case(
+            kind, server, server.port, begin=server.kill, end=end, while_on=False,
+            is_on=lambda running: REFUSED in running.log,
+        )  # fmt: skip
+
+    return make
+
+
+def _network_row(kind: str, *, from_start: bool = False) -> Make:
+    """Return what makes a row in which disco is in a network of its own, and its packets are dropped."""
+
+    def make(bench: Bench) -> Case:
+        network = bad.Network()
+        bench.stack.callback(network.close)
+        if kind == "consul":
+            server = bench.own(kind, configuration={"client_addr": f"127.0.0.1 {network.host}"})
+        else:
+            server = bench.servers.make(kind, bench.folder / "server")
+            bench.stack.callback(server.kill)
+            urls = ",".join(f"http://{host}:{server.port}" for host in ("127.0.0.1", network.host))
+            server._arguments = ["--listen-client-urls", urls]
+            server.start()
+        return bench.case(
+            kind, server, server.port, options={f"{kind}.host": network.host}, begin=network.cut, end=network.mend,
+            is_on=lambda running: re.search(r"no (complete )?answer|no longer answers|cannot connect", running.log),
+            before=network.inside, from_start=from_start,
+        )  # fmt: skip
+
+    return make
+
+
+def _compaction_row(bench: Bench) -> Case:
+    """Make a row in which all that was missed while the server was out of reach is compacted."""
+    server = bench.own("etcd")
+    gate = bench.gate(server)
+
+    def end() -> None:
+        for n in range(20):
+            server.put("other", str(n))
+        server.compact(server.put("other", "last"))
+        gate.heal()
+
+    return bench.case(
+        "etcd", server, gate.port, begin=lambda: gate.fail(bad.stay_silent, hold=True), end=end, is_on=lambda _: gate.hits
+    )
+
+
+def _majority_row(bench: Bench) -> Case:
+    """Make a row in which two of three members do not answer."""
+    cluster = EtcdCluster(bench.servers.program("etcd"), bench.folder / "cluster")
+    bench.stack.enter_context(cluster)
+    one, *others = cluster.members
+
+    def begin() -> None:
+        for member in others:
+            member.freeze()
+
+    def end() -> None:
+        for member in others:
+            member.thaw()  # done to one that runs it does nothing
+        one.wait_until_ready()
+
+    bench.stack.callback(end)
+    return bench.case(
+        "etcd", one, one.port, begin=begin, end=end, while_on=False,
+        is_on=lambda running: re.search(r"no leader|no answer", running.log),
+    )  # fmt: skip
+
+
+READ = 'key_prefix "" { policy = "list" }'
+
+
+def _consul_rights(bench: Bench, *, told: bool) -> tuple[Any, str, dict[str, Any]]:
+    """Return a server with ACLs, its policy's id, and a token with that policy; told: missing rights are an error there."""
+    acl = {"enabled": True, "default_policy": "deny", "enable_key_list_policy": told}
+    server = bench.own("consul", acl=True, configuration={"acl": acl})
+    policy = server.request("PUT", "acl/policy", {"Name": "reader", "Rules": READ})["ID"]
+    return server, policy, server.request("PUT", "acl/token", {"Policies": [{"ID": policy}]})
+
+
+def _consul_permission_row(*, told: bool) -> Make:
+    """Return what makes a row in which the token's policy allows nothing for a while."""
+
+    def make(bench: Bench) -> Case:
+        server, policy, token = _consul_rights(bench, told=told)
+
+        def allow(rules: str) -> None:
+            server.request("PUT", f"acl/policy/{policy}", {"Name": "reader", "Rules": rules})
+
+        return bench.case(
+            "consul",
+            server,
+            server.port,
+            options={"consul.token": token["SecretID"], "consul.settle": "30"},
+            begin=lambda: allow('key_prefix "other" { policy = "read" }'),
+            end=lambda: allow(READ),
+            is_on=lambda running: ("permission denied" if told else "is gone at once") in running.log,
+        )
+
+    return make
+
+
+def _consul_token_row(*, from_start: bool = False) -> Make:
+    """Return what makes a row in which the token is deleted, or wrong from the start; the next one comes in its file."""
+
+    def make(bench: Bench) -> Case:
+        server, policy, token = _consul_rights(bench, told=True)
+        file = bench.folder / "token"
+        file.write_text(str(uuid.uuid4()) if from_start else token["SecretID"])
+
+        def end() -> None:
+            file.write_text(server.request("PUT", "acl/token", {"Policies": [{"ID": policy}]})["SecretID"])
+
+        return bench.case(
+            "consul",
+            server,
+            server.port,
+            options={"consul.token_file": str(file)},
+            begin=lambda: server.request("DELETE", f"acl/token/{token['AccessorID']}"),
+            end=end,
+            is_on=lambda running: "does not know the token" in running.log,
+            from_start=from_start,
+        )
+
+    return make
+
+
+def _etcd_login(bench: Bench, *arguments: str) -> tuple[Any, Path, dict[str, str]]:
+    """Return a server that wants a login, the password's file, and the options."""
+    server = bench.own("etcd", arguments=arguments)
+    server.add_role("reader", f"{bench.number}/")
+    server.add_user("ann", SECRET, "reader")
+    server.enable_auth()
+    file = bench.folder / "password"
+    file.write_text(SECRET)
+    return server, file, {"etcd.user": "ann", "etcd.password_file": str(file)}
+
+
+def _etcd_password_row(*, from_start: bool = False) -> Make:
+    """Return what makes a row in which the password is changed; the next one comes in its file."""
+
+    def make(bench: Bench) -> Case:
+        server, file, options = _etcd_login(bench)
+        return bench.case(
+            "etcd", server, server.port, options=options, from_start=from_start,
+            begin=lambda: server.request("auth/user/changepw", {"name": "ann", "password": f"{SECRET}-2"}),
+            end=lambda: file.write_text(f"{SECRET}-2"), is_on=lambda running: "wrong user or password" in running.log,
+        )  # fmt: skip
+
+    return make
+
+
+def _etcd_expiry_row(bench: Bench) -> Case:
+    """Make a row in which each login expires after a second; that is no error at all, and no change is lost."""
+    server, _, options = _etcd_login(bench, "--auth-token-ttl", "1")
+    options |= {"etcd.wait": "3"}  # a login that is used more often lives on
+    return bench.case(
+        "etcd", server, server.port, options=options, begin=lambda: None, end=lambda: None,
+        passes=True, is_on=lambda running: "logging in again" in running.log,
+    )  # fmt: skip
+
+
+def _etcd_permission_row(bench: Bench) -> Case:
+    """Make a row in which the role is taken from the user."""
+    server, _, options = _etcd_login(bench)
+    return bench.case(
+        "etcd", server, server.port, options=options, begin=lambda: server.revoke_role("ann", "reader"),
+        end=lambda: server.request("auth/user/grant", {"user": "ann", "role": "reader"}),
+        is_on=lambda running: "permission denied" in running.log,
+    )  # fmt: skip
+
+
+# Files
+
+
+def _flat_row(fault: Callable[[Path], object], *, from_start: bool = False) -> Make:
+    """Return what makes a row in which another file takes the place of a second flat file, or none."""
+
+    def make(bench: Bench) -> Case:
+        files = {side: bench.folder / f"{side}.yaml" for side in ("faulty", "twin")}
+
+        def write(side: str, n: int) -> None:
+            new = bench.folder / "new"
+            new.write_text(json.dumps({"odd": {"n": n}}))
+            new.rename(files[side])
+
+        def begin() -> None:
+            new = bench.folder / "new"
+            fault(new)
+            if os.path.lexists(new):
+                new.rename(files["faulty"])
+            else:
+                files["faulty"].unlink()
+
+        return Case(
+            faulty={"odd.type": "flat", "odd.file": str(files["faulty"])},
+            twin={"odd.type": "flat", "odd.file": str(files["twin"])},
+            write=partial(write, "faulty"),
+            write_twin=partial(write, "twin"),
+            begin=begin,
+            end=lambda: None,
+            is_on=lambda running: re.search("WARNING.*faulty.yaml", running.log),
+            while_on=False,
+            from_start=from_start,
+        )
+
+    return make
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+FLAT: dict[str, Callable[[Path], object]] = {
+    "file is gone": lambda _: None,
+    "broken YAML": lambda path: path.write_text("odd: {n: [\n"),
+    "half of the file": lambda path: path.write_text('{"odd": {"n"'),
+    "not a mapping": lambda path: path.write_text("- odd\n"),
+    "binary garbage": lambda path: path.write_bytes(bytes(range(256)) * 64),
+    "a file of a terabyte": _sparse,
+    "alias bomb": lambda path: path.write_text(
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True))
+    ),
+    "30,000 brackets": lambda path: path.write_text("odd: " + "[" * 30000),
+    "a FIFO": os.mkfifo,
+    "/dev/zero": lambda path: path.symlink_to("/dev/zero"),
+    "a symlink to itself": lambda path: path.symlink_to("faulty.yaml"),
+}
+
+
+# Client libraries
+
+
+PLUG_IN = """
+import itertools, json, logging, resource, socket, threading
+out = os.environ['OUT']
+done = False
+def note(pid):
+    with open(out + '/pids', 'a') as file: file.write(f'{pid}\\n')
+while True:
+    if os.path.exists(out + '/fault') and not done:
+        done = True
+        open(out + '/hit', 'w').close()
+FAULT
+    with open(out + '/odd.json') as file: data = json.load(file)
+    yield {'odd': data}
+    time.sleep(0.1)
+"""
+
+# What a source's process does once while the fault is on, and whether its changes come all the same.
+LIBRARIES: dict[str, tuple[str, bool]] = {
+    "segmentation fault": ("ctypes.string_at(0)", False),
+    "spins, holding the interpreter's lock": ("sum(itertools.repeat(0))", False),
+    "sleeps, holding the interpreter's lock": ("ctypes.PyDLL(None).sleep(1000)", False),
+    "sleeps for ever": ("time.sleep(1e6)", False),
+    "blocks all signals and sleeps": ("signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)); time.sleep(1e6)", False),
+    "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", False),
+    "leaks memory": ("leak = []\nwhile True: leak.append(b'x' * (1 << 20))", False),
+    "exits with 0": ("os._exit(0)", False),
+    "calls sys.exit": ("sys.exit('no more')", False),
+    "aborts": ("os.abort()", False),
+    "kills its process group": ("os.killpg(0, signal.SIGKILL)", False),
+    "becomes another program": ("note(os.getpid()); os.execvp('sleep', ['sleep', '1000'])", False),
+    "raises": (f"raise RuntimeError('{SECRET}')", False),
+    "ends": ("return", False),
+    "yields nonsense": ("yield 5", False),
+    "forks children of its own": (
+        """
+for _ in range(5):
+    note(subprocess.Popen(['setsid', 'sleep', '1000']).pid)
+    note(subprocess.Popen(['env', '-i', 'sleep', '1000'], start_new_session=True).pid)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+        time.sleep(1000)
+    note(pid)
+""",
+        True,
+    ),
+    "forks, and both go on": ("note(os.fork() or os.getpid())", True),
+    "prints without end": ("while True: os.write(1, b'x' * 100 + b'\\n')", False),
+    "prints without end or line": ("while True: os.write(2, b'x' * 4096)", False),
+    "logs without end": ("while True: logging.getLogger('odd').error('x' * 100)", False),
+    "changes without end": (
+        "n = 0\nwhile os.path.exists(out + '/fault'):\n    n += 1\n    yield {'odd': {'n': 1, 'x': n}}",
+        False,
+    ),
+    "a large change without end": (
+        "n = 0\nwhile os.path.exists(out + '/fault'):\n    n += 1\n    yield {'odd': {'n': 1, 'x': str(n) * 1000000}}",
+        False,
+    ),
+    "handles all signals itself": (
+        """
+for number in range(1, 65):
+    try: signal.signal(number, lambda *_: None)
+    except (OSError, ValueError): pass
+""",
+        True,
+    ),
+    "ignores all signals, then hangs": (
+        """
+for number in range(1, 65):
+    try: signal.signal(number, signal.SIG_IGN)
+    except (OSError, ValueError): pass
+while True: time.sleep(1000)
+""",
+        False,
+    ),
+    "changes umask and working directory": ("os.umask(0o777); os.chdir('/proc')", True),
+    "changes limits and priority": (
+        """
+os.nice(19)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+""",
+        True,
+    ),
+    "opens descriptors without end": ("keep = []\nwhile True: keep.append(socket.socket())", False),
+    "closes all descriptors": ("os.closerange(0, 1000)", False),
+    "writes garbage into its channel": ("os.write(3, os.urandom(5000)); time.sleep(1e6)", False),
+    "starts 100 threads that spin": (
+        """
+def spin():
+    while True: pass
+for _ in range(100): threading.Thread(target=spin, daemon=True).start()
+time.sleep(1e6)
+""",
+        False,
+    ),
+    "takes sys.stdout and logging away": (
+        "sys.stdout = sys.stderr = None; logging.disable(); logging.getLogger().handlers.clear(); print('x')",
+        True,
+    ),
+}
+
+
+def _library_row(fault: str, *, passes: bool) -> Make:
+    """Return what makes a row in which a source of our own does something; passes: its changes come all the same."""
+    lines = textwrap.indent(fault.strip("\n"), " " * 8)
+
+    def make(bench: Bench) -> Case:
+        folders = {side: bench.folder / f"{side}-disco" for side in ("faulty", "twin")}
+
+        def write(side: str, n: int) -> None:
+            new = folders[side] / "odd.new"
+            new.write_text(json.dumps({"n": n}))
+            new.rename(folders[side] / "odd.json")
+
+        switch = folders["faulty"] / "fault"
+        return Case(
+            faulty={"odd.memory": "200M"},
+            twin={"odd.memory": "200M"},
+            write=partial(write, "faulty"),
+            write_twin=partial(write, "twin"),
+            begin=switch.touch,
+            end=switch.unlink,
+            is_on=lambda _: (folders["faulty"] / "hit").exists(),
+            plug_in=PLUG_IN.replace("FAULT", lines),
+            passes=passes,
+        )
+
+    return make
