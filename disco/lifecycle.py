@@ -32,6 +32,7 @@ DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that
 RESTART_FIRST, RESTART_LAST = 0.25, 30.0
 START_ATTEMPTS = 6  # forks of one child that may fail in a row, over about ten seconds
 STOPPED, RENEWED = "it was stopped", "it was renewed"
+REPORT_AFTER = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds between reports of what is missing; the last one goes on
 KILL_WAIT = 10.0  # seconds for what got SIGKILL to be gone
 
 
@@ -292,6 +293,7 @@ class Lifecycle:
         self._doubted: set[str] = set()
         self._checking: tuple[int, str, Combination] | None = None
         self._tasks = 0
+        self._reports = 0
         self._forced = False
         self._swept = False
 
@@ -336,6 +338,7 @@ class Lifecycle:
             if not source.required:
                 self._timers["optional", source.name] = self.now + source.timeout
         actions += self._start(self._new_runner())
+        self._timers["report", ""] = self.now + REPORT_AFTER[0]
         if self.plan.timeout:
             self._timers["timeout", ""] = self.now + self.plan.timeout
         return actions
@@ -628,6 +631,10 @@ class Lifecycle:
                     yield from self._stop(Outcome(Status.UNAVAILABLE, reason))
                 else:
                     yield from self._stop(Outcome(Status.TIMEOUT, "disco.timeout passed"))
+            case "report":
+                self._reports += 1
+                self._timers["report", ""] = self.now + REPORT_AFTER[min(self._reports, len(REPORT_AFTER) - 1)]
+                yield Report()
             case "orphan":
                 state = self._named[name]
                 reason = f"rule {name}: process {state.orphan} of an earlier run cannot be killed"

@@ -48,6 +48,7 @@ class World:
         self.leftovers = 0
         self.queue: list[life.Event] = []
         self.told: list[str] = []
+        self.reports = 0
         self.runs: list[messages.Run] = []
         self.stopped = self.stopping = False
         self._next_pid = 100
@@ -96,6 +97,7 @@ class World:
                 case life.Tell(_, text):
                     self.told.append(text)
                 case life.Report():
+                    self.reports += 1
                     assert list(report.lines(self.life))
         if self.life.phase is Phase.OVER and not self.stopped:
             self.stopped = True
@@ -472,11 +474,13 @@ def test_hung_source_is_replaced_but_not_after_our_own_sleep() -> None:
     world.wait(3600.0)  # asleep: the lease is long over when we wake
     assert "s" in world.alive
     world.hear("s", messages.Alive(answered=False))
-    world.wait()
+    for _ in range(42):
+        world.wait(0.5)
     assert "s" in world.alive
-    world.wait()
+    for _ in range(4):
+        world.wait(0.5)
     assert "s" not in world.alive
-    world.wait()
+    world.wait(2.0)
     assert "s" in world.alive
 
 
@@ -710,3 +714,15 @@ def test_single_deletion_is_believed_at_once() -> None:
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     world.hear("s", diff(removed=("a",)))
     assert set(world.life.knowledge.valid) == {"b"}
+
+
+def test_reports_come_ever_more_rarely() -> None:
+    """What is missing is told after 5 s, and then ever more rarely, until exec."""
+    world = World(plan(rule("r", "a")))
+    began, times = world.now, []
+    while world.now < began + 250.0:
+        world.wait(1.0)
+        world.hear("s", messages.Alive(answered=True))
+        if world.reports > len(times):
+            times.append(world.now - began)
+    assert times == [5.0, 15.0, 35.0, 75.0, 135.0, 195.0]
