@@ -10,6 +10,7 @@ import logging
 import os
 import selectors
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from random import SystemRandom
@@ -123,7 +124,7 @@ class Coordinator:
             if isinstance(key.data, tuple):
                 name, what = key.data
                 events += self._serve(name, what, mask, now)
-        for pid, status in process.reap():
+        for pid, status in process.reap(self._pids):
             events += self._ended(pid, status)
         for paused in [paused for paused, until in self._paused.items() if until <= now]:
             del self._paused[paused]
@@ -263,6 +264,7 @@ class Coordinator:
         def main(end: socket.socket) -> None:
             self._handler.enter_child(2)
             os.environ[process.MARK] = f"{self._mark}-{name}"
+            sys.unraisablehook = _tell_unraisable  # the interpreter's own prints the exception's text
             logging.getLogger(__name__).debug("started")
             if kind is Kind.RUNNER:
                 from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
@@ -301,8 +303,8 @@ class Coordinator:
 
     def _sweep(self, action: life.Sweep) -> None:
         if action.run:
-            for leftover in process.find_leftovers((), (), action.run):
-                process.kill(leftover.pid, action.number)
+            for pid in process.find_run(action.run):
+                process.kill(pid, action.number)
             return
         own = set(self._pids)
         found = self._look(own) if self._may_have_leftovers(own, action.number) else {}
@@ -331,6 +333,11 @@ class Coordinator:
             process.kill(leftover.pid, signal.SIGKILL)
         for pid in self._pids:
             process.kill_group(pid)
+
+
+def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Log the class of an exception that could not be raised (in a library's `__del__`, say): its text may hold a secret."""
+    logging.getLogger(__name__).debug("%s was raised where nobody could catch it", unraisable.exc_type.__name__)
 
 
 def _is_our_child(pid: int) -> bool:

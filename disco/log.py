@@ -54,8 +54,8 @@ class ProcessHandler(MultiProcessingHandler):  # type: ignore[misc]  # the packa
 
     @staticmethod
     def _write(pipe: int, level: int, text: str) -> bool:
-        # ASCII, at most six bytes for a character: cut once more where that is too long.
-        for limit in (TEXT_LIMIT, LINE_LIMIT // 6 - 16):
+        # ASCII, at most twelve bytes for a character: cut once more where that is too long.
+        for limit in (TEXT_LIMIT, LINE_LIMIT // 12 - 16):
             line = (MARK + json.dumps([level, escape(text, limit)]) + "\n").encode()
             if len(line) <= LINE_LIMIT:
                 break

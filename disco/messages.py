@@ -193,8 +193,8 @@ def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- a
         return bodies.take(_unpack(int, value, bodies))
     if kind in _HINTS:
         hints = _HINTS[kind]
-        if type(value) is not list or len(value) != len(hints):
-            raise ValueError
+        if type(value) is not list:
+            raise TypeError
         return kind(**{name: _unpack(hint, item, bodies) for (name, hint), item in zip(hints.items(), value, strict=True)})
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and type(value) is list:

@@ -19,15 +19,17 @@ from disco.channel import Channel
 from disco.errors import SystemFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Container, Iterator
     from pathlib import Path
 
     import psutil
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 CHANNEL_FD = 3
 MARK = "DISCO_RUN"
+NAME = "disco:"  # how the kernel's names of our children start: what they fork inherits it, what it executes the mark
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -70,7 +72,7 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
             theirs.close()
             raise
         if pid == 0:
-            _be_child(main, theirs.detach(), log_writer, parent if dies_with_parent else 0)
+            _be_child(name, main, theirs.detach(), log_writer, parent if dies_with_parent else 0)
     os.close(log_writer)
     theirs.close()
     os.set_blocking(log_reader, False)
@@ -81,10 +83,11 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
     return Child(name, pid, Channel(ours), log_reader)
 
 
-def _be_child(main: Callable[[socket.socket], None], channel: int, log: int, parent: int) -> NoReturn:
+def _be_child(name: str, main: Callable[[socket.socket], None], channel: int, log: int, parent: int) -> NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
+        _libc.prctl(PR_SET_NAME, f"{NAME}{name}".encode()[:15], 0, 0, 0)
         if parent:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before that
@@ -146,14 +149,20 @@ def adopt_orphans(wanted: bool) -> None:  # noqa: FBT001 -- on or off
     prctl(PR_SET_CHILD_SUBREAPER, int(wanted))
 
 
-def reap() -> Iterator[tuple[int, int]]:
-    """Yield pid and status (as os.waitstatus_to_exitcode gives it) of each child that has ended, until none is left."""
+def reap(own: Container[int] = ()) -> Iterator[tuple[int, int]]:
+    """Yield pid and status (as os.waitstatus_to_exitcode gives it) of each child that has ended, until none is left.
+
+    With one of our `own` dies its process group: while it is not reaped nobody else can have its number.
+    """
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return
+            if ended.si_pid in own:
+                kill_group(ended.si_pid)
+            pid, status = os.waitpid(ended.si_pid, 0)
         except ChildProcessError:
-            return
-        if pid == 0:
             return
         yield pid, os.waitstatus_to_exitcode(status)
 
@@ -190,7 +199,8 @@ def children_of(pid: int) -> set[int] | None:
 def find_leftovers(own: Collection[int], seen: Collection[psutil.Process], mark: str) -> dict[psutil.Process, int]:
     """Return the living processes that handlers (or client libraries) left behind, each with which of our `own` it is below.
 
-    Where that child is dead and they came to us (0), they were `seen` below it, or carry the mark, or are below one that does.
+    Where that child is dead and they came to us (0), they were `seen` below it, are a fork of one of ours, carry the mark in
+    their environment, or are below one that does.
     All other processes below us are not ours to touch. Zombies are no leftovers.
     """
     import psutil  # noqa: PLC0415 -- slow, and not needed before something may be left
@@ -215,10 +225,26 @@ def find_leftovers(own: Collection[int], seen: Collection[psutil.Process], mark:
     return found
 
 
+def find_run(mark: str) -> list[int]:
+    """Return the processes below us that carry the mark of one run of a handler."""
+    import psutil  # noqa: PLC0415 -- as above
+
+    found = []
+    try:
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if process.environ().get(MARK, "") == mark:
+                    found.append(process.pid)
+            except (psutil.Error, OSError):
+                continue
+    except (psutil.Error, OSError):
+        pass
+    return found
+
+
 def _is_marked(process: psutil.Process, mark: str) -> bool:
-    """Return whether a process carries the mark of this disco, or of one run of it."""
-    found = process.environ().get(MARK, "")
-    return found == mark or found.startswith(mark + "-")
+    """Return whether a process carries this disco's mark, or is a fork of one of its children."""
+    return process.name().startswith(NAME) or process.environ().get(MARK, "").startswith(mark + "-")
 
 
 def find_program(name: str, path: str, folder: Path | None = None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -183,16 +184,16 @@ def test_client_library_s_own_children_go_with_it(site: Site) -> None:
     """What a client library forked and forgot is gone after exec, even in a session of its own and without our environment."""
     site.simple()
     site.plug_in(
-        "subprocess.Popen(['env', '-i', 'setsid', 'sleep', '1000'])\n"
+        "subprocess.Popen(['env', '-i', 'setsid', os.environ['OUT'] + '/sleeper', '1000'])\n"
         "if os.fork() == 0:\n    os.setsid()\n    time.sleep(1e6)\n"
         "while True:\n    yield {}\n    time.sleep(0.1)"
     )
     site.cfg["disco.grace"] = "300ms"
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
     running = site.run("sh", "-c", "ps -A -o pid,ppid,args > $OUT/ps; echo done")
     assert running.output == "done\n", running.log
-    assert "sleep 1000" not in site.read("ps")
+    assert f"{site.folder}/sleeper" not in site.read("ps")
     assert f"{site.folder}/plug-ins" not in site.read("ps")
-    os.stat(site.folder)
 
 
 def test_growing_source_is_replaced(site: Site) -> None:
@@ -237,3 +238,27 @@ def test_flooding_source_costs_nobody_else(site: Site, flood: str) -> None:
     running.send(signal.SIGTERM)
     assert running.wait() == 128 + signal.SIGTERM
     assert ticks / os.sysconf("SC_CLK_TCK") < 5  # of the seconds that this took: it waits instead of reading on and on
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), signal.SIGKILL)", "ctypes.string_at(0)"])
+def test_forks_of_a_source_that_died(site: Site, death: str) -> None:
+    """What a source forked before it died unexpectedly is gone after exec, in sessions of its own too, executed or not."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "see"})
+    site.plug_in(
+        "if first:\n"
+        "    for session in (True, False):\n"
+        "        if os.fork() == 0:\n"
+        "            if session: os.setsid()\n"
+        "            time.sleep(1e6)\n"
+        "    subprocess.Popen(['setsid', os.environ['OUT'] + '/sleeper', '1000'])\n"
+        f"    {death}\n"
+        "while True:\n    yield {'odd': {}}\n    time.sleep(0.1)"
+    )
+    site.cfg["disco.grace"] = "300ms"
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
+    running = site.run("sh", "-c", "ps -A -o pid,ppid,args > $OUT/ps; echo done")
+    assert running.output == "done\n", running.log
+    assert f"{site.folder}/sleeper" not in site.read("ps")
+    assert f"{site.folder}/plug-ins" not in site.read("ps")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -188,10 +189,10 @@ def test_one_worker_runs_in_order(site: Site) -> None:
 
 
 LEFT = {
-    "holding the pipe": "sleep 1000 &\n",
-    "ignoring TERM": "(trap '' TERM; echo started >&2; while :; do sleep 1000; done) &\n",
-    "in its own session": "setsid -f sleep 1000 < /dev/null > /dev/null 2>&1\n",
-    "with an empty environment": "env -i setsid -f sleep 1000 < /dev/null > /dev/null 2>&1\n",
+    "holding the pipe": '"$OUT/sleeper" 1000 &\n',
+    "ignoring TERM": "(trap '' TERM; echo started >&2; while :; do \"$OUT/sleeper\" 1000; done) &\n",
+    "in its own session": 'setsid -f "$OUT/sleeper" 1000 < /dev/null > /dev/null 2>&1\n',
+    "with an empty environment": 'env -i setsid -f "$OUT/sleeper" 1000 < /dev/null > /dev/null 2>&1\n',
 }
 
 
@@ -201,11 +202,12 @@ def test_leftovers_are_gone_before_exec(site: Site, left: str) -> None:
     site.simple()
     site.cfg["disco.grace"] = "300ms"
     site.handler("see", f'{left}echo seen > "$OUT/ran"\n')
-    before = set(_sleepers())
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
     running = site.run("sh", "-c", "ps -eo pid,ppid,args > $OUT/ps; echo done")
     assert running.output == "done\n", running.log
     assert site.read("ran")
-    assert set(_sleepers()) <= before, site.read("ps")
+    assert "sleeper 1000" not in site.read("ps")
+    assert not processes(f"{site.folder}/sleeper")
 
 
 def test_leftovers_of_a_failed_disco_are_gone(site: Site) -> None:
@@ -213,13 +215,9 @@ def test_leftovers_of_a_failed_disco_are_gone(site: Site) -> None:
     site.simple()
     site.cfg |= {"disco.fail_limit": "1", "disco.grace": "300ms"}
     site.handler("see", LEFT["with an empty environment"] + "exit 3\n")
-    before = set(_sleepers())
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
     assert site.run().process.returncode == 70
-    assert set(_sleepers()) <= before
-
-
-def _sleepers() -> list[int]:
-    return [pid for pid in processes("sleep\0" + "1000") if is_alive(pid)]
+    assert not processes(f"{site.folder}/sleeper")
 
 
 def test_killed_runner_is_a_failure_and_its_handler_is_killed_first(site: Site) -> None:

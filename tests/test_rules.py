@@ -270,15 +270,15 @@ def test_handlers_are_found(tmp_path: Path, do: str, found: str | None) -> None:
 @pytest.mark.parametrize(
     ("any_", "valid", "basis"),
     [
-        (False, {"a": "1", "b": "2", "c": "3"}, (("a", "1"), ("b", "2"))),
+        (False, {"a": "1", "b": "2", "c": "3"}, (("b", "2"), ("a", "1"))),
         (False, {"a": "1"}, None),
         (False, {}, None),
-        (True, {"b": "2", "a": "1"}, (("a", "1"), ("b", "2"))),
+        (True, {"a": "1", "b": "2"}, (("b", "2"), ("a", "1"))),
         (True, {"b": "2"}, (("b", "2"),)),
         (True, {"c": "3"}, None),
     ],
 )
 def test_basis(any_: bool, valid: dict[str, str], basis: Any) -> None:
-    """A run stands for the valid interfaces among the rule's: all of them, or with `any` at least one."""
-    rule = rules.Rule(name="r", where="", interfaces=("a", "b"), any=any_, argv=(), after=())
+    """A run stands for the valid interfaces among the rule's, in its order: all, or with `any` at least one."""
+    rule = rules.Rule(name="r", where="", interfaces=("b", "a"), any=any_, argv=(), after=())
     assert rule.basis(valid) == basis

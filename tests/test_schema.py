@@ -453,6 +453,7 @@ def test_hostile_to_the_library(make: Make, content: dict[str, Any], data: dict[
     assert known.decode(data) == data
     (problem,) = known.problems(data)
     assert problem.startswith("the schema ")
+    assert problem.endswith("or for ever") == ("$ref" in str(content))
 
 
 def test_deep_data(make: Make) -> None:

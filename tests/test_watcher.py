@@ -82,9 +82,7 @@ def diffs(said: list[Message]) -> list[Diff]:
 def test_first_and_changes(publish: Callable[..., list[Message]]) -> None:
     """First everything is said, even nothing; then what changed, whole; what is gone; and of no change nothing."""
     app = {"app": {"a": 1, "b": 2}}
-    said = diffs(
-        publish({}, {}, app, {"app": {"b": 2, "a": 1}}, {"app": {"a": 1}, "db": {"port": 5}}, {"db": {"port": 5}}, {})
-    )
+    said = diffs(publish({}, {}, app, {"app": {"b": 2, "a": 1}}, {"app": {"a": 1}, "db": {"port": 5}}, {"db": {"port": 5}}, {}))
     assert [diff.first for diff in said] == [True, False, False, False, False]
     assert [{name: json.loads(part.body) for name, part in diff.changed.items()} for diff in said] == [
         {},
@@ -252,9 +250,7 @@ def test_alive(publish: Callable[..., list[Message]]) -> None:
     ]
 
 
-def test_the_same_object_is_not_looked_at(
-    publish: Callable[..., list[Message]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_object_is_not_looked_at(publish: Callable[..., list[Message]], monkeypatch: pytest.MonkeyPatch) -> None:
     """The very same object again costs nothing."""
     data = {"app": {"a": 1}}
     looked: list[object] = []
@@ -313,9 +309,7 @@ def script(*acts: Any) -> Callable[[Context], Iterator[Any]]:
 
 def test_life(schemas: Mapping[str, Schema], waits: list[float]) -> None:
     """It says that it lives, then its news; after an error it is called anew, and no news then is an answer too."""
-    said = run(
-        schemas, script([{"app": {}}, SourceError("gone")], [{"app": {}}, {"app": {"a": 1}}, SourceError("x")]), 6
-    )
+    said = run(schemas, script([{"app": {}}, SourceError("gone")], [{"app": {}}, {"app": {"a": 1}}, SourceError("x")]), 6)
     assert [type(message) for message in said] == [Alive, Diff, Trouble, Alive, Diff, Trouble]
     assert said[0] == Alive(answered=False)
     assert said[3] == Alive(answered=True)
@@ -361,9 +355,7 @@ def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -
     assert trouble.reason == reason
 
 
-def test_backoff_grows_and_is_reset(
-    schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits double to 30 s, with full jitter; any good answer resets them; a server's wish is kept to within bounds."""
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     run(schemas, script(*[[SourceError("x")]] * 9, [{}, SourceError("x")], [SourceError("x")]), 14)
@@ -413,6 +405,7 @@ def test_a_generator_is_closed_on_wrong_data(schemas: Mapping[str, Schema], wait
 
     said = run(schemas, watch, 3)
     assert events[:3] == ["open", "closed", "open"]
+    assert [message.reason for message in said if isinstance(message, Trouble)] == ["the source yielded no mapping"] * 2
     assert not any(SECRET in repr(message) for message in said)
     assert waits
 
@@ -445,6 +438,19 @@ def test_flat_change(tmp_path: Path) -> None:
     file.write_text("app: {a: 3}")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert next(found) == {"app": {"a": 3}}
+
+
+def test_flat_coarse_time_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file changed a moment ago is read again even if its time stamps tell no change; an older one is not."""
+    monkeypatch.setattr(flat, "_identity", lambda _: ())
+    file = tmp_path / "f.yaml"
+    file.write_text("app: {a: 1}")
+    found = flat.watch(context(file=file))
+    next(found)
+    file.write_text("app: {a: 2}")
+    assert next(found) == {"app": {"a": 2}}
+    write(file, "app: {a: 3}")
+    assert next(found) == {"app": {"a": 2}}
 
 
 def test_flat_symlink_swap(tmp_path: Path) -> None:
@@ -546,9 +552,7 @@ def test_flat_limit(tmp_path: Path) -> None:
 
 def test_flat_needs_its_file() -> None:
     """The flat source without a file is a mistake in configuration."""
-    assert list(flat.SOURCE.check(Options({"file": None}, {}, frozenset()))) == [
-        "file: expected the path of a file or a directory"
-    ]
+    assert list(flat.SOURCE.check(Options({"file": None}, {}, frozenset()))) == ["file: expected the path of a file or a directory"]
 
 
 # Keys into trees

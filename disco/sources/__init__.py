@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
 
-__all__ = ["Context", "Option", "Options", "Source", "SourceError", "Unusable", "find", "nest", "step_limit"]
+__all__ = ["Context", "Option", "Options", "Source", "SourceError", "Unusable", "find", "is_same", "nest", "step_limit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,11 @@ def step_limit(options: Mapping[str, Any], interval: float) -> float:
     """
     wait = options.get("wait", 0.0)
     return float(2 * options["timeout"] + (wait * 17 / 16 if isinstance(wait, float) else 0.0) + interval)
+
+
+def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two snapshots hold the same; unlike `==` it tells 1, 1.0 and true apart."""
+    return one == other and repr(one) == repr(other)
 
 
 def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:

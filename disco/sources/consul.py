@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import Context, Option, Options, Source, SourceError, nest
+from disco.sources import Context, Option, Options, Source, SourceError, is_same, nest
 from disco.text import plural
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
                 pace.wait()
                 latest, found = query.ask(None, "default" if mode == "stale" else mode)
             index = latest
-            if data is None or found != data:
+            if data is None or not is_same(found, data):
                 data = found
             yield data
     finally:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
-from disco.sources import Context, Option, Options, Source, SourceError, nest
+from disco.sources import Context, Option, Options, Source, SourceError, is_same, nest
 from disco.text import duration, escape
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class _Known:
         items = sorted(self._values.items())  # where `/a/b` and `a/b` are both there, the same one wins each time
         tree: dict[str, Any] = {self._name(key): None for key, value in items if value is None and key[-1:] != b"/"}
         tree |= nest((_decode(key[self._skip :]), value) for key, value in items if value is not None)
-        return before if tree == before else tree
+        return before if before is not None and is_same(tree, before) else tree
 
     def _name(self, key: bytes) -> str:
         return _decode(key[self._skip :].lstrip(b"/").split(b"/", 1)[0])
