@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LOG_CHUNK = 16 << 10  # bytes of log read at a time
 LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
 # Of one child, messages and lines at a time that are read as they come; beyond, it has to wait: backpressure, not loss.
-BURST, MESSAGES_A_SECOND, LINES_A_SECOND = 20, 200.0, 1000.0
+BURST, MESSAGES_A_SECOND, LINES_A_SECOND, LINE_SIZE = 20, 200.0, 1000.0, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class Coordinator:
         return events
 
     def _read_log(self, one: _Process, limit: int) -> int:
-        """Log what a child wrote, up to so many bytes; return the number of lines."""
+        """Log what a child wrote, up to so many bytes; return how much that was, in lines (a long one counts for several)."""
         count = 0
         while limit > 0 and not one.log_eof:
             try:
@@ -180,6 +180,7 @@ class Coordinator:
                 count += 1
             one.log_eof = not data
             limit -= len(data)
+            count += len(data) // LINE_SIZE
         return count
 
     def _watch(self, name: str, what: str) -> None:

@@ -717,7 +717,8 @@ def test_single_deletion_is_believed_at_once() -> None:
 def test_reports_come_ever_more_rarely() -> None:
     """What is missing is told after 5 s, and then ever more rarely, until exec."""
     world = World(plan(rule("r", "a")))
-    began, times = world.now, []
+    began = world.now
+    times: list[float] = []
     while world.now < began + 250.0:
         world.wait(1.0)
         world.hear("s", messages.Alive(answered=True))

@@ -1,0 +1,422 @@
+"""The bench of tools/faults: what a row is made of, and how one is run and judged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from fault_servers import Gate, MissingError, wait_for
+
+from tests import consul_server, etcd_server
+from tests.harness import Running, Site, is_alive, processes
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Sequence
+
+    Make = Callable[["Bench"], "Case"]
+
+INTERFACES, CHANGES_EACH = 24, 3  # of the healthy source; more changes of one than that are taken over ever more rarely
+CHANGES = 36  # measured; all that there can be where the first say that something is slower
+DOUBT = 1.2  # the ratio from which more is measured
+LIMIT = 1.5  # the ratio that is red
+CPU_LIMIT = 0.3  # of a core, used by the coordinator while the fault is on
+INTERVAL = 0.05
+PATIENCE = 60.0  # seconds for any one thing to come
+SECRET = "f4ults-s3cret"
+SEE = 'printf \'{"at": %s, "umask": "%s", "in": %s}\\n\' "$(date +%s.%N)" "$(umask)" "$(cat)" >> "$OUT/NAME.seen"\n'
+# What COMMAND finds. Signals and descriptors are those of a child: the shell itself blocks signals while it makes one.
+COMMAND = (
+    "umask; pwd -P; ulimit -a; env | sort; grep -E '^(Sig(Ign|Blk)|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; echo done"
+)
+
+stopping = threading.Event()
+
+
+class StoppedError(Exception):
+    """The tool was told to stop."""
+
+
+class RedError(Exception):
+    """A row cannot go on; the text says why it is red."""
+
+
+@dataclass
+class Case:
+    """What a row does to one of two discos; `twin` and `write_twin` are of the other one, whose source is healthy.
+
+    faulty: configuration. write: gives the source its change of a number, while the fault is on if `while_on`, else after it.
+    begin, end: of the fault. is_on: whether it was met. passes: changes may come through it. to_end: it never ends. status: how
+    disco is to end. before: words before its command. plug_in: the source's generator, if it is one of our own. check: says what
+    else is wrong at the end.
+    """
+
+    faulty: dict[str, str]
+    twin: dict[str, str]
+    write: Callable[[int], object]
+    write_twin: Callable[[int], object]
+    begin: Callable[[], object]
+    end: Callable[[], object]
+    is_on: Callable[[Running], object]
+    while_on: bool = True
+    passes: bool = False
+    from_start: bool = False
+    to_end: bool = False
+    status: int = 0
+    before: Sequence[str] = ()
+    plug_in: str = ""
+    check: Callable[[], str] = str
+
+
+@dataclass
+class Row:
+    """A line of the table, and what makes its case."""
+
+    source: str
+    fault: str
+    make: Make
+
+    @property
+    def title(self) -> str:
+        """Return what `--only` is compared with."""
+        return f"{self.source} {self.fault}"
+
+
+@dataclass
+class Result:
+    """What a row found; times in seconds, `back` is negative if the change came while the fault was on."""
+
+    source: str
+    fault: str
+    verdict: str = "green"
+    reasons: list[str] = field(default_factory=list)
+    ratio: float | None = None
+    beside: float | None = None
+    alone: float | None = None
+    slowest: float | None = None
+    changes: int = 0
+    coordinator_cpu: float | None = None
+    back: float | None = None
+    status: int | None = None
+    left: int | None = None
+    told: str = ""
+    seconds: float = 0.0
+
+
+class Servers:
+    """The real servers that rows share, each started when it is needed first."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start nothing yet."""
+        self._folder = folder
+        self._locks = {"consul": threading.Lock(), "etcd": threading.Lock()}
+        self._running: dict[str, Any] = {}
+
+    @staticmethod
+    def program(kind: str) -> Path:
+        """Return a server's program; raise MissingError without it."""
+        try:
+            folder = consul_server.backends() if kind == "consul" else etcd_server.backends()
+        except etcd_server.BackendsError as error:
+            raise MissingError(str(error).splitlines()[-1]) from None
+        return folder / kind
+
+    def make(self, kind: str, folder: Path, **options: Any) -> Any:
+        """Return a server that is not started."""
+        server = consul_server.ConsulServer if kind == "consul" else etcd_server.EtcdServer
+        return server(self.program(kind), folder, **options)
+
+    def shared(self, kind: str) -> Any:
+        """Return the server of a kind that all may use, and nobody may harm."""
+        with self._locks[kind]:
+            if kind not in self._running:
+                self._running[kind] = server = self.make(kind, self._folder / kind)
+                server.start()
+            return self._running[kind]
+
+    def close(self) -> None:
+        """End them."""
+        for server in self._running.values():
+            server.kill()
+
+
+class Bench:
+    """What a row is made with: its number, its folder, the servers, and the stack of what is undone at its end."""
+
+    def __init__(self, number: int, folder: Path, servers: Servers, stack: contextlib.ExitStack) -> None:
+        """Take all that."""
+        self.number = number
+        self.folder = folder
+        self.servers = servers
+        self.stack = stack
+
+    def own(self, kind: str, **options: Any) -> Any:
+        """Start a server for this row alone."""
+        server = self.servers.make(kind, self.folder / "server", **options)
+        self.stack.callback(server.kill)
+        server.start()
+        return server
+
+    def gate(self, server: Any, tls: ssl.SSLContext | None = None) -> Gate:
+        """Open a gate in front of a server."""
+        gate = Gate(server.port, tls)
+        self.stack.callback(gate.close)
+        return gate
+
+    def case(self, kind: str, server: Any, port: int, **details: Any) -> Case:
+        """Return a case in which one disco has `server` through `port`, and its twin the shared server."""
+        shared = self.servers.shared(kind)
+        values: dict[str, Any] = {
+            "faulty": self._options(kind, port, "f") | details.pop("options", {}),
+            "twin": self._options(kind, shared.port, "t") | details.pop("twin_options", {}),
+            "write": self._writer(server, "f"),
+            "write_twin": self._writer(shared, "t"),
+        }
+        return Case(**(values | details))
+
+    def _options(self, kind: str, port: int, side: str) -> dict[str, str]:
+        named = {"host": "127.0.0.1", "port": str(port), "prefix": f"{self.number}/{side}", "timeout": "1", "wait": "1"}
+        return {f"{kind}.{name}": value for name, value in named.items()}
+
+    def _writer(self, server: Any, side: str) -> Callable[[int], object]:
+        return lambda n: server.put(f"{self.number}/{side}/odd/n", str(n))
+
+
+def run_row(row: Row, number: int, folder: Path, servers: Servers) -> Result:
+    """Run a row, and clean up after it."""
+    result = Result(row.source, row.fault)
+    began = time.monotonic()
+    folder = folder / f"row{number}"
+    try:
+        _check_stopping()
+        with contextlib.ExitStack() as stack:
+            folder.mkdir()
+            _run(result, row.make(Bench(number, folder, servers, stack)), folder, stack)
+    except MissingError as error:
+        result.verdict, result.reasons = "skipped", [str(error)]
+    except StoppedError:
+        result.verdict, result.reasons = "skipped", ["interrupted"]
+    except RedError as error:
+        result.reasons.append(str(error))
+    except Exception as error:  # noqa: BLE001 -- a row that cannot be run is red, and the others go on
+        result.reasons.append(f"the row itself failed: {type(error).__name__}: {error}")
+    if result.reasons and result.verdict == "green":
+        result.verdict = "red"
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
+
+
+def _run(result: Result, case: Case, folder: Path, stack: contextlib.ExitStack) -> None:
+    faulty, twin = Site(folder / "faulty-disco"), Site(folder / "twin-disco")
+    for site, cfg in ((faulty, case.faulty), (twin, case.twin)):
+        stack.callback(_end_all, site)
+        _furnish(site, case.plug_in)
+        site.cfg |= cfg
+    case.write(1)
+    case.write_twin(1)
+    if case.from_start:
+        case.begin()
+    start = partial(Site.start, options=("-l", "DEBUG"), cwd="/")
+    running, other = start(faulty, "sh", "-c", COMMAND, before=case.before), start(twin, "sh", "-c", COMMAND)
+    _await_first(twin, "see", INTERFACES)
+    _await_first(twin, "other", 1)
+    _await_first(faulty, "see", INTERFACES)
+    _await_first(faulty, "other", not case.from_start)
+    try:
+        _break(result, case, faulty, twin, running)
+    finally:
+        result.told = _told(running.log)
+    for site in (faulty, twin):
+        _change(site, "end", 1)
+    result.status = _wait(running)
+    if _wait(other):
+        result.reasons.append("the disco without the fault ended badly, too")
+    _judge_end(result, case, (faulty, running), (twin, other))
+
+
+def _await_first(site: Site, handler: str, count: int) -> None:
+    _await(lambda: len(_seen(site, handler)) >= count, f"the first data for {count} runs of {handler}")
+
+
+def _furnish(site: Site, plug_in: str) -> None:
+    site.cfg |= {"disco.interval": str(INTERVAL), "disco.settle": "0", "disco.timeout": "150", "disco.grace": "2"}
+    names = [f"app{index}" for index in range(INTERFACES)]
+    for name in [*names, "end"]:
+        site.schema(name)
+    integer = {"type": "integer"}
+    site.schema("odd", {"type": "object", "properties": {"n": integer, "port": integer}, "minProperties": 1})
+    rules = [{"when": name, "do": "see"} for name in names]
+    site.rules(*rules, {"when": "odd", "do": "other"}, {"when": "end", "do": "last"})
+    for name in ("see", "other", "last"):
+        site.handler(name, SEE.replace("NAME", name))
+    site.flat({name: {"n": 0} for name in names})
+    if plug_in:
+        site.plug_in(plug_in)
+
+
+def _break(result: Result, case: Case, faulty: Site, twin: Site, running: Running) -> None:
+    """Let the fault begin, measure, let it end, and wait for what was changed."""
+    if not case.from_start:
+        case.begin()
+    since, cpu = time.monotonic(), _cpu(running.pid)
+    _await(lambda: case.is_on(running), "the fault to be met")
+    _measure(result, faulty, twin)
+    result.coordinator_cpu = round((_cpu(running.pid) - cpu) / (time.monotonic() - since), 3)
+    if result.coordinator_cpu > CPU_LIMIT:
+        result.reasons.append(f"the coordinator is busy for {result.coordinator_cpu:.0%} of the time")
+    if case.to_end:
+        return
+    if case.while_on:
+        case.write(2)
+        time.sleep(2 * INTERVAL)  # in which it could come through
+    ending = time.time()
+    case.end()
+    ended = time.time()
+    if not case.while_on:
+        case.write(2)
+    seen = _await(lambda: _changes(faulty, 2), "the faulty source's change")
+    result.back = round(seen[0] - ended, 2)
+    if seen[0] < ending and not case.passes:
+        result.reasons.append("the change came while the fault was on: there was none")
+    case.write(3)
+    _await(lambda: _changes(faulty, 3), "the faulty source's next change")
+
+
+def _changes(site: Site, n: int) -> list[float]:
+    """Return when the faulty source's handler saw this number, or a higher one."""
+    seen = ((line["at"], line["in"]["odd"]) for line in _seen(site, "other"))
+    return [at for at, odd in seen if odd.get("n", odd.get("port")) >= n]  # a service has its number as its port
+
+
+def _measure(result: Result, faulty: Site, twin: Site) -> None:
+    """Take the medians of both, at the same time; more of them where the first ones differ."""
+    times: dict[Path, list[float]] = {faulty.folder: [], twin.folder: []}
+    for first, last in ((0, CHANGES), (CHANGES, INTERFACES * CHANGES_EACH)):
+        with ThreadPoolExecutor(len(times)) as pool:
+            for site, found in [(site, pool.submit(_latencies, site, first, last)) for site in (faulty, twin)]:
+                times[site.folder] += found.result()
+        beside, alone = (median(times[site.folder]) for site in (faulty, twin))
+        ratio = beside / alone
+        result.beside, result.alone, result.ratio = round(beside, 4), round(alone, 4), round(ratio, 2)
+        result.slowest, result.changes = round(max(times[faulty.folder]), 3), len(times[faulty.folder])
+        if ratio < DOUBT:
+            break
+    if ratio >= LIMIT:
+        result.reasons.append(f"the healthy source is {ratio:.1f} times as slow")
+
+
+def _latencies(site: Site, first: int, last: int) -> list[float]:
+    """Return how long each of some changes took from the write to its handler."""
+    found = []
+    for change in range(first, last):
+        # The phase of the file's polling decides much: it is gone through evenly, and so is equal on both sides.
+        time.sleep(INTERVAL * (change * 0.618 % 1))
+        interface, n = f"app{change % INTERFACES}", change // INTERFACES + 1
+        at = _change(site, interface, n)
+        ran_at = _await(partial(_find_run, site, {interface: {"n": n}}), "a change of the healthy source")
+        found.append(ran_at - at)
+    return found
+
+
+def _find_run(site: Site, data: dict[str, Any]) -> float | None:
+    """Return when the healthy source's handler ran on this data."""
+    return next((line["at"] for line in _seen(site, "see") if line["in"] == data), None)
+
+
+def _change(site: Site, interface: str, n: int) -> float:
+    """Change one interface of the healthy source; return when (before the write, so that no delay is lost)."""
+    data = json.loads((site.folder / "flat.yaml").read_text())
+    data[interface] = {"n": n}
+    at = time.time()
+    site.flat(data)
+    return at
+
+
+def _seen(site: Site, name: str) -> list[dict[str, Any]]:
+    try:
+        return site.seen(name)
+    except ValueError:  # in the middle of a line
+        return []
+
+
+def _judge_end(result: Result, case: Case, one: tuple[Site, Running], other: tuple[Site, Running]) -> None:
+    site, running = one
+    if result.status != case.status:
+        result.reasons.append(f"exit status {result.status}, expected {case.status}")
+    wait_for(lambda: not _left(site), 1.0)  # killed, and not yet gone
+    left = _left(site)
+    result.left = len(left)
+    if left:
+        result.reasons.append(f"{len(left)} processes are left")
+    found = [running.output.replace(str(site.folder), "SITE").splitlines() for site, running in (one, other)]
+    if case.status == 0 and found[0] != found[1]:
+        differing = sorted(set(found[0]) ^ set(found[1]))
+        result.reasons.append(f"COMMAND found something else than without the fault: {differing[:3]}")
+    lines = [line for site, _ in (one, other) for name in ("see", "other", "last") for line in _seen(site, name)]
+    if len({line["umask"] for line in lines}) > 1:
+        result.reasons.append("handlers had different umasks")
+    for word, problem in ((SECRET, "a secret is in the log"), ("Traceback", "a traceback is in the log")):
+        if word in running.log:
+            result.reasons.append(problem)
+    if problem := case.check():
+        result.reasons.append(problem)
+
+
+def _left(site: Site) -> set[int]:
+    """Return the living processes with the site's mark in their environment, and those that a plug-in noted."""
+    noted = [int(word) for word in site.read("pids").split()]
+    return {*processes(f"OUT={site.folder}"), *filter(is_alive, noted)}
+
+
+def _end_all(site: Site) -> None:
+    """Kill what is left of a site's processes."""
+    site.clean_up()
+    for pid in _left(site):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _told(log: str) -> str:
+    """Return the last warning of the log that speaks of a source."""
+    found = re.findall(r"(?:WARNING|ERROR)\s.*?(source .*|(?:odd|consul|etcd).*)", log)
+    return found[-1][:200] if found else ""
+
+
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds that a process has used."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _await(look: Callable[[], Any], what: str) -> Any:
+    until = time.monotonic() + PATIENCE
+    while not (found := look()):
+        _check_stopping()
+        if time.monotonic() > until:
+            raise RedError(f"not within {PATIENCE:g} s: {what}")
+        time.sleep(0.01)
+    return found
+
+
+def _wait(running: Running) -> int:
+    _await(lambda: running.process.poll() is not None, "the end of disco")
+    return running.process.wait()
+
+
+def _check_stopping() -> None:
+    if stopping.is_set():
+        raise StoppedError

@@ -1,0 +1,386 @@
+"""What stands between disco and its sources' servers in tools/faults, and misbehaves: a gate, a resolver, a network.
+
+All of it is on loopback, or between this machine and a network namespace made for it; `close` closes or removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import select
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    Serve = Callable[["Gate", socket.socket], None]  # what is done with a client's connection
+    Change = Callable[["Gate", bytes], Iterable[bytes]]  # what is made of a server's bytes on their way to the client
+
+PATIENCE = 60.0  # seconds that a connection may be waited for
+CHUNK = 64 << 10
+
+
+class MissingError(Exception):
+    """What a row needs cannot be had on this machine; the text says why."""
+
+
+class Gate:
+    """A port through which a server is reached as long as all is well, and which does what it is told from `fail` to `heal`."""
+
+    def __init__(self, upstream: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen on a loopback port; with `tls` the gate speaks TLS to its clients."""
+        self.upstream = upstream
+        self.tls = tls
+        self.hits = 0  # connections since `fail`
+        self.heads: list[bytes] = []  # of requests that were not handed on
+        self.failures = 0
+        self.hold = False
+        self.over = threading.Event()
+        self._fault: Serve | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it was told to fail, and not yet to heal."""
+        return self._fault is not None
+
+    def fail(self, fault: Serve | None = None, *, hold: bool = False) -> None:
+        """Do this with each new connection (None: refuse it); those that are there are held without a word, or else reset."""
+        self.hold = hold
+        self._fault = fault or reset
+        self.failures += 1
+        if fault is None:  # bound, and so nobody else's, but not listening
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = socket.socket()
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind(("127.0.0.1", self.port))
+
+    def heal(self) -> None:
+        """Serve new connections again; those made while it failed stay as bad as they are."""
+        self._fault = None
+        self._listener.listen(100)
+
+    def close(self) -> None:
+        """End."""
+        self.over.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while not self.over.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # it does not listen now
+                self.over.wait(0.02)
+                continue
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        fault = self._fault
+        self.hits += fault is not None
+        client.settimeout(PATIENCE)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):
+            if self.tls:
+                client = self.tls.wrap_socket(client, server_side=True)
+            (fault or relay)(self, client)
+        client.close()
+
+
+# What can be done with a connection
+
+
+def relay(gate: Gate, client: socket.socket, change: Change | None = None) -> None:
+    """Hand on both ways until one end closes, or until the gate fails; `change` sees what the server sends."""
+    failures = gate.failures
+    with socket.create_connection(("127.0.0.1", gate.upstream), PATIENCE) as server:
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while not gate.over.is_set():
+            ready = select.select([client, server], [], [], 0.1)[0]
+            if gate.failures != failures:
+                if gate.hold:
+                    gate.over.wait()
+                reset(gate, client)
+                return
+            for source in ready:
+                data = _receive(source)
+                if not data:
+                    return
+                if source is client:
+                    server.sendall(data)
+                elif change:
+                    for part in change(gate, data):
+                        client.sendall(part)
+                else:
+                    client.sendall(data)
+
+
+def _receive(source: socket.socket) -> bytes:
+    data = source.recv(CHUNK)
+    while isinstance(source, ssl.SSLSocket) and source.pending():  # `select` does not see it
+        data += source.recv(CHUNK)
+    return data
+
+
+def reset(_gate: Gate, client: socket.socket) -> None:
+    """Answer with a TCP reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def stay_silent(gate: Gate, _client: socket.socket) -> None:
+    """Keep the connection, and say nothing."""
+    gate.over.wait()
+
+
+def hang_up(_gate: Gate, client: socket.socket) -> None:
+    """Take the request, and close."""
+    client.recv(CHUNK)
+
+
+def send_garbage(_gate: Gate, client: socket.socket) -> None:
+    """Answer with what is no protocol."""
+    client.recv(CHUNK)
+    client.sendall(os.urandom(1 << 16))
+
+
+def stop_after(count: int) -> Serve:
+    """Hand on so many bytes of the server's, and then nothing more."""
+
+    def serve(gate: Gate, client: socket.socket) -> None:
+        left = count
+
+        def change(gate: Gate, data: bytes) -> Iterator[bytes]:
+            nonlocal left
+            yield data[:left]
+            left -= len(data)
+            if left <= 0:
+                gate.over.wait()
+
+        relay(gate, client, change)
+
+    return serve
+
+
+def drip(gate: Gate, client: socket.socket) -> None:
+    """Hand on the server's bytes one a second."""
+
+    def change(gate: Gate, data: bytes) -> Iterator[bytes]:
+        for byte in data:
+            yield bytes([byte])
+            if gate.over.wait(1):
+                return
+
+    relay(gate, client, change)
+
+
+def changed(change: Callable[[bytes], bytes]) -> Serve:
+    """Hand on, with the server's bytes changed while the gate fails."""
+    return lambda gate, client: relay(gate, client, lambda gate, data: [change(data) if gate.is_failing else data])
+
+
+def answer(status: str, body: bytes | Iterable[bytes] = b"", **headers: str) -> Serve:
+    """Answer an HTTP request; a body in parts is sent without its length, up to its end or for ever."""
+
+    def serve(gate: Gate, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head and (data := client.recv(CHUNK)):
+            head += data
+        gate.heads.append(head)
+        lines = {"Connection": "close", "X_Consul_Index": "7", **headers}
+        if isinstance(body, bytes):
+            lines["Content_Length"] = str(len(body))
+        text = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items() if value)
+        client.sendall(f"HTTP/1.1 {status}\r\n{text}\r\n".encode())
+        for part in [body] if isinstance(body, bytes) else body:
+            if gate.over.is_set():
+                break
+            client.sendall(part)
+
+    return serve
+
+
+class Endless:
+    """The same bytes again and again, each time from the start."""
+
+    def __init__(self, part: bytes, first: bytes = b"") -> None:
+        self._part = part
+        self._first = first
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._first
+        while True:
+            yield self._part
+
+
+def bomb(size: int) -> bytes:
+    """Return so many bytes of blanks, compressed: a member of 1 MiB again and again (RFC 1952, 2.2)."""
+    return gzip.compress(b" " * (1 << 20)) * (size >> 20)
+
+
+def flood_http2(gate: Gate, client: socket.socket) -> None:
+    """Speak HTTP/2 so far that a client believes it, then send PING frames without end (RFC 9113, 6.7)."""
+    frame, settings, ping, ack = ">BHBBL", 4, 6, 1
+    client.sendall(struct.pack(frame, 0, 0, settings, 0, 0) + struct.pack(frame, 0, 0, settings, ack, 0))
+    pings = (struct.pack(frame, 0, 8, ping, 0, 0) + b"flooding") * 500
+    while not gate.over.is_set():
+        if select.select([client], [], [], 0)[0] and not client.recv(CHUNK):
+            return
+        if select.select([], [client], [], 0.1)[1]:
+            client.sendall(pings)
+
+
+# Names
+
+
+class Resolver:
+    """A name server on a loopback address that says 127.0.0.1 to every question, or nothing."""
+
+    def __init__(self) -> None:
+        """Listen; raise MissingError where port 53 may not be taken."""
+        self.is_silent = False
+        self.hits = 0  # questions that were not answered
+        self.address = f"127.53.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind((self.address, 53))
+        except OSError as error:
+            self._socket.close()
+            raise MissingError(f"port 53 on loopback: {error.strerror}") from None
+        self._socket.settimeout(0.2)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End."""
+        self._over.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while not self._over.is_set():
+            try:
+                question, client = self._socket.recvfrom(4096)
+            except OSError:
+                continue
+            if self.is_silent:
+                self.hits += 1
+            else:
+                self._socket.sendto(self._answer(question), client)
+
+    @staticmethod
+    def _answer(question: bytes) -> bytes:
+        """Return the answer (RFC 1035, 4.1): an address to a question for one of IPv4, nothing to any other."""
+        end = question.index(b"\0", 12) + 5
+        kind, a_record = struct.unpack(">H", question[end - 4 : end - 2])[0], 1
+        records = struct.pack(">HHHLH", 0xC00C, a_record, 1, 1, 4) + bytes([127, 0, 0, 1]) if kind == a_record else b""
+        return question[:2] + struct.pack(">HHHHH", 0x8180, 1, bool(records), 0, 0) + question[12:end] + records
+
+
+def with_resolver(file: Path) -> list[str]:
+    """Return the words before a command by which it sees this file as /etc/resolv.conf; raise MissingError if that cannot be."""
+    script = f'mount --bind "{file}" /etc/resolv.conf && exec "$@"'
+    for words in (["unshare", "-m"], ["unshare", "-r", "-m"]):
+        command = [*words, "sh", "-c", script, "sh"]
+        with contextlib.suppress(OSError):
+            if subprocess.run([*command, "true"], capture_output=True, timeout=10, check=False).returncode == 0:
+                return command
+    raise MissingError("no mount namespace with an own /etc/resolv.conf (needs root or user namespaces)")
+
+
+# A network that can be cut
+
+
+class Network:
+    """A network namespace, and a cable to it: `inside` are the words before a command that is to run there."""
+
+    _count = 0
+
+    def __init__(self) -> None:
+        """Make both; raise MissingError where that is not allowed."""
+        Network._count += 1
+        number = (os.getpid() + Network._count) % 16384  # in 198.18.0.0/16, which is for such tests (RFC 2544)
+        net = f"198.18.{number >> 6}.{(number & 63) << 2}"
+        self.host, self._guest = (f"{net.rpartition('.')[0]}.{int(net.rpartition('.')[2]) + n}" for n in (1, 2))
+        self._name = f"faults-{os.getpid()}-{Network._count}"
+        self._cable = f"df{os.getpid()}x{Network._count}"[-15:]
+        self.inside = ["ip", "netns", "exec", self._name]
+        try:
+            _ip("netns", "add", self._name)
+            _ip("link", "add", self._cable, "type", "veth", "peer", "name", "disco0", "netns", self._name)
+            _ip("addr", "add", f"{self.host}/30", "dev", self._cable)
+            _ip("link", "set", self._cable, "up")
+            _ip("-n", self._name, "addr", "add", f"{self._guest}/30", "dev", "disco0")
+            _ip("-n", self._name, "link", "set", "disco0", "up")
+            _ip("-n", self._name, "link", "set", "lo", "up")
+        except (OSError, subprocess.SubprocessError) as error:
+            self.close()
+            words = getattr(error, "stderr", "") or str(error)
+            raise MissingError(f"no network namespace: {words.strip().splitlines()[0]}") from None
+
+    def cut(self) -> None:
+        """Drop all packets, both ways: they are sent to an Ethernet address that nobody has."""
+        nobody = ("lladdr", "02:00:00:00:00:fe", "nud", "permanent")
+        _ip("neigh", "replace", self._guest, *nobody, "dev", self._cable)
+        _ip("-n", self._name, "neigh", "replace", self.host, *nobody, "dev", "disco0")
+
+    def mend(self) -> None:
+        """Deliver packets again."""
+        _ip("neigh", "del", self._guest, "dev", self._cable)
+        _ip("-n", self._name, "neigh", "del", self.host, "dev", "disco0")
+
+    def close(self) -> None:
+        """Remove the namespace, and with it the cable."""
+        for words in (("link", "del", self._cable), ("netns", "del", self._name)):
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                _ip(*words)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], capture_output=True, text=True, timeout=10, check=True)
+
+
+# Certificates
+
+
+def sign(folder: Path, name: str, host: str, days: int = 2) -> ssl.SSLContext:
+    """Return a server's TLS with a certificate for this host by the authority in `folder` (see `make_certificates`)."""
+    (folder / f"{name}.ext").write_text(f"subjectAltName={host}\n")
+    steps = (
+        ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/O={name}",
+         "-keyout", f"{name}.key", "-out", f"{name}.csr"],
+        ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+         "-out", f"{name}.pem", "-days", str(days), "-extfile", f"{name}.ext"],
+    )  # fmt: skip
+    for words in steps:
+        done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise MissingError(f"openssl {words[0]}: {done.stderr.strip().splitlines()[-1]}")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    tls.set_alpn_protocols(["h2", "http/1.1"])  # gRPC insists on it
+    return tls
+
+
+def wait_for(fact: Callable[[], object], patience: float) -> bool:
+    """Return whether a fact has become true within so many seconds."""
+    until = time.monotonic() + patience
+    while not fact():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
