@@ -82,13 +82,13 @@ reads this table and holds the code to it.
 
     rank 0: errors, text
     rank 1: messages, signals, documents
-    rank 2: channel, config, schema, knowledge, log
+    rank 2: events, channel, config, schema, knowledge, log
     rank 3: rules, process, lifecycle, report, sources, sources.consul_http
-    rank 4: sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
+    rank 4: check, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
     rank 5: coordinator
     rank 6: cli
 
-`rules`, `knowledge`, `lifecycle` and `report` are pure: they import no os, signal, time, selectors, socket or
+`events`, `rules`, `knowledge`, `lifecycle` and `report` are pure: they import no os, signal, time, selectors, socket or
 subprocess; time and randomness are given to them. Nothing under `sources` or `workers` knows `coordinator`,
 `lifecycle` or `process`. `sources.find` loads a source's module by its type's name: the one import that the table
 cannot show. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `cli` prints (but

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, NoReturn  # noqa: E402
 from disco.errors import (  # noqa: E402
     CommandNotExecutableError,
     CommandNotFoundError,
-    ConfigurationError,
     DiscoError,
     Status,
+    SystemFailure,
     UsageError,
+    collect,
 )
 from disco.signals import Signals  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from disco.config import Settings, SourceSettings
@@ -40,12 +40,15 @@ LEASE_MARGIN = 6.0  # seconds: the watcher's own margin, its start after an erro
 
 USAGE = """\
 usage: disco [-l LEVEL] [-c FILE] [--] COMMAND [ARG...]
+       disco [-c FILE] (--check [--json] | --graph) [--] [COMMAND [ARG...]]
 
 Read configuration from service discovery (DISCO_CFG says where), check it against schemas, run
 handlers by rules, and when all rules have succeeded exec COMMAND in the place of disco.
 
   -l, --log-level LEVEL   DEBUG, INFO, WARNING or ERROR [INFO]
   -c, --config FILE       YAML with the same keys as DISCO_CFG, nested; DISCO_CFG wins
+  --check                 start nothing: tell on stdout what is wrong or doubtful (--json: as JSON)
+  --graph                 start nothing: draw sources, rules and handlers as a Mermaid flowchart
   -h, --help              this text
   --version               disco's version
 
@@ -64,7 +67,9 @@ def main() -> NoReturn:
     signals = Signals(_stopped_early)
     level = "INFO"
     try:
-        level, config, command = _parse(sys.argv[1:])
+        level, config, mode, command = _parse(sys.argv[1:])
+        if mode:
+            _inspect(mode, config, command)
         _run(level, config, command, signals)
     except DiscoError as error:
         _exit(error.status, *(f"{problem}" for problem in error.problems))
@@ -80,13 +85,17 @@ def main() -> NoReturn:
         _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it")
 
 
-def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
-    """Return log level, configuration file and COMMAND of a command line; options end at the first word that is none."""
+def _parse(argv: list[str]) -> tuple[str, str, str, list[str]]:
+    """Return log level, configuration file, mode and COMMAND of a command line; options end at the first word that is none.
+
+    The mode is empty if COMMAND is to be run, else check, json (check's other form) or graph.
+    """
     import getopt  # noqa: PLC0415 -- not before the signals
 
     level, config = "INFO", ""
+    modes = set()
     try:
-        options, command = getopt.getopt(argv, "hl:c:", ["help", "version", "log-level=", "config="])
+        options, command = getopt.getopt(argv, "hl:c:", ["help", "version", "log-level=", "config=", "check", "graph", "json"])
     except getopt.GetoptError as error:
         raise UsageError(f"{error.msg}; 'disco -h' shows how it is used") from None
     for option, value in options:
@@ -103,11 +112,17 @@ def _parse(argv: list[str]) -> tuple[str, str, list[str]]:
                 level = value.upper()
                 if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
                     raise UsageError("-l takes DEBUG, INFO, WARNING or ERROR")
-            case _:
+            case "-c" | "--config":
                 config = value
-    if not command:
+            case _:
+                modes.add(option.removeprefix("--"))
+    if "json" in modes and "check" not in modes:
+        raise UsageError("--json goes with --check; 'disco -h' shows how it is used")
+    if {"check", "graph"} <= modes:
+        raise UsageError("--check and --graph exclude each other; 'disco -h' shows how it is used")
+    if not command and not modes:
         raise UsageError("no COMMAND; 'disco -h' shows how it is used")
-    return level, config, command
+    return level, config, max(modes, default=""), command
 
 
 def _run(level: str, config: str, command: list[str], signals: Signals) -> NoReturn:
@@ -120,6 +135,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     logger = logging.getLogger(__name__)
     found = process.environment()
     settings, schemas, rules, warnings = _load(Path(config) if config else None)
+    handler.set_style(settings.log)
     for warning in warnings:
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
@@ -132,8 +148,12 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
         outcome = None
     if outcome is not None and outcome.status is not None:
+        if settings.log == "json":
+            logger.error("%s", outcome.reason, extra={"fields": {"event": "exit"}})
+            sys.exit(outcome.status)
         _exit(outcome.status, outcome.reason)
-    logger.info("%s: executing %s", "no rules" if outcome is None else outcome.reason, command[0])
+    reason = "no rules" if outcome is None else outcome.reason
+    logger.info("%s: executing %s", reason, command[0], extra={"fields": {"event": "exec"}})
     _execute(command, path, found, signals)
 
 
@@ -144,32 +164,32 @@ def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule,
         ConfigurationError: all the problems.
 
     """
-    from disco import config as configuration  # noqa: PLC0415 -- as in _run
-    from disco import process, rules, schema, sources  # noqa: PLC0415
+    from disco import check  # noqa: PLC0415 -- as in _run
 
-    settings, problems = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, sources.find)
-    schemas: dict[str, Schema] = {}
-    found: tuple[Rule, ...] = ()
-    warnings: list[str] = []
-    search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
-    try:
-        schemas, warnings = schema.load(settings.path)
-        interfaces: Collection[str] = schemas
-    except ConfigurationError as error:
-        problems += error.problems
-        interfaces = schema.names(settings.path)
-    except OSError as error:
-        problems.append(f"disco.path: {error.filename}: {error.strerror}")
-        raise ConfigurationError(*problems) from None
-    try:
-        found = rules.load(settings.path, interfaces, lambda name, folder: process.find_program(name, search, folder))
-    except ConfigurationError as error:
-        problems += error.problems
-    if found and not settings.sources and not problems:
-        problems.append("there are rules, but no source to read from; name one, such as flat.file=FILE, in DISCO_CFG")
-    if problems:
-        raise ConfigurationError(*problems)
-    return settings, schemas, found, warnings
+    site = check.look(config)
+    collect(site.errors)
+    return site.settings, site.schemas, site.rules, list(site.warnings)
+
+
+def _inspect(mode: str, config: str, command: list[str]) -> NoReturn:
+    """Tell what is wrong with the site, or draw it, on stdout, and exit.
+
+    Raises:
+        ConfigurationError: what is wrong cannot be drawn.
+
+    """
+    from pathlib import Path  # noqa: PLC0415 -- as in _run
+
+    from disco import check  # noqa: PLC0415
+
+    site = check.look(Path(config) if config else None)
+    if mode == "graph":
+        collect(site.errors)
+        _print(check.draw(site, command))
+    else:
+        show = check.as_json if mode == "json" else check.as_text
+        _print(show(*check.find_problems(site, command)))
+    sys.exit(Status.CONFIGURATION if site.errors else 0)
 
 
 def _coordinate(  # noqa: PLR0913, PLR0917 -- everything comes together here
@@ -209,7 +229,7 @@ def _coordinate(  # noqa: PLR0913, PLR0917 -- everything comes together here
         run=os.urandom(8).hex(),
         environment={os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()},
     )
-    return Coordinator(plan, jobs, schemas, signals, handler).run()
+    return Coordinator(plan, jobs, schemas, signals, handler, settings.report_file).run()
 
 
 def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
@@ -299,6 +319,23 @@ def _exit(status: int, *reasons: str) -> NoReturn:
     for reason in reasons:
         _write(reason)
     sys.exit(status)
+
+
+def _print(text: str) -> None:
+    """Write to stdout, which is nobody else's where COMMAND is not run; a reader that has gone has seen enough.
+
+    Raises:
+        SystemFailure: it cannot be written.
+
+    """
+    content = text.encode(errors="backslashreplace")
+    try:
+        while content:
+            content = content[os.write(1, content) :]
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise SystemFailure(f"stdout: {error.strerror}") from None
 
 
 def _write(text: str) -> None:

@@ -153,6 +153,8 @@ DISCO_OPTIONS = (
         default=0.1,
         help="how long an interface must be quiet before a change is handed on",
     ),
+    Option(name="log", type=choice("text", "json"), default="text", help="form of the log: text for people, json for collectors"),
+    Option(name="report_file", type=path, help="a file that always holds the last report, at most 4 KiB of it"),
     Option(name="grace", type=seconds, default=5.0, help="between SIGTERM and SIGKILL, for the whole stop"),
 )
 SOURCE_OPTIONS = (
@@ -170,19 +172,19 @@ class Options(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any], secret_files: Mapping[str, Path], explicit: frozenset[str]) -> None:
         """Take the values, the files of those that are kept in one, and the names that the configuration has set."""
         self._values = dict(values)
-        self._files = dict(secret_files)
+        self.secret_files = dict(secret_files)
         self.explicit = explicit
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 -- the option's type
         """Return an option's value; raise SourceError where its file cannot be read now."""
-        if name not in self._files:
+        if name not in self.secret_files:
             return self._values[name]
         try:
-            return documents.read_file(self._files[name], _SECRET_LIMIT).decode().rstrip("\r\n")
+            return documents.read_file(self.secret_files[name], _SECRET_LIMIT).decode().rstrip("\r\n")
         except DocumentError as error:
             raise SourceError(f"{name}_file: {error}") from None
         except UnicodeDecodeError:
-            raise SourceError(f"{name}_file: {self._files[name]}: no UTF-8 text") from None
+            raise SourceError(f"{name}_file: {self.secret_files[name]}: no UTF-8 text") from None
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -231,6 +233,8 @@ class Settings:
     workers: int
     grace: float
     settle: float
+    log: str
+    report_file: Path | None
     sources: tuple[SourceSettings, ...] = field(default=())
 
 

@@ -13,14 +13,15 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from disco import lifecycle as life
-from disco import log, process, report
+from disco import events, log, process, report
 from disco.channel import CHUNK, Channel, Line
 from disco.errors import ProtocolError
-from disco.lifecycle import Kind, Lifecycle, Outcome, Phase, Plan
+from disco.events import Kind
+from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from disco.sources import Context, Source
 
 LOG_CHUNK = 16 << 10  # bytes of log read at a time
+REPORT_LIMIT = 4096  # bytes of the report in a file: what Kubernetes takes of a termination log
 LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
 # Of one child, messages and lines at a time that are read as they come; beyond, it has to wait: backpressure, not loss.
 BURST, MESSAGES_A_SECOND, LINES_A_SECOND, LINE_SIZE = 20, 200.0, 1000.0, 512
@@ -68,15 +70,17 @@ CHANNEL, LOG = "channel", "log"
 class Coordinator:
     """Executes the lifecycle's actions, and turns what happens into its events."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 -- everything comes together here
         self,
         plan: Plan,
         jobs: Mapping[str, Job],
         schemas: Mapping[str, Schema],
         signals: Signals,
         handler: log.ProcessHandler,
+        report_file: Path | None = None,
     ) -> None:
         """Prepare; nothing is started before `run`."""
+        self._report_file = report_file
         self.lifecycle = Lifecycle(plan, time.monotonic(), SystemRandom().random)
         self._jobs = jobs
         self._schemas = schemas
@@ -86,14 +90,16 @@ class Coordinator:
         self._processes: dict[str, _Process] = {}
         self._pids: dict[int, str] = {}
         self._selector = selectors.DefaultSelector()
-        self._events: list[life.Event] = []  # of actions
+        self._events: list[events.Event] = []  # of actions
         self._paused: dict[tuple[str, str], float] = {}  # what is not read before a time: it said too much at once
         self._seen: set[psutil.Process] = set()  # leftovers
+        self._descriptors = (0, 0)  # the limits as they were found
         self._signalled: set[tuple[psutil.Process, int]] = set()
 
     def run(self) -> Outcome:
         """Run until nothing of disco's is left but this process; return how it ends."""
         process.adopt_orphans(True)
+        self._descriptors = process.limit_descriptors()
         self._selector.register(self._signals.listen(), selectors.EVENT_READ)
         gc.freeze()  # children share what is there now, and never copy it by collecting it
         try:
@@ -108,28 +114,29 @@ class Coordinator:
             for _ in process.reap():
                 pass
             self._selector.close()
+            process.limit_descriptors(self._descriptors)
             process.adopt_orphans(False)
         assert self.lifecycle.outcome  # noqa: S101 -- what OVER means
         return self.lifecycle.outcome
 
     # Facts
 
-    def _wait(self) -> list[life.Event]:
+    def _wait(self) -> list[events.Event]:
         """Wait for a fact or the nearest deadline; return the events, acting on nothing: the last is Elapsed."""
         ready = self._selector.select(self._timeout())
         now = time.monotonic()
-        events, self._events = self._events, []
-        events += (life.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD)
+        found, self._events = self._events, []
+        found += (events.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD)
         for key, mask in ready:
             if isinstance(key.data, tuple):
                 name, what = key.data
-                events += self._serve(name, what, mask, now)
+                found += self._serve(name, what, mask, now)
         for pid, status in process.reap(self._pids):
-            events += self._ended(pid, status)
+            found += self._ended(pid, status)
         for paused in [paused for paused, until in self._paused.items() if until <= now]:
             del self._paused[paused]
             self._watch(*paused)
-        return [*events, life.Elapsed()]
+        return [*found, events.Elapsed()]
 
     def _timeout(self) -> float | None:
         if self._events:
@@ -139,9 +146,9 @@ class Coordinator:
             times.append(self.lifecycle.deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def _serve(self, name: str, what: str, mask: int, now: float) -> list[life.Event]:
+    def _serve(self, name: str, what: str, mask: int, now: float) -> list[events.Event]:
         one = self._processes[name]
-        events: list[life.Event] = []
+        found: list[events.Event] = []
         if what == LOG:
             count = self._read_log(one, LOG_CHUNK)
             rate = LINES_A_SECOND
@@ -149,21 +156,21 @@ class Coordinator:
             if mask & selectors.EVENT_WRITE:
                 one.child.channel.flush()
             if mask & selectors.EVENT_READ:
-                events = self._read(one, CHUNK)
-            count, rate = len(events), MESSAGES_A_SECOND
+                found = self._read(one, CHUNK)
+            count, rate = len(found), MESSAGES_A_SECOND
         if count > BURST:
             self._paused[name, what] = now + count / rate
         self._watch(name, what)
-        return events
+        return found
 
-    def _read(self, one: _Process, budget: int) -> list[life.Event]:
-        events: list[life.Event] = []
+    def _read(self, one: _Process, budget: int) -> list[events.Event]:
+        found: list[events.Event] = []
         try:
-            events += (life.Heard(one.child.name, message) for message in one.child.channel.receive(budget))
+            found += (events.Heard(one.child.name, message) for message in one.child.channel.receive(budget))
         except ProtocolError as error:
             one.child.channel.eof = True
-            events.append(life.Broken(one.child.name, str(error)))
-        return events
+            found.append(events.Broken(one.child.name, str(error)))
+        return found
 
     def _read_log(self, one: _Process, limit: int) -> int:
         """Log what a child wrote, up to so many bytes; return how much that was, in lines (a long one counts for several)."""
@@ -175,8 +182,9 @@ class Coordinator:
                 break
             except OSError:
                 data = b""
-            for level, text in one.lines.feed(data):
-                log.emit(level, one.child.name, one.child.pid, text)
+            about = {"source": one.child.name} if one.kind is Kind.SOURCE else {}
+            for level, text, fields in one.lines.feed(data):
+                log.emit(level, one.child.name, one.child.pid, text, {**about, **fields})
                 count += 1
             one.log_eof = not data
             limit -= len(data)
@@ -201,14 +209,14 @@ class Coordinator:
         elif key is not None and key.events != wanted:
             self._selector.modify(end, wanted, (name, what))
 
-    def _ended(self, pid: int, status: int) -> list[life.Event]:
+    def _ended(self, pid: int, status: int) -> list[events.Event]:
         """Return a dead child's last words, then its end."""
         name = self._pids.pop(pid, None)
         if name is None:
-            return [life.Stray(pid)]
+            return [events.Stray(pid)]
         one = self._processes.pop(name)
         # Until nothing is there now: a grandchild may keep either pipe open.
-        events = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
+        found = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
         self._read_log(one, LAST_WORDS_LIMIT)
         for what in (CHANNEL, LOG):
             self._paused.pop((name, what), None)
@@ -216,39 +224,50 @@ class Coordinator:
                 self._selector.unregister(one.end(what))
         one.child.channel.close()
         os.close(one.child.log)
-        return [*events, life.Ended(name, status)]
+        return [*found, events.Ended(name, status)]
 
     # Actions
 
-    def _do(self, actions: list[life.Action]) -> None:
+    def _do(self, actions: list[events.Action]) -> None:
         for action in actions:
             match action:
-                case life.Start():
+                case events.Start():
                     self._start(action)
-                case life.Send():
+                case events.Send():
                     if action.name in self._processes:  # else its end, or why it did not start, is on its way
                         self._processes[action.name].child.channel.send(action.message)
                         self._watch(action.name, CHANNEL)
-                case life.Kill():
+                case events.Kill():
                     self._kill(action)
-                case life.KillGroup():
+                case events.KillGroup():
                     process.kill_group(action.pid)
                     if not _is_our_child(action.pid):
-                        self._events.append(life.Stray(action.pid))
-                case life.Sweep():
+                        self._events.append(events.Stray(action.pid))
+                case events.Sweep():
                     self._sweep(action)
-                case life.Report():
-                    for line in report.lines(self.lifecycle):
-                        logging.getLogger(__name__).warning(line)
-                case life.Tell():
-                    logging.getLogger(__name__).log(action.level, "%s", action.text)
+                case events.Report():
+                    self._report()
+                case events.Tell():
+                    about = {"source": action.source, "rule": action.rule, "interface": action.interface, "event": action.event}
+                    fields = {name: value for name, value in about.items() if value}
+                    logging.getLogger(__name__).log(action.level, "%s", action.text, extra={"fields": fields})
 
-    def _start(self, action: life.Start) -> None:
+    def _report(self) -> None:
+        lines = list(report.lines(self.lifecycle))
+        for line in lines:
+            logging.getLogger(__name__).warning("%s", line, extra={"fields": {"event": "report"}})
+        if self._report_file:
+            try:
+                _replace_file(self._report_file, ("\n".join(lines) + "\n").encode(errors="backslashreplace")[:REPORT_LIMIT])
+            except OSError as error:
+                logging.getLogger(__name__).warning("disco.report_file: %s: %s", self._report_file, error.strerror)
+
+    def _start(self, action: events.Start) -> None:
         main, dies = self._main(action.name, action.kind)
         try:
             child = process.fork(action.name, main, dies_with_parent=dies)
         except OSError as error:
-            self._events.append(life.NotStarted(action.name, error.strerror or "no process"))
+            self._events.append(events.NotStarted(action.name, error.strerror or "no process"))
             return
         one = _Process(child, action.kind, log.LineReader())
         self._processes[action.name] = one
@@ -264,6 +283,7 @@ class Coordinator:
 
         def main(end: socket.socket) -> None:
             self._handler.enter_child(2)
+            process.limit_descriptors(self._descriptors)
             os.environ[process.MARK] = f"{self._mark}-{name}"
             sys.unraisablehook = _tell_unraisable  # the interpreter's own prints the exception's text
             logging.getLogger(__name__).debug("started")
@@ -284,7 +304,7 @@ class Coordinator:
 
         return main, kind is not Kind.RUNNER
 
-    def _kill(self, action: life.Kill) -> None:
+    def _kill(self, action: events.Kill) -> None:
         if action.name not in self._processes:
             return
         pid = self._processes[action.name].child.pid
@@ -302,7 +322,7 @@ class Coordinator:
         self._seen |= set(found)
         return found
 
-    def _sweep(self, action: life.Sweep) -> None:
+    def _sweep(self, action: events.Sweep) -> None:
         if action.run:
             for pid in process.find_run(action.run):
                 process.kill(pid, action.number)
@@ -318,7 +338,7 @@ class Coordinator:
             ) not in self._signalled:
                 self._signalled.add((leftover, action.number))
                 process.kill(leftover.pid, action.number)
-        self._events.append(life.Swept(tuple(sorted(leftover.pid for leftover in found))))
+        self._events.append(events.Swept(tuple(sorted(leftover.pid for leftover in found))))
 
     def _may_have_leftovers(self, own: set[int], number: int) -> bool:
         """Return False where a cheap look shows that there is nothing to look for."""
@@ -334,6 +354,26 @@ class Coordinator:
             process.kill(leftover.pid, signal.SIGKILL)
         for pid in self._pids:
             process.kill_group(pid)
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old content or the new one, as far as the place allows it; raise OSError."""
+    new = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(new, flags | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+        Path(new).replace(path)
+    except OSError:  # a file that is mounted (a termination log) can only be written in place: at once, and then cut
+        descriptor = os.open(path, flags, 0o644)
+        try:
+            os.pwrite(descriptor, content, 0)
+            os.ftruncate(descriptor, len(content))
+        finally:
+            os.close(descriptor)
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:

@@ -14,6 +14,26 @@ from typing import TYPE_CHECKING
 
 from disco import messages
 from disco.errors import Status
+from disco.events import (
+    Action,
+    Broken,
+    Elapsed,
+    Ended,
+    Event,
+    Heard,
+    Kill,
+    KillGroup,
+    Kind,
+    NotStarted,
+    Report,
+    Send,
+    Signalled,
+    Start,
+    Stray,
+    Sweep,
+    Swept,
+    Tell,
+)
 from disco.knowledge import Knowledge
 from disco.signals import HUP, KILL, STOP, TERM, USR1, name_of
 from disco.text import duration, escape, plural
@@ -45,14 +65,6 @@ class Phase(Enum):
     OVER = auto()
 
 
-class Kind(Enum):
-    """What a child is for."""
-
-    SOURCE = auto()
-    RUNNER = auto()
-    CHECKER = auto()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcePlan:
     """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer.
@@ -82,128 +94,6 @@ class Plan:
     settle: float = 0.0
     run: str = "disco"
     environment: dict[str, str] = field(default_factory=dict)
-
-
-# Events
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A child said something."""
-
-    name: str
-    message: messages.Message
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A child sent what is no message."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A child is dead, all that it said was heard before, and it is reaped."""
-
-    name: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class NotStarted:
-    """A child could not be forked."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """A process that is no child of disco's making ended and is reaped: an orphan, perhaps a handler's."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal arrived."""
-
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What handlers left behind has been signalled; these pids are still alive."""
-
-    left: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Elapsed:
-    """Time has passed; ends each batch of events."""
-
-
-Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | Elapsed
-
-
-# Actions
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Fork a child."""
-
-    name: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a child a message."""
-
-    name: str
-    message: messages.Message
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """Signal a child; for SIGKILL its whole process group."""
-
-    name: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class KillGroup:
-    """Kill the process group of a handler whose runner is dead."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Signal what handlers left behind (and answer with Swept). run: only what one run left."""
-
-    number: int
-    run: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Tell people what is missing and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Log a line."""
-
-    level: int
-    text: str
-
-
-Action = Start | Send | Kill | KillGroup | Sweep | Report | Tell
 
 
 # State
@@ -331,7 +221,7 @@ class Lifecycle:
         if not self.rules:
             self.phase = Phase.OVER
             self.outcome = Outcome(None, "there is no rule")
-            return [Tell(logging.WARNING, "no rules at all: nothing to wait for")]
+            return [Tell(logging.WARNING, "no-rules", "no rules at all: nothing to wait for")]
         actions: list[Action] = []
         for source in self.sources.values():
             actions += self._start(source)
@@ -446,14 +336,15 @@ class Lifecycle:
                 yield from self._broken(child, f"an unexpected {type(message).__name__}")
 
     def _broken(self, child: Child, reason: str) -> Iterator[Action]:
-        yield Tell(logging.ERROR, f"{child.name}: {reason}; it is replaced")
+        yield Tell(logging.ERROR, "child-broken", f"{child.name}: {reason}; it is replaced", source=_source(child))
         yield from self._kill(child, told=f"it sent {reason}, and was killed")
 
     def _good(self, source: Source) -> Iterator[Action]:
         if not source.answered:
-            yield Tell(logging.INFO, f"source {source.name}: first answer")
+            yield Tell(logging.INFO, "source-answered", f"source {source.name}: first answer", source=source.name)
         elif source.trouble:
-            yield Tell(logging.INFO, f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}")
+            text = f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}"
+            yield Tell(logging.INFO, "source-recovered", text, source=source.name)
         source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
         self._lease(source.name, source.lease)
 
@@ -461,7 +352,8 @@ class Lifecycle:
         if source.trouble != reason:
             kept = "; what it said last is kept" if source.answered else ""
             level = logging.WARNING if source.required else logging.INFO
-            yield Tell(level, f"source {source.name}: {reason}{kept} (next try in {duration(retry_in)})")
+            text = f"source {source.name}: {reason}{kept} (next try in {duration(retry_in)})"
+            yield Tell(level, "source-failed", text, source=source.name)
         if not source.trouble:
             source.trouble_since = self.now
         source.trouble, source.retry_at = reason, self.now + retry_in
@@ -472,18 +364,20 @@ class Lifecycle:
         if self.knowledge.is_emptied(source.name) and not before:
             yield Tell(
                 logging.WARNING,
+                "source-emptied",
                 f"source {source.name}: everything that it had is gone at once; that is believed in "
                 f"{duration(self._settle[source.name])} if nothing comes back (a server that restarts, has no leader, or "
                 "no longer permits us to read looks like this)",
+                source=source.name,
             )
         elif before and not self.knowledge.is_emptied(source.name):
-            yield Tell(logging.INFO, f"source {source.name}: what was gone is back")
+            yield Tell(logging.INFO, "source-refilled", f"source {source.name}: what was gone is back", source=source.name)
 
     def _tell_unknown(self, source: Source, diff: messages.Diff) -> Tell:
         names = ", ".join(escape(name, 100) for name in diff.unknown[:20])
         more = ", …" if diff.unknown_count > len(diff.unknown) else ""
         known = plural(diff.unknown_count, "name") + " that no schema knows"
-        return Tell(logging.INFO, f"source {source.name}: {known}, ignored: {names}{more}")
+        return Tell(logging.INFO, "unknown-names", f"source {source.name}: {known}, ignored: {names}{more}", source=source.name)
 
     def _ran(self, runner: Runner, ran: messages.Ran) -> Iterator[Action]:
         state = self.rules[runner.rule]
@@ -493,7 +387,8 @@ class Lifecycle:
         state.seconds = ran.seconds
         if ran.status == 0 and not ran.problem:
             state.succeeded_on, state.failures, state.last_failure = basis, 0, ""
-            yield Tell(logging.INFO, f"rule {state.rule.name}: handler succeeded ({duration(ran.seconds)})")
+            name = state.rule.name
+            yield Tell(logging.INFO, "rule-succeeded", f"rule {name}: handler succeeded ({duration(ran.seconds)})", rule=name)
             return
         yield from self._failed(state, ran.problem or _say_status(ran.status), ran.tail)
 
@@ -504,7 +399,8 @@ class Lifecycle:
         times = f"failure {state.failures} of {limit}" if limit else f"failure {state.failures}"
         said = "".join(f"\n  {escape(line, 300)}" for line in tail)
         handler = escape(" ".join(state.rule.argv), 200)
-        yield Tell(logging.WARNING, f"rule {state.rule.name}: handler {handler} failed: {why} ({times}){said}")
+        text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}){said}"
+        yield Tell(logging.WARNING, "rule-failed", text, rule=state.rule.name)
         if limit and state.failures >= limit:
             yield from self._stop(
                 Outcome(
@@ -536,7 +432,7 @@ class Lifecycle:
             yield from self._trouble(child, child.ended, wait)
             self._lease(child.name, 0.0)
         else:
-            yield Tell(logging.WARNING, f"{child.name}: {child.ended}; it is replaced")
+            yield Tell(logging.WARNING, "child-ended", f"{child.name}: {child.ended}; it is replaced")
         self._check_again(child)
 
     def _check_again(self, child: Child) -> None:
@@ -575,7 +471,8 @@ class Lifecycle:
             yield from self._stop(Outcome(Status.SYSTEM, reason))
             return
         wait = self._restart_later(child)
-        yield Tell(logging.ERROR, f"{child.name}: cannot be started: {event.reason} (next try in {duration(wait)})")
+        text = f"{child.name}: cannot be started: {event.reason} (next try in {duration(wait)})"
+        yield Tell(logging.ERROR, "child-not-started", text, source=_source(child))
         if isinstance(child, Source):
             child.trouble = child.trouble or f"its process cannot be started: {event.reason}"
             child.retry_at = self.now + wait
@@ -592,12 +489,12 @@ class Lifecycle:
         name = name_of(event.number)
         if event.number in STOP:
             again = self.outcome is not None and (self.outcome.status or 0) > Status.SIGNALLED
-            yield Tell(logging.INFO, f"{name} received: stopping" + (" at once" if again else ""))
+            yield Tell(logging.INFO, "stopping", f"{name} received: stopping" + (" at once" if again else ""))
             yield from self._stop(Outcome(Status.SIGNALLED + event.number, f"{name} received"))
             if again:
                 yield from self._force()
         elif event.number == HUP and self.phase is Phase.GATHERING:
-            yield Tell(logging.INFO, "SIGHUP received: every source is read anew")
+            yield Tell(logging.INFO, "reading-anew", "SIGHUP received: every source is read anew")
             for source in self.sources.values():
                 source.deaths = 0
                 if source.running:
@@ -640,14 +537,14 @@ class Lifecycle:
                 reason = f"rule {name}: process {state.orphan} of an earlier run cannot be killed"
                 yield from self._stop(Outcome(Status.SYSTEM, reason))
             case "grace":
-                yield Tell(logging.WARNING, "disco.grace passed: what is left is killed")
+                yield Tell(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
                 yield from self._force()
             case "kill":
                 left = [*self.left]
                 named = ", ".join(map(str, left)) or ", ".join(child.name for child in self._children() if child.running)
                 self.phase = Phase.OVER
                 self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {named}")
-                yield Tell(logging.ERROR, self.outcome.reason)
+                yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
             case _:  # "retry", "optional": what they held back is due now
                 return
 
@@ -668,7 +565,8 @@ class Lifecycle:
 
     def _advance(self) -> Iterator[Action]:
         for name in self.knowledge.believe(self.now):
-            yield Tell(logging.WARNING, f"source {name}: nothing came back; what it had is withdrawn")
+            text = f"source {name}: nothing came back; what it had is withdrawn"
+            yield Tell(logging.WARNING, "source-withdrawn", text, source=name)
         self.knowledge.take_over(self.now)
         yield from self._check()
         satisfied = {state.rule.name for state in self.rules if self.is_satisfied(state)}
@@ -705,8 +603,10 @@ class Lifecycle:
         attempt = state.failures + 1
         yield Tell(
             logging.INFO,
+            "rule-started",
             f"rule {state.rule.name}: running {escape(' '.join(state.rule.argv), 200)} on {', '.join(interfaces)}"
             + (f" (attempt {attempt})" if attempt > 1 else ""),
+            rule=state.rule.name,
         )
         yield Send(
             runner.name,
@@ -739,7 +639,9 @@ class Lifecycle:
                 if wait:
                     yield Tell(
                         logging.WARNING,
+                        "interface-held",
                         f"interface {interface} keeps changing: its next change is taken over in {duration(wait)}",
+                        interface=interface,
                     )
 
     def _check(self) -> Iterator[Action]:
@@ -764,7 +666,8 @@ class Lifecycle:
         for source in self.sources.values():
             if source.trouble:
                 answer = f"is as of {duration(self.now - source.heard_at)} ago" if source.answered else "never came"
-                yield Tell(logging.WARNING, f"source {source.name}: its data {answer}: {source.trouble}")
+                text = f"source {source.name}: its data {answer}: {source.trouble}"
+                yield Tell(logging.WARNING, "old-data", text, source=source.name)
         yield from self._stop(Outcome(None, "all rules are satisfied"))
 
     def _stop(self, outcome: Outcome) -> Iterator[Action]:
@@ -809,6 +712,10 @@ class Lifecycle:
 
 
 _QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}
+
+
+def _source(child: Child) -> str:
+    return child.name if isinstance(child, Source) else ""
 
 
 def _say_status(status: int) -> str:

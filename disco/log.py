@@ -21,23 +21,31 @@ from multiprocessing_logging import MultiProcessingHandler
 from disco.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    Fields = Mapping[str, str]
 
 LINE_LIMIT = select.PIPE_BUF  # a write of so many bytes to a pipe is atomic
 TEXT_LIMIT = 2000  # characters of a message
 MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
+FIELDS = ("source", "rule", "interface", "event")  # what a record may be about, besides its process
+FIELD_LIMIT = 100  # characters of one
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class ProcessHandler(MultiProcessingHandler):  # type: ignore[misc]  # the package has no types
     """The root logger's handler: in the coordinator it emits, in a child it writes to the child's log pipe."""
 
-    def __init__(self, sub_handler: logging.Handler) -> None:
+    def __init__(self, sub_handler: StderrHandler) -> None:
         """Emit through the sub-handler until `enter_child`."""
         logging.Handler.__init__(self)  # the base's own would make its queue and its thread
         self.sub_handler = sub_handler
         self._pipe: int | None = None
         self._dropped = 0
+
+    def set_style(self, style: str) -> None:
+        """Write `text`, for people, or `json`, one object a line, from now on."""
+        self.sub_handler.style = style
 
     def enter_child(self, pipe: int) -> None:
         """Write to this descriptor from now on."""
@@ -47,16 +55,20 @@ class ProcessHandler(MultiProcessingHandler):  # type: ignore[misc]  # the packa
         if self._pipe is None:
             self.sub_handler.emit(record)
             return
-        if self._dropped and self._write(self._pipe, logging.WARNING, f"{self._dropped} log lines were dropped"):
+        if self._dropped and self._write(self._pipe, logging.WARNING, f"{self._dropped} log lines were dropped", {}):
             self._dropped = 0
-        if not self._write(self._pipe, record.levelno, record.getMessage()):
+        if not self._write(self._pipe, record.levelno, record.getMessage(), getattr(record, "fields", {})):
             self._dropped += 1
 
     @staticmethod
-    def _write(pipe: int, level: int, text: str) -> bool:
+    def _write(pipe: int, level: int, text: str, fields: Fields) -> bool:
         # ASCII, at most twelve bytes for a character: cut once more where that is too long.
         for limit in (TEXT_LIMIT, LINE_LIMIT // 12 - 16):
-            line = (MARK + json.dumps([level, escape(text, limit)]) + "\n").encode()
+            line = (
+                MARK
+                + json.dumps([level, escape(text, limit), {name: escape(value, FIELD_LIMIT) for name, value in fields.items()}])
+                + "\n"
+            ).encode()
             if len(line) <= LINE_LIMIT:
                 break
         return write_if_ready(pipe, line)
@@ -76,6 +88,7 @@ class StderrHandler(logging.Handler):
     def __init__(self) -> None:
         """Find out what stderr is."""
         super().__init__()
+        self.style = "text"
         self._dropped = 0
         self._descriptor = 2
         try:
@@ -87,13 +100,17 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as one line, or count it as dropped."""
+        process, pid = getattr(record, "child", ("coordinator", os.getpid()))
         if self._dropped:
             text = f"{self._dropped} log lines were dropped: nobody read them"
-            if write_if_ready(self._descriptor, _format(logging.WARNING, "coordinator", os.getpid(), text)):
+            if self._write(logging.WARNING, "coordinator", os.getpid(), text, {"event": "lines-dropped"}):
                 self._dropped = 0
-        process, pid = getattr(record, "child", ("coordinator", os.getpid()))
-        if not write_if_ready(self._descriptor, _format(record.levelno, process, pid, record.getMessage())):
+        if not self._write(record.levelno, process, pid, record.getMessage(), getattr(record, "fields", {})):
             self._dropped += 1
+
+    def _write(self, level: int, process: str, pid: int, text: str, fields: Fields) -> bool:
+        form = _as_json if self.style == "json" else _as_text
+        return write_if_ready(self._descriptor, form(level, process, pid, text, fields))
 
 
 class LineReader:
@@ -103,8 +120,8 @@ class LineReader:
         """Start with an empty line."""
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, str]]:
-        """Take bytes; yield level and text of each line that is whole, or longer than any may be. End of file: b""."""
+    def feed(self, data: bytes) -> Iterator[tuple[int, str, Fields]]:
+        """Take bytes; yield level, text and fields of each line that is whole, or longer than any may be. End of file: b""."""
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop() if data else b""
         if len(self._rest) > 2 * LINE_LIMIT:
@@ -113,7 +130,7 @@ class LineReader:
         for line in lines:
             printed, mark, record = line.partition(MARK.encode())
             if printed.strip():
-                yield logging.DEBUG, escape(printed.decode(errors="replace"), TEXT_LIMIT)
+                yield logging.DEBUG, escape(printed.decode(errors="replace"), TEXT_LIMIT), {"event": "printed"}
             if mark:
                 yield _parse(record)
 
@@ -128,12 +145,12 @@ def set_up(level: str) -> ProcessHandler:
     return handler
 
 
-def emit(level: int, process: str, pid: int, text: str) -> None:
+def emit(level: int, process: str, pid: int, text: str, fields: Fields) -> None:
     """Log a line that another process wrote."""
     root = logging.getLogger()
     if root.isEnabledFor(level):
         record = logging.LogRecord("disco", level, "", 0, text, None, None)
-        record.child = (process, pid)
+        record.child, record.fields = (process, pid), fields
         root.handle(record)
 
 
@@ -149,20 +166,40 @@ def write_if_ready(descriptor: int, line: bytes) -> bool:
         return False
 
 
-def _parse(record: bytes) -> tuple[int, str]:
+def _parse(record: bytes) -> tuple[int, str, Fields]:
+    """Return what a child says is a record, or what it wrote instead of one: it is not trusted."""
     try:
-        level, text = json.loads(record)
-        if type(level) is int and isinstance(text, str):
-            return level, escape(text, TEXT_LIMIT)
+        level, text, fields = json.loads(record)
+        if type(level) is int and isinstance(text, str) and isinstance(fields, dict) and fields.keys() <= set(FIELDS):
+            return level, escape(text, TEXT_LIMIT), {name: escape(str(value), FIELD_LIMIT) for name, value in fields.items()}
     except (ValueError, TypeError, RecursionError):
         pass
-    return logging.DEBUG, escape(record.decode(errors="replace"), TEXT_LIMIT)
+    return logging.DEBUG, escape(record.decode(errors="replace"), TEXT_LIMIT), {"event": "printed"}
 
 
-def _format(level: int, process: str, pid: int, text: str) -> bytes:
+def _now() -> str:
+    """Return the time as RFC 3339 has it."""
     now = time.time()
-    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    head = f"{clock}.{int(now * 1000) % 1000:03}Z {logging.getLevelName(level):<7} {process}[{pid}] "
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03}Z"
+
+
+def _as_text(level: int, process: str, pid: int, text: str, fields: Fields) -> bytes:
+    """Return a line for people; at DEBUG with the fields behind it, so that one source's or rule's whole story can be searched."""
+    head = f"{_now()} {logging.getLevelName(level):<7} {process}[{pid}] "
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        text += "".join(f" {name}={value}" for name, value in fields.items() if name != "event")
     # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
     lines = (head + line for line in text.split("\n"))
     return "\n".join(lines).encode(errors="backslashreplace")[: LINE_LIMIT - 1] + b"\n"
+
+
+def _as_json(level: int, process: str, pid: int, text: str, fields: Fields) -> bytes:
+    """Return one object on one line, for collectors; a field that does not apply is left out."""
+    record = {"time": _now(), "level": logging.getLevelName(level), "process": process, "pid": pid}
+    record |= {name: fields[name] for name in FIELDS if fields.get(name)}
+    room = LINE_LIMIT - len(json.dumps(record)) - len(', "message": ""}\n')
+    for limit in (room, room // 6, room // 12):  # an escape takes up to twelve bytes for a character
+        line = json.dumps(record | {"message": text[:limit]}).encode() + b"\n"
+        if len(line) <= LINE_LIMIT:
+            break
+    return line

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -147,6 +148,13 @@ def prctl(option: int, value: int) -> None:
 def adopt_orphans(wanted: bool) -> None:  # noqa: FBT001 -- on or off
     """Become, or cease to be, the parent of every orphan below this process."""
     prctl(PR_SET_CHILD_SUBREAPER, int(wanted))
+
+
+def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Allow this process as many descriptors as it may have (a child takes two), or the limits given; return what was found."""
+    found = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits or (found[1], found[1]))
+    return found
 
 
 def reap(own: Container[int] = ()) -> Iterator[tuple[int, int]]:

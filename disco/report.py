@@ -19,6 +19,8 @@ PROBLEM_LIMIT = 5  # problems told of one interface
 def lines(state: Lifecycle) -> Iterator[str]:
     """Yield why exec has not happened: each rule that waits, and each source that does not answer."""
     waiting = [rule for rule in state.rules if not state.is_satisfied(rule)]
+    if state.outcome and state.outcome.status is not None:
+        yield state.outcome.reason
     yield f"{len(waiting)} of {plural(len(state.rules), 'rule')} not satisfied after {duration(state.now - state.began)}"
     for rule in waiting[:RULE_LIMIT]:
         for number, line in enumerate(_rule(state, rule)):

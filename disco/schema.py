@@ -56,6 +56,11 @@ class Schema:
     targets: Mapping[int, tuple[Any, bool]]  # by id of a mapping: what its $ref leads to, and whether that is all
     formats: frozenset[str]
 
+    def admits_mappings(self) -> bool:
+        """Return False where it is plain from `type` (or `false`) that no mapping, so no interface, is ever valid."""
+        types = _admitted(_applying([self.content], self.targets))
+        return self.content is not False and (types is None or "object" in types)
+
     def decode(self, data: Any) -> Any:  # noqa: ANN401 -- any JSON data
         """Return data whose leaves are text with each leaf taken as what the schema says it is.
 

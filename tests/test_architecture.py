@@ -21,6 +21,7 @@ RANKS = {
     "messages": 1,
     "signals": 1,
     "documents": 1,
+    "events": 2,
     "channel": 2,
     "config": 2,
     "schema": 2,
@@ -32,6 +33,7 @@ RANKS = {
     "report": 3,
     "sources": 3,
     "sources.consul_http": 3,
+    "check": 4,
     "sources.watcher": 4,
     "sources.flat": 4,
     "sources.consul": 4,
@@ -42,7 +44,7 @@ RANKS = {
     "coordinator": 5,
     "cli": 6,
 }
-PURE = ("rules", "knowledge", "lifecycle", "report")
+PURE = ("events", "rules", "knowledge", "lifecycle", "report")
 IMPURE_IMPORTS = {"os", "signal", "time", "selectors", "socket", "subprocess"}
 CLOSED_TO_CHILDREN = {"coordinator", "lifecycle", "process"}
 

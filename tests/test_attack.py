@@ -166,6 +166,18 @@ def test_fork_is_refused(open_site: Site) -> None:
     assert "Resource temporarily unavailable" in running.log
 
 
+def test_many_sources_under_a_low_limit(site: Site) -> None:
+    """A low soft limit of descriptors does not keep disco from many sources; handlers and COMMAND find the limit as it was."""
+    site.schema("app")
+    site.rules({"when": "app", "do": "see"})
+    site.handler("see", 'ulimit -n > "$OUT/limit"\n')
+    for n in range(30):
+        site.flat({f"k{n}": {}} if n else {"app": {}}, f"{n}.yaml", f"flat{n}")
+    running = site.run("sh", "-c", "ulimit -n", before=["prlimit", "--nofile=40:4096"], options=())
+    assert running.output == "40\n", running.log
+    assert site.read("limit") == "40\n"
+
+
 def test_few_descriptors(site: Site) -> None:
     """With too few descriptors for its sources disco tells which cannot be started, and ends with a status of its own."""
     crowd(site)

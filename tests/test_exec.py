@@ -420,3 +420,53 @@ def test_nothing_of_disco_is_left_after_exec(site: Site) -> None:
     running.process.kill()
     running.process.wait()
     assert not is_alive(running.pid)
+
+
+# Telling people
+
+
+def test_json_log(site: Site) -> None:
+    """With disco.log=json each line is one object with stable names, whatever a handler prints, the last words included."""
+    site.simple()
+    site.cfg |= {"disco.log": "json", "disco.fail_limit": "1"}
+    site.handler("see", 'printf \'"quoted\\\\" \\\\303\\\\251 {"a": 1}\\n\' >&2\nexit 3\n')
+    running = site.run()
+    assert running.process.returncode == 70
+    records = [json.loads(line) for line in running.log.splitlines()]
+    assert all({"time", "level", "process", "pid", "message"} <= set(record) for record in records)
+    known = {"time", "level", "process", "pid", "message", "source", "rule", "interface", "event"}
+    assert all(set(record) <= known for record in records)
+    events = {record.get("event"): record for record in records}
+    assert events["source-answered"]["source"] == "flat"
+    assert events["rule-failed"]["rule"] == "app"
+    assert events["output"]["message"].endswith('{"a": 1}')
+    assert events["validated"]["interface"] == "app"
+    assert events["exit"] is records[-1]
+
+
+def test_debug_log_can_be_searched(site: Site) -> None:
+    """At DEBUG `grep source=NAME` and `grep rule=NAME` give one source's and one rule's whole story."""
+    site.simple()
+    running = site.run()
+    flat = [line for line in running.log.splitlines() if "source=flat" in line]
+    assert any("valid" in line for line in flat)
+    assert any("first answer" in line for line in flat)
+    rule = [line for line in running.log.splitlines() if "rule=app" in line]
+    assert any("running" in line for line in rule)
+    assert any("succeeded" in line for line in rule)
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_report_file(site: Site, mounted: bool) -> None:
+    """disco.report_file holds the last report, also where the file cannot be replaced but only written."""
+    site.simple()
+    path = site.folder / "report"
+    path.write_text("x" * 10_000)
+    site.flat({})
+    site.cfg |= {"disco.report_file": str(path), "disco.timeout": "500ms"}
+    if mounted:
+        (site.folder / "report.new").mkdir()  # no new file can be made beside it
+    running = site.run(options=())
+    assert running.process.returncode == 75
+    assert path.read_text().startswith("disco.timeout passed\n1 of 1 rule not satisfied")
+    assert "no source has it" in path.read_text()

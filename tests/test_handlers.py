@@ -143,7 +143,7 @@ def test_output_line_by_line(site: Site) -> None:
     assert "rule app: last without end\n" in running.log
     assert "\033" not in running.log
     running = site.run()
-    assert "rule app: to out\n" in running.log
+    assert "rule app: to out rule=app\n" in running.log
 
 
 def test_output_without_end(site: Site) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from disco import lifecycle as life
-from disco import messages, report
+from disco import events, messages, report
 from disco.errors import Status
-from disco.lifecycle import Kind, Lifecycle, Phase, Plan, SourcePlan
+from disco.events import Kind
+from disco.lifecycle import Lifecycle, Phase, Plan, SourcePlan
 from disco.rules import Rule
 
 TERM, HUP, USR1, KILL = 15, 1, 10, 9
@@ -46,7 +46,7 @@ class World:
         self.checks: list[messages.Check] = []
         self.dying: list[int] = []  # handlers that got SIGKILL and are not reaped yet
         self.leftovers = 0
-        self.queue: list[life.Event] = []
+        self.queue: list[events.Event] = []
         self.told: list[str] = []
         self.reports = 0
         self.runs: list[messages.Run] = []
@@ -57,16 +57,16 @@ class World:
 
     # The invariants that hold at each action
 
-    def do(self, actions: list[life.Action]) -> None:
+    def do(self, actions: list[events.Action]) -> None:
         for action in actions:
-            self.stopping |= isinstance(action, life.Sweep) and not action.run
-            assert not (self.stopping and isinstance(action, (life.Start, life.Send))), f"after STOPPING: {action}"
+            self.stopping |= isinstance(action, events.Sweep) and not action.run
+            assert not (self.stopping and isinstance(action, (events.Start, events.Send))), f"after STOPPING: {action}"
             match action:
-                case life.Start(name, kind):
+                case events.Start(name, kind):
                     assert name not in self.alive, "started twice"
                     self.alive[name] = kind
                     self.fresh.add(name)
-                case life.Send(name, messages.Run() as run):
+                case events.Send(name, messages.Run() as run):
                     assert name in self.alive, "a run for a runner that is dead"
                     assert name not in self.busy, "a run for a runner that is busy"
                     assert all(other.rule != run.rule for other in self.busy.values()), "two runs of one rule at a time"
@@ -74,29 +74,29 @@ class World:
                     assert run.rule not in running, "a run while a handler of the same rule still lives"
                     self.busy[name] = run
                     self.runs.append(run)
-                case life.Send(_, messages.Check() as check):
+                case events.Send(_, messages.Check() as check):
                     self.checks.append(check)
-                case life.Kill(name, number):
+                case events.Kill(name, number):
                     if name not in self.alive:
                         continue  # killed already, and its end is on its way
                     if number == KILL or name not in self.busy:
                         self.end(name, -number)
-                case life.KillGroup(pid):
+                case events.KillGroup(pid):
                     if pid in self.handlers:
                         self.dying.append(pid)
                     else:
-                        self.queue.append(life.Stray(pid))  # gone already: the coordinator says so
-                case life.Sweep(number, run):
+                        self.queue.append(events.Stray(pid))  # gone already: the coordinator says so
+                case events.Sweep(number, run):
                     if not run:
                         if number == KILL:
                             self.leftovers = 0
-                        self.queue.append(life.Swept(tuple(range(1, self.leftovers + 1))))
+                        self.queue.append(events.Swept(tuple(range(1, self.leftovers + 1))))
                         if self.leftovers:
                             self.leftovers -= 1
-                            self.queue.append(life.Stray(1))
-                case life.Tell(_, text):
+                            self.queue.append(events.Stray(1))
+                case events.Tell(text=text):
                     self.told.append(text)
-                case life.Report():
+                case events.Report():
                     self.reports += 1
                     assert list(report.lines(self.life))
         if self.life.phase is Phase.OVER and not self.stopped:
@@ -111,14 +111,14 @@ class World:
                 assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
                 assert not any(self.life.knowledge.is_emptied(source) for source in self.life.sources)
 
-    def feed(self, *events: life.Event) -> None:
+    def feed(self, *given: events.Event) -> None:
         """Give events and all that follows from them, then Elapsed, as the coordinator does."""
-        self.queue += events
+        self.queue += given
         once = True
         while self.queue or once:
             once = False
             batch, self.queue = self.queue, []
-            for event in [*batch, life.Elapsed()]:
+            for event in [*batch, events.Elapsed()]:
                 if self.life.phase is not Phase.OVER:
                     self.do(self.life.handle(event, self.now))
 
@@ -128,13 +128,13 @@ class World:
         self.fresh.discard(name)
         self.busy.pop(name, None)
         self.pids.pop(name, None)
-        self.queue.append(life.Ended(name, status))
+        self.queue.append(events.Ended(name, status))
 
     # What can happen
 
     def hear(self, name: str, message: messages.Message) -> None:
         self.fresh.discard(name)
-        self.feed(life.Heard(name, message))
+        self.feed(events.Heard(name, message))
 
     def started(self, name: str) -> None:
         self._next_pid += 1
@@ -147,14 +147,14 @@ class World:
     def bury(self) -> None:
         pid = self.dying.pop()
         del self.handlers[pid]
-        self.feed(life.Stray(pid))
+        self.feed(events.Stray(pid))
 
     def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
         run = self.busy.pop(name)
         self.handlers.pop(self.pids.pop(name, 0), None)
         self.leftovers += children
         self.feed(
-            life.Heard(
+            events.Heard(
                 name,
                 messages.Ran(task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children),
             )
@@ -166,7 +166,7 @@ class World:
     def checked(self, *problems: str) -> None:
         check = self.checks.pop()
         body = b"+".join(check.bodies)
-        self.feed(life.Heard("checker", messages.Checked(task=check.task, digest=str(hash(body)), problems=problems, body=body)))
+        self.feed(events.Heard("checker", messages.Checked(task=check.task, digest=str(hash(body)), problems=problems, body=body)))
 
     def wait(self, seconds: float | None = None) -> None:
         """Let time pass: so many seconds, or until the nearest deadline."""
@@ -251,28 +251,28 @@ def step(world: World, what: str, pick: random.Random) -> None:
             world.end(name, -11)
             if pid and pick.random() < 0.3:  # its handler dies in the same moment
                 world.handlers.pop(pid, None)
-                world.queue.insert(0, life.Stray(pid))
+                world.queue.insert(0, events.Stray(pid))
             world.feed()
         case "checked" | "bad check" if world.checks and "checker" in world.alive:
             world.checked(*(["/x is wrong"] if what == "bad check" else []))
         case "term":
             if pick.random() < 0.1:
-                world.feed(life.Signalled(TERM))
+                world.feed(events.Signalled(TERM))
         case "hup":
-            world.feed(life.Signalled(HUP))
+            world.feed(events.Signalled(HUP))
         case "usr1":
-            world.feed(life.Signalled(USR1))
+            world.feed(events.Signalled(USR1))
         case "not started" if world.fresh:
             name = pick.choice(sorted(world.fresh))
             if name in world.alive and name not in world.pids:
                 del world.alive[name]
                 world.busy.pop(name, None)
                 world.fresh.discard(name)
-                world.feed(life.NotStarted(name, "no memory"))
+                world.feed(events.NotStarted(name, "no memory"))
         case "stray":
-            world.feed(life.Stray(pick.randrange(100)))
+            world.feed(events.Stray(pick.randrange(100)))
         case "broken" if names:
-            world.feed(life.Broken(pick.choice(names), "garbage"))
+            world.feed(events.Broken(pick.choice(names), "garbage"))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
@@ -487,10 +487,10 @@ def test_second_signal_kills_at_once() -> None:
     world = World(plan(rule("r", "a")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.started("runner-1")
-    world.feed(life.Signalled(TERM))
+    world.feed(events.Signalled(TERM))
     assert "runner-1" in world.alive
     world.handlers.clear()
-    world.feed(life.Signalled(TERM))
+    world.feed(events.Signalled(TERM))
     assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
     assert world.life.outcome.status == 128 + TERM
@@ -503,13 +503,13 @@ def test_signal_while_stopping_for_exec() -> None:
     world.leftovers = 2
     run = world.busy.pop("runner-1")
     actions = world.life.handle(
-        life.Heard("runner-1", messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)),
+        events.Heard("runner-1", messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)),
         world.now,
     )
     world.do(actions)
-    world.do(world.life.handle(life.Elapsed(), world.now))
+    world.do(world.life.handle(events.Elapsed(), world.now))
     assert world.life.phase is not Phase.GATHERING
-    world.feed(life.Signalled(TERM))
+    world.feed(events.Signalled(TERM))
     if "runner-1" in world.alive:
         world.end("runner-1", 0)
         world.feed()
@@ -555,7 +555,7 @@ def test_hup_replaces_at_once() -> None:
     world = World(plan(rule("r", "a"), rule("q", "b")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.ran("runner-1")
-    world.feed(life.Signalled(HUP))
+    world.feed(events.Signalled(HUP))
     assert "s" in world.fresh
     assert world.life.is_satisfied(world.life.rules[0])
 
@@ -567,11 +567,11 @@ def test_timeout_does_not_undo_exec() -> None:
     world.leftovers = 5
     run = world.busy.pop("runner-1")
     ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    world.life.handle(life.Heard("runner-1", ran), world.now)
-    world.life.handle(life.Elapsed(), world.now)
+    world.life.handle(events.Heard("runner-1", ran), world.now)
+    world.life.handle(events.Elapsed(), world.now)
     assert world.life.phase is Phase.STOPPING
     world.now += 10.0
-    world.life.handle(life.Elapsed(), world.now)
+    world.life.handle(events.Elapsed(), world.now)
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
 

@@ -253,16 +253,17 @@ MARK = log.MARK
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (f'{MARK}[20, "hello"]\n', [(20, "hello")]),
+        (f'{MARK}[20, "hello", {{}}]\n', [(20, "hello")]),
         ("printed\n", [(10, "printed")]),
-        (f'printed{MARK}[30, "x"]\n', [(10, "printed"), (30, "x")]),
-        (f'{MARK}[20, "a"]\n\n  \nb\n{MARK}[20, "c"]\n', [(20, "a"), (10, "b"), (20, "c")]),
+        (f'printed{MARK}[30, "x", {{}}]\n', [(10, "printed"), (30, "x")]),
+        (f'{MARK}[20, "a", {{}}]\n\n  \nb\n{MARK}[20, "c", {{}}]\n', [(20, "a"), (10, "b"), (20, "c")]),
         ("no end", [(10, "no end")]),
         ("\x1b[31mred\r\x07\n", [(10, "\\x1b[31mred\\r\\x07")]),
-        (f'{MARK}[20, "a\\nb\\u001b\\ud800"]\n', [(20, "a\\nb\\x1b\\ud800")]),
+        (f'{MARK}[20, "a\\nb\\u001b\\ud800", {{}}]\n', [(20, "a\\nb\\x1b\\ud800")]),
         (f"{MARK}nonsense\n", [(10, "nonsense")]),
-        (f'{MARK}["20", "x"]\n', [(10, '["20", "x"]')]),
-        (f'{MARK}[true, "x"]\n', [(10, '[true, "x"]')]),
+        (f'{MARK}["20", "x", {{}}]\n', [(10, '["20", "x", {}]')]),
+        (f'{MARK}[20, "x", {{"level": "y"}}]\n', [(10, '[20, "x", {"level": "y"}]')]),
+        (f'{MARK}[true, "x", {{}}]\n', [(10, '[true, "x", {}]')]),
         (f"{MARK}[20, 5]\n{MARK}{{}}\n{MARK}5\n", [(10, "[20, 5]"), (10, "{}"), (10, "5")]),
         ("", []),
     ],
@@ -273,7 +274,7 @@ def test_log_lines(data: str, expected: list[tuple[int, str]]) -> None:
     for at in range(len(content) + 1):
         reader = log.LineReader()
         pieces = [piece for piece in (content[:at], content[at:]) if piece]
-        found = [line for piece in [*pieces, b""] for line in reader.feed(piece)]
+        found = [line[:2] for piece in [*pieces, b""] for line in reader.feed(piece)]
         assert found == expected
 
 
@@ -283,7 +284,15 @@ def test_log_garbage(pieces: list[bytes]) -> None:
     """Any bytes give printable lines only."""
     reader = log.LineReader()
     for piece in [*filter(None, pieces), b""]:
-        assert all(text.isprintable() and type(level) is int for level, text in reader.feed(piece))
+        assert all(text.isprintable() and type(level) is int for level, text, _ in reader.feed(piece))
+
+
+def test_log_fields() -> None:
+    """A record's fields are the known ones, printable and bounded."""
+    record = json.dumps([20, "x", {"rule": "a\nb", "event": "e" * 1000}])
+    [(level, text, fields)] = log.LineReader().feed(f"{MARK}{record}\n".encode())
+    assert (level, text) == (20, "x")
+    assert fields == {"rule": "a\\nb", "event": "e" * log.FIELD_LIMIT + "…"}
 
 
 def test_a_log_line_without_end() -> None:
@@ -291,7 +300,7 @@ def test_a_log_line_without_end() -> None:
     reader = log.LineReader()
     found = [line for _ in range(1000) for line in reader.feed(b"x" * 1000)]
     assert 10 < len(found) < 1000
-    assert all(len(text) <= log.TEXT_LIMIT + 1 for _, text in found)
+    assert all(len(text) <= log.TEXT_LIMIT + 1 for _, text, _ in found)
 
 
 # Text

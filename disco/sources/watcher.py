@@ -191,7 +191,9 @@ class Publisher:
         except Overrun:
             return Fragment(digest=schema.digest(dumped), problems=(schema.TOO_SLOW,), body=b"")
         body = dumped if isinstance(data, dict) else b""
-        log.debug("interface=%s %s, %s", interface, plural(len(dumped), "byte"), "invalid" if problems else "valid")
+        verdict = "invalid" if problems else "valid"
+        about = {"fields": {"interface": interface, "event": "validated"}}
+        log.debug("interface %s: %s, %s", interface, plural(len(dumped), "byte"), verdict, extra=about)
         return Fragment(digest=schema.digest(dumped), problems=problems, body=body)
 
 

@@ -36,5 +36,7 @@ def check(task: Check, known: schema.Schema) -> Checked:
             body = schema.canonical(data)
     except Overrun:
         problems = (schema.TOO_SLOW,)
-    log.debug("interface=%s merged of %d, %s", task.interface, len(task.bodies), "invalid" if problems else "valid")
+    verdict = "invalid" if problems else "valid"
+    about = {"fields": {"interface": task.interface, "event": "merged"}}
+    log.debug("interface %s: merged of %d, %s", task.interface, len(task.bodies), verdict, extra=about)
     return Checked(task=task.task, digest=schema.digest(body), problems=problems, body=b"" if problems else body)

@@ -46,6 +46,7 @@ class Output:
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
         self._rule = rule
+        self._about = {"fields": {"rule": rule, "event": "output"}}
         self._level = level
         self._tail = tail
         self._line = b""
@@ -94,13 +95,13 @@ class Output:
             self._tell_dropped()
         for line in lines[:fit]:
             if line.strip():
-                log.log(self._level, "rule %s: %s", self._rule, _show(line))
+                log.log(self._level, "rule %s: %s", self._rule, _show(line), extra=self._about)
         self._dropped += len(lines[fit:])
         self._tail.extend(_show(line) for line in lines[-TAIL_LINES:] if line.strip())
 
     def _tell_dropped(self) -> None:
         if self._dropped:
-            log.log(self._level, "rule %s: %d lines of its output were dropped", self._rule, self._dropped)
+            log.log(self._level, "rule %s: %d lines of its output were dropped", self._rule, self._dropped, extra=self._about)
             self._dropped = 0
 
 

@@ -1,0 +1,282 @@
+"""Look at a site without starting anything: what start-up refuses, what is doubtful, and how it all hangs together.
+
+Reads files only and touches no backend; it needs neither psutil nor the coordinator, so that an image's build can afford
+it. What it tells holds no secret and no argument of a handler or of COMMAND, which may be one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from disco import config as configuration
+from disco import documents, process, rules, schema, sources
+from disco.errors import ConfigurationError
+from disco.text import escape, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from disco.config import Settings, SourceSettings
+    from disco.rules import Rule
+    from disco.schema import Schema
+
+LINE_LIMIT = 2000  # characters of one line told
+LABEL_LIMIT = 80  # characters of one label in the graph
+
+# What start-up's messages ask for where they do not say it themselves: the first that is found in a message counts.
+_REMEDIES = (
+    (re.compile(r"^format .* not checked"), "install what checks it, or do without that format"),
+    (re.compile("has no schema$"), "write a schema for it, or correct the name"),
+    (re.compile("^handler "), "put it into a directory of disco.path or of PATH, and chmod +x it"),
+    (re.compile("waits for itself"), "take one 'after' out of the circle"),
+    (re.compile("no rule is named"), "name a rule that there is"),
+    (re.compile("is there already"), "give one of the rules another name"),
+    (re.compile("has a schema already"), "remove one of the two, or give it another 'name'"),
+    (re.compile("no such option|^unknown key"), "correct its name, or remove it"),
+    (re.compile("No such file"), "create it, or correct the path"),
+    (re.compile("Permission denied"), "let the user that disco runs as read it"),
+)
+_PLACE = re.compile(r"(.+?:\d+:\d+|DISCO_CFG: .+?|\S.*?): ")
+
+# Markdown and Mermaid's own syntax must not be seen in a label. Mermaid also drops a `;` from lines that seem to hold one of
+# its words `style` and `classDef`, so these lose a letter to an entity too.
+_MARKUP = re.compile(r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e)|(?<=class)D(?=ef)|(?<=/)/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What was found at start-up's look at all files.
+
+    is_whole: every schema and rule could be loaded. errors, warnings: lines for people. programs: what is run for each
+    handler that is named without a `/`.
+    """
+
+    settings: Settings
+    schemas: dict[str, Schema]
+    rules: tuple[Rule, ...]
+    is_whole: bool
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    programs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong or doubtful: where (file:line:column, or a key), what, and what to do."""
+
+    place: str
+    message: str
+    remedy: str
+
+
+def look(config: Path | None) -> Site:
+    """Load everything that can be wrong before anything is started, and all the problems with it."""
+    settings, errors = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, sources.find)
+    schemas: dict[str, Schema] = {}
+    found: tuple[Rule, ...] = ()
+    warnings: list[str] = []
+    programs: dict[str, str] = {}
+    own = len(errors)
+    search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
+
+    def find_program(name: str, folder: Path) -> str | None:
+        program = process.find_program(name, search, folder)
+        if program and "/" not in name:
+            programs[name] = program
+        return program
+
+    try:
+        try:
+            schemas, warnings = schema.load(settings.path)
+            interfaces: Collection[str] = schemas
+        except ConfigurationError as error:
+            errors += error.problems
+            interfaces = schema.names(settings.path)
+        try:
+            found = rules.load(settings.path, interfaces, find_program)
+        except ConfigurationError as error:
+            errors += error.problems
+    except OSError as error:
+        errors.append(f"disco.path: {error.filename}: {error.strerror}")
+    is_whole = len(errors) == own
+    if found and not settings.sources and not errors:
+        errors.append("there are rules, but no source to read from; name one, such as flat.file=FILE, in DISCO_CFG")
+    return Site(
+        settings=settings,
+        schemas=schemas,
+        rules=found,
+        is_whole=is_whole,
+        errors=tuple(errors),
+        warnings=tuple(warnings),
+        programs=programs,
+    )
+
+
+def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], list[Problem]]:
+    """Return the errors, which start-up refuses, and the warnings."""
+    errors = [_take_apart(line) for line in site.errors]
+    warnings = [_take_apart(line) for line in site.warnings]
+    if site.is_whole:
+        warnings += [*_find_silent(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
+    for one in site.settings.sources:
+        warnings += _find_open_secrets(one)
+    if command and process.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
+        what = f"{command[0]} is not there or not executable"
+        warnings.append(Problem("COMMAND", what, "install it, unless a handler does that"))
+    return errors, warnings
+
+
+def as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
+    """Return one line for each problem, and one that counts them."""
+    lines = []
+    counts = []
+    for severity, problems in (("error", tuple(errors)), ("warning", tuple(warnings))):
+        lines += [escape(f"{severity}: {one.place}: {one.message}; {one.remedy}", LINE_LIMIT) for one in problems]
+        counts.append(plural(len(problems), severity))
+    return "\n".join([*lines, f"disco --check: {', '.join(counts)}", ""])
+
+
+def as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
+    """Return the problems as one JSON object on one line."""
+    return json.dumps({"errors": [asdict(one) for one in errors], "warnings": [asdict(one) for one in warnings]}) + "\n"
+
+
+def draw(site: Site, command: Sequence[str]) -> str:
+    """Return a Mermaid flowchart of a site without errors: sources, interfaces, rules, handlers, COMMAND."""
+    named = dict.fromkeys(interface for rule in site.rules for interface in rule.interfaces)
+    givers = [(label, own) for one in site.settings.sources for label, own in _find_givers(one)]
+    interfaces = {name: f"i{n}" for n, name in enumerate([*named, *(own for _, own in givers if own and own not in named)])}
+    handlers = {name: f"h{n}" for n, name in enumerate(dict.fromkeys(rule.argv[0] for rule in site.rules))}
+    ids = {rule.name: f"r{n}" for n, rule in enumerate(site.rules)}
+    names = [os.path.basename(program) for program in handlers]  # noqa: PTH119 -- a program as it is executed
+    lines = [f's{n}[("{_label(label)}")]' for n, (label, _) in enumerate(givers)]
+    lines += [f'{node}(["{_label(name)}"])' for name, node in interfaces.items()]
+    lines += [f'{ids[rule.name]}["{_label(rule.name)}"]' for rule in site.rules]
+    for (program, node), name in zip(handlers.items(), names, strict=True):
+        lines.append(f'{node}[["{_label(name if names.count(name) == 1 else program)}"]]')
+    lines.append(f'command{{{{"{_label(command[0] if command else "COMMAND")}"}}}}')
+    for n, (_, own) in enumerate(givers):
+        lines += [f"s{n} --> {interfaces[name]}" for name in ([own] if own else named)]
+    for rule in site.rules:
+        arrow = "-- any -->" if rule.any else "-->"
+        lines += [f"{interfaces[name]} {arrow} {ids[rule.name]}" for name in rule.interfaces]
+        lines += [f"{ids[name]} -. after .-> {ids[rule.name]}" for name in rule.after]
+        lines.append(f"{ids[rule.name]} --> {handlers[rule.argv[0]]}")
+    lines += [f"{node} --> command" for node in handlers.values()]
+    return "".join(f"{line}\n" for line in ["flowchart LR", *(f"    {line}" for line in lines)])
+
+
+def _take_apart(line: str) -> Problem:
+    """Return a line of start-up's as place, message and remedy."""
+    match = _PLACE.match(line)
+    place, rest = (match[1], line[match.end() :]) if match else ("DISCO_CFG", line)
+    message, found, remedy = rest.partition("; ")
+    if not found:
+        expected = re.search(r"\bexpected (.+)", message)
+        remedies = (remedy for pattern, remedy in _REMEDIES if pattern.search(message))
+        remedy = next(remedies, f"give {expected[1]}" if expected else "correct it")
+    return Problem(place, message, remedy)
+
+
+def _find_silent(site: Site) -> Iterator[Problem]:
+    """Yield the rules that can never fire: with one of them COMMAND is never executed."""
+    hopeless = {name for name, one in site.schemas.items() if not one.admits_mappings()}
+    silent: dict[str, Problem] = {}
+    for rule in site.rules:
+        wrong = [name for name in rule.interfaces if name in hopeless]
+        if wrong and (not rule.any or len(wrong) == len(rule.interfaces)):
+            what = f"rule {rule.name} can never fire: the schema of {wrong[0]} admits no mapping, which every interface is"
+            silent[rule.name] = Problem(rule.where, what, f"correct {site.schemas[wrong[0]].where}")
+    grown = True
+    while grown:
+        grown = False
+        for rule in site.rules:
+            first = next((name for name in rule.after if name in silent), "")
+            if first and rule.name not in silent:
+                what = f"rule {rule.name} can never fire: it comes after {first}, which cannot"
+                silent[rule.name] = Problem(rule.where, what, "correct that one")
+                grown = True
+    yield from silent.values()
+
+
+def _find_unused(site: Site) -> Iterator[Problem]:
+    """Yield what no rule needs: schemas, services, sources."""
+    named = {interface for rule in site.rules for interface in rule.interfaces}
+    if not site.rules:
+        where = ", ".join(map(str, site.settings.path))
+        yield Problem("disco.path", f"no rules in {where}: COMMAND is executed at once", "write a *.rules file there")
+    for name, one in site.schemas.items():
+        if name not in named:
+            yield Problem(one.where, f"no rule names interface {name}", "name it in a rule's 'when', or remove the schema")
+    for source in site.settings.sources:
+        if not site.rules:
+            yield Problem(source.name, "nothing needs this source: there are no rules", "write a rule, or remove the source")
+            continue
+        for _, own in _find_givers(source):
+            if own and own not in named:
+                why = "no rule names it" if own in site.schemas else "it has no schema"
+                what = f"nothing needs the service's interface {own}: {why}"
+                yield Problem(f"{source.name}.services", what, "name it in a rule, or take it out")
+
+
+def _find_twins(site: Site) -> Iterator[Problem]:
+    """Yield schemas and rules files with the name of an earlier one: unlike handlers they do not replace each other."""
+    seen: dict[str, Path] = {}
+    for path in documents.list_files(site.settings.path, schema.SUFFIX, rules.SUFFIX):
+        first = seen.setdefault(path.name, path)
+        if first is not path:
+            what = f"has the name of {first}, and both count: neither replaces the other"
+            yield Problem(str(path), what, "rename one if that is meant, else remove it")
+
+
+def _find_shadowed(site: Site) -> Iterator[Problem]:
+    """Yield files in disco.path that are not run although they have a handler's name."""
+    for name, program in site.programs.items():
+        for directory in dict.fromkeys(map(os.path.abspath, site.settings.path)):
+            file = Path(directory, name)
+            if not file.is_file() or file.samefile(program):
+                continue
+            if os.access(file, os.X_OK):
+                what = f"is never run: {program} comes first"
+                yield Problem(str(file), what, "rename one of the two, or remove it")
+            else:
+                yield Problem(str(file), f"is not executable, so handler {name} is {program}", f"chmod +x {file}, or remove it")
+
+
+def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:
+    """Yield the secrets that are in the configuration, or in files that everybody may read."""
+    declared = sources.find(settings.type)
+    assert isinstance(declared, sources.Source)  # noqa: S101 -- configuration has found it
+    for option in declared.options:
+        key = f"{settings.name}.{option.name}"
+        if option.secret and option.name in settings.options.explicit:
+            what = "the secret itself is in the configuration, and shows wherever that does"
+            yield Problem(key, what, f"keep it in a file: {key}_file=FILE")
+    for name, file in settings.options.secret_files.items():
+        try:
+            mode = file.stat().st_mode
+        except OSError:  # it may well come with the container
+            continue
+        if mode & stat.S_IROTH:
+            yield Problem(f"{settings.name}.{name}_file", f"every user may read {file}", f"chmod o-r {file}")
+
+
+def _find_givers(settings: SourceSettings) -> Iterator[tuple[str, str]]:
+    """Yield a label for each process of a source, and the one interface that it gives; empty: it may give any."""
+    declared = sources.find(settings.type)
+    assert isinstance(declared, sources.Source)  # noqa: S101 -- configuration has found it
+    for part in declared.parts(settings.options):
+        name = f"{settings.name}/{part}" if part else settings.name
+        label = name if settings.name == settings.type else f"{name} ({settings.type})"
+        yield label, part if settings.type == "consul" else ""
+
+
+def _label(text: str) -> str:
+    """Return text for a quoted label."""
+    return _MARKUP.sub(lambda match: f"#{ord(match[0])};", escape(text, LABEL_LIMIT))
