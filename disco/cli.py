@@ -288,6 +288,8 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     if program is None:
         if os.path.exists(command[0]) and "/" in command[0]:  # noqa: PTH110 -- a word of the command line
             raise CommandNotExecutableError(f"COMMAND {command[0]} is not executable (a file with permission to execute?)")
+        if any(os.path.isfile(os.path.join(folder, command[0])) for folder in path.split(os.pathsep)):  # noqa: PTH113, PTH118
+            raise CommandNotExecutableError(f"COMMAND {command[0]} is in PATH, and not executable")
         raise CommandNotFoundError(f"COMMAND {command[0]} is not there")
     stopped = signals.restore()
     if stopped:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FREE_RERUNS = 3  # in a row, before an interface is taken over more rarely
 SETTLE_AT_MOST = 10  # times `settle` that an interface which never becomes quiet is waited for
+LATE_AFTER = 1.0  # seconds of changes faster than the checker, after which a verdict on older data is better than none
 FIRST_WAIT, LAST_WAIT = 1.0, 30.0  # seconds
 
 Combination = tuple[tuple[str, str], ...]
@@ -42,6 +43,8 @@ class _Interface:
     composed: View = NOTHING
     taken: View = NOTHING
     checked: tuple[Combination, View] | None = None
+    late: View | None = None  # the checker's verdict on data that has changed again meanwhile
+    pending_since: float = 0.0  # when the newest verdict began to be missing; 0: it is not
     changing_since: float = 0.0  # the first change that was not taken over yet
     settled_at: float = 0.0  # when what changed has been quiet for long enough
     reruns: int = 0
@@ -76,6 +79,7 @@ class Knowledge:
         self._dirty: set[str] = set()  # composed differs from what was taken over
         self._unchecked: dict[str, None] = {}  # in the order of arrival
         self.valid: dict[str, str] = {}
+        self.late: set[str] = set()  # taken over from a late verdict: rules may run on it, exec waits for the newest
         self.pending: set[str] = set()  # a change of these is known and not taken over: no rule is judged by what was before
 
     def apply(self, source: str, diff: Diff, now: float) -> None:
@@ -156,8 +160,10 @@ class Knowledge:
         """Take the checker's answer, which counts if that combination is still the current one."""
         digest = "" if answer.problems else answer.digest
         view = View(combination, digest, b"" if answer.problems else answer.body, answer.problems)
-        self._interfaces[interface].checked = (combination, view)
+        known = self._interfaces[interface]
+        known.checked = (combination, view)
         self._compose(interface)
+        known.late = view if known.composed.pending else None
 
     def take_over(self, now: float) -> list[str]:
         """Let rules see what has changed, as far as it need not wait; return the interfaces that they see changed."""
@@ -166,18 +172,28 @@ class Knowledge:
             known = self._interfaces[interface]
             if known.not_before > now:
                 self.pending.discard(interface)  # what was taken over before is what counts
+                self.late.discard(interface)
                 continue
-            if known.composed.pending or known.settled_at > now:
-                self.pending.add(interface)
+            newest = known.composed
+            known.pending_since = (known.pending_since or now) if newest.pending else 0.0
+            if newest.pending and known.late and now - known.pending_since >= LATE_AFTER:
+                # It changes faster than it is checked: what is known by now has to do.
+                newest, known.late, known.pending_since = known.late, None, now
+                self.late.add(interface)
+            elif newest.pending or known.settled_at > now:
+                if interface not in self.late:
+                    self.pending.add(interface)
                 continue
-            self._dirty.discard(interface)
+            else:
+                self._dirty.discard(interface)
+                self.late.discard(interface)
             self.pending.discard(interface)
-            if known.composed.digest != known.taken.digest:
+            if newest.digest != known.taken.digest:
                 changed.append(interface)
                 if now - known.taken_at > 2 * max(LAST_WAIT, known.not_before - known.taken_at):
                     known.reruns = 0
                 known.taken_at = now
-            known.taken = known.composed
+            known.taken = newest
             if known.taken.digest:
                 self.valid[interface] = known.taken.digest
             else:
@@ -190,6 +206,8 @@ class Knowledge:
         times = [said.believed_at for said in self._said.values() if said.emptied]
         for interface in self._dirty:
             known = self._interfaces[interface]
+            if interface in self.late:
+                continue
             if interface not in self.pending:
                 times.append(known.not_before)
             elif not known.composed.pending:
@@ -239,10 +257,11 @@ class Knowledge:
     def _compose(self, interface: str) -> None:
         known = self._interfaces.setdefault(interface, _Interface())
         parts = self._contributions(interface)
-        self._unchecked.pop(interface, None)
         known.composed = self._view(known, parts)
         if known.composed.pending:
-            self._unchecked[interface] = None
+            self._unchecked.setdefault(interface)  # it keeps its place: who changes often must not come last for ever
+        else:
+            self._unchecked.pop(interface, None)
         self._dirty.add(interface)
 
     @staticmethod

@@ -449,7 +449,8 @@ class Lifecycle:
         if runner.handler:
             yield KillGroup(runner.handler)
             state.orphan = runner.handler
-            self._timers["orphan", state.rule.name] = self.now + KILL_WAIT
+            if self.phase is Phase.GATHERING:
+                self._timers["orphan", state.rule.name] = self.now + KILL_WAIT
         yield Sweep(KILL, f"{self.plan.run}-{runner.task}")
         self._free(runner, children=False)
         if self.phase is Phase.GATHERING:
@@ -537,7 +538,8 @@ class Lifecycle:
                 reason = f"rule {name}: process {state.orphan} of an earlier run cannot be killed"
                 yield from self._stop(Outcome(Status.SYSTEM, reason))
             case "grace":
-                yield Tell(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
+                if self.left or any(runner.running and (runner.task or runner.children) for runner in self.runners.values()):
+                    yield Tell(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
                 yield from self._force()
             case "kill":
                 left = [*self.left]
@@ -571,7 +573,9 @@ class Lifecycle:
         yield from self._check()
         satisfied = {state.rule.name for state in self.rules if self.is_satisfied(state)}
         if len(satisfied) == len(self.rules) and not any(state.running_on for state in self.rules):
-            if not any(self.is_awaited(source) or self.knowledge.is_emptied(source.name) for source in self.sources.values()):
+            if not self.knowledge.late and not any(
+                self.is_awaited(source) or self._may_refill(source) for source in self.sources.values()
+            ):
                 yield from self._finish()
             return
         for index, state in enumerate(self.rules):
@@ -581,16 +585,21 @@ class Lifecycle:
                     continue
                 runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
                 if runner is None:
-                    yield from self._grow()
-                    return
+                    if not self._may_grow():
+                        return
+                    runner = self._new_runner()
+                    yield from self._start(runner)
                 yield from self._run(runner, index, basis)
 
     def _is_free(self, state: RuleState) -> bool:
         return state.running_on is None and not state.orphan and ("retry", state.rule.name) not in self._timers
 
-    def _grow(self) -> Iterator[Action]:
-        if len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values()):
-            yield from self._start(self._new_runner())
+    def _may_refill(self, source: Source) -> bool:
+        """Return whether exec waits for what a source lost at once to come back: not while it cannot be read at all."""
+        return self.knowledge.is_emptied(source.name) and not source.trouble
+
+    def _may_grow(self) -> bool:
+        return len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values())
 
     def _run(self, runner: Runner, index: int, basis: Basis) -> Iterator[Action]:
         state = self.rules[index]

@@ -226,7 +226,8 @@ def find_leftovers(own: Collection[int], seen: Collection[psutil.Process], mark:
             above = heirs.get(process.ppid(), -1)
             if above >= 0 or process in seen or _is_marked(process, mark):
                 heirs[process.pid] = max(above, 0)
-                if process.status() != psutil.STATUS_ZOMBIE:
+                # Where only the main thread has ended, the process looks like a zombie and is none.
+                if process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1:
                     found[process] = heirs[process.pid]
         except (psutil.Error, OSError):  # it ended, or is another user's and not marked for us to see
             continue
@@ -251,8 +252,12 @@ def find_run(mark: str) -> list[int]:
 
 
 def _is_marked(process: psutil.Process, mark: str) -> bool:
-    """Return whether a process carries this disco's mark, or is a fork of one of its children."""
-    return process.name().startswith(NAME) or process.environ().get(MARK, "").startswith(mark + "-")
+    """Return whether a process carries this disco's mark, or is an orphan that one of its children forked.
+
+    Another disco may run below this process: what has that one's name has that one as parent, too.
+    """
+    orphan = process.ppid() == os.getpid() and process.name().startswith(NAME)
+    return orphan or process.environ().get(MARK, "").startswith(mark + "-")
 
 
 def find_program(name: str, path: str, folder: Path | None = None) -> str | None:

@@ -28,7 +28,10 @@ def lines(state: Lifecycle) -> Iterator[str]:
     if len(waiting) > RULE_LIMIT:
         yield f"… and {plural(len(waiting) - RULE_LIMIT, 'more rule')}"
     for source in state.sources.values():
-        yield f"source {source.name}: {health(state, source)}"
+        gone = (
+            "; everything that it had is gone at once, which is not believed yet" if state.knowledge.is_emptied(source.name) else ""
+        )
+        yield f"source {source.name}: {health(state, source)}{gone}"
 
 
 def health(state: Lifecycle, source: Source) -> str:

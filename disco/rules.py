@@ -94,7 +94,7 @@ def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collecti
                 shown = escape(name, NAME_LIMIT)
                 yield f"{rule.where}: after: no rule is named {shown}{nearest(name, list(named))}"
     open_ = {rule.name: set(rule.after) & set(named) for rule in rules}
-    while free := [name for name, waits in open_.items() if not waits & set(open_)]:
+    while free := [name for name, waits in open_.items() if waits.isdisjoint(open_)]:
         for name in free:
             del open_[name]
     for name in open_:  # whoever is left waits, in the end, for itself

@@ -170,7 +170,7 @@ class Site:
         **popen: Any,
     ) -> Running:
         """Start disco with a COMMAND (by default one that prints `done`), after a prologue in its own interpreter if need be."""
-        environ = self.environ | {"DISCO_CFG": ":".join(f"{key}={value}" for key, value in self.cfg.items())}
+        environ = self.environ | {"DISCO_CFG": self.cfg_line()}
         argv = [*before, *self._disco(prologue), *options, *(command or ("echo", "done"))]
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             given: dict[str, Any] = {
@@ -183,6 +183,10 @@ class Site:
             process = subprocess.Popen(argv, **given)
         self.running.append(Running(process, self.folder))
         return self.running[-1]
+
+    def cfg_line(self) -> str:
+        """Return the configuration as DISCO_CFG has it."""
+        return ":".join(f"{key}={value}" for key, value in self.cfg.items())
 
     def run(self, *command: str, **more: Any) -> Running:
         """Run disco to its end (`returncode` is in `process`)."""

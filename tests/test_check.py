@@ -231,7 +231,7 @@ def test_no_secret_is_told(simple: Site, wrong: bool) -> None:
     if wrong:
         simple.cfg |= {"consul.tokn": CANARY, "consul.port": CANARY, "etcd.password": CANARY, "disco.timeout": CANARY}
     for mode in (["--check"], ["--check", "--json"], ["--graph"]):
-        done = disco(simple, *mode, "echo", CANARY)
+        done = disco(simple, *mode, "no-such-program", CANARY)
         assert done.returncode == (78 if wrong else 0)
         assert done.stdout or (wrong and done.stderr)
         assert CANARY not in done.stdout + done.stderr

@@ -470,3 +470,40 @@ def test_report_file(site: Site, mounted: bool) -> None:
     assert running.process.returncode == 75
     assert path.read_text().startswith("disco.timeout passed\n1 of 1 rule not satisfied")
     assert "no source has it" in path.read_text()
+
+
+# Neighbours
+
+
+def test_two_discos_leave_each_other_alone(tmp_path: Path) -> None:
+    """A disco that runs below another one as a process of somebody else's is not touched when that one goes to exec."""
+    first, second = Site(tmp_path / "first"), Site(tmp_path / "second")
+    for site in (first, second):
+        site.simple()
+    first.handler("see", 'touch "$OUT/up"\nwhile [ ! -e "$OUT/go" ]; do sleep 0.02; done\n')
+    second.handler("see", f"while [ ! -e {first.folder}/up ]; do sleep 0.02; done\n")
+    background = (
+        f"OUT={first.folder} DISCO_CFG={first.cfg_line()} {disco_command()[0]} -l DEBUG echo first 2> {first.folder}/stderr &"
+    )
+    running = second.start("sh", "-c", "echo second; sleep 1000", before=["sh", "-c", f'{background} exec "$@"', "sh"])
+    try:
+        eventually(lambda: running.output == "second\n")
+        (first.folder / "go").touch()
+        eventually(lambda: "all rules are satisfied" in first.read("stderr"))
+        assert "killed" not in first.read("stderr")
+        assert "ended" not in first.read("stderr")
+    finally:
+        (first.folder / "go").touch()
+        running.process.kill()
+        running.process.wait()
+
+
+def test_command_in_path_that_is_not_executable(site: Site) -> None:
+    """A COMMAND that is found in PATH, and may not be executed, is 126."""
+    site.simple()
+    (site.folder / "bin").mkdir()
+    (site.folder / "bin" / "app").write_text("#!/bin/sh\n")
+    site.environ["PATH"] = f"{site.folder}/bin:{site.environ['PATH']}"
+    running = site.run("app", options=())
+    assert running.process.returncode == 126
+    assert "in PATH, and not executable" in running.log

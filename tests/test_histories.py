@@ -109,7 +109,9 @@ class World:
                 for state in self.life.rules:
                     assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
                 assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
-                assert not any(self.life.knowledge.is_emptied(source) for source in self.life.sources)
+                for name, source in self.life.sources.items():
+                    assert source.trouble or not self.life.knowledge.is_emptied(name), "exec while an emptiness is held"
+                assert not self.life.knowledge.late, "exec on data that is not the newest"
 
     def feed(self, *given: events.Event) -> None:
         """Give events and all that follows from them, then Elapsed, as the coordinator does."""
@@ -725,3 +727,43 @@ def test_reports_come_ever_more_rarely() -> None:
         if world.reports > len(times):
             times.append(world.now - began)
     assert times == [5.0, 15.0, 35.0, 75.0, 135.0, 195.0]
+
+
+def test_a_free_worker_is_used_at_once() -> None:
+    """A rule that becomes due while another runs gets a new runner in the same moment: nothing else need happen first."""
+    world = World(plan(rule("slow", "a"), rule("quick", "b"), workers=2))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff({"b": fragment("1")}))
+    assert {run.rule for run in world.busy.values()} == {"slow", "quick"}
+
+
+def test_changes_faster_than_the_checker_do_not_starve_a_rule() -> None:
+    """An interface that changes again before each verdict is used all the same, and exec happens once it stands still."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    world.hear("t", diff({"a": fragment("t")}, first=True))
+    for n in range(1, 40):
+        world.hear("s", diff({"a": fragment(str(n))}))  # before the verdict on the one before
+        world.checked()
+        world.wait(0.2)
+        if n % 3 == 0 and world.busy:
+            world.ran("runner-1")
+        assert world.life.phase is Phase.GATHERING or any("keeps changing" in text for text in world.told)
+        if world.life.phase is Phase.OVER:
+            break
+    assert world.runs
+    settle(world)
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+
+
+def test_emptied_source_that_fails_does_not_prevent_exec() -> None:
+    """A source that said that all is gone, and then cannot be read, keeps its last good data: exec happens on it."""
+    world = World(settling(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff(removed=("a",)))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.hear("s", messages.Trouble(reason="refused", retry_in=3.0))
+    world.wait(0.1)
+    assert world.life.phase is Phase.OVER
