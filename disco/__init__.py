@@ -29,7 +29,8 @@ The life of a change
    changed, each whole and with its verdict.
 2. `knowledge` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
    merges and validates (`Check`, `Checked`). A change waits until its interface has been quiet for disco.settle; news
-   that everything which a source had is gone at once is held back, for it looks the same when a server restarts.
+   that everything which a source had is gone at once is held back, for it looks the same when a server restarts. Data
+   that changes faster than it is merged is used with the last verdict; exec waits for the newest.
 3. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
    on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`.
 4. When every rule has succeeded on the basis of now, and every required source has answered, disco stops all that it
