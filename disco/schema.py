@@ -165,7 +165,7 @@ def read(path: Path) -> Schema:
     try:
         registry = _REGISTRY.with_resource(resource.id() or "", resource).with_resource("", resource).crawl()
     except ValueError:  # of urllib
-        raise ConfigurationError(f"{document.at()}: an $id in this file is no URI") from None
+        raise ConfigurationError(f"{document.at('$id')}: an $id in this file is no URI") from None
     survey = _Survey(resource, registry.resolver_with_root(resource), kind)
     paths = _find_paths(content)
     collect(f"{document.at(*paths.get(id(at), ()), *keyword)}: {reason}" for at, keyword, reason in survey.problems)

@@ -116,7 +116,7 @@ def test_unknown_dialect(make: Make, dialect: Any) -> None:
         ("a: [", "2:1"),
         ("5", "1:1"),
         ("a: 1\na: 2", "2:1"),
-        ("$id: 'http://['", "1:1"),
+        ("$id: 'http://['", "1:6"),
         ("$ref: '#/nope'", "1:7"),
         ("$defs: {}\nproperties:\n  a: {$ref: '#/$defs/b'}", "3:13"),
         ("allOf:\n  - {$ref: '#/allOf/x'}", "2:12"),
