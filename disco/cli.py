@@ -21,6 +21,7 @@ from disco.errors import (  # noqa: E402
     SystemFailure,
     UsageError,
     collect,
+    place_of,
 )
 from disco.signals import Signals  # noqa: E402
 
@@ -78,11 +79,7 @@ def main() -> NoReturn:
             import traceback  # noqa: PLC0415 -- for bugs
 
             traceback.print_exc()
-        at = error.__traceback__
-        while at and at.tb_next:
-            at = at.tb_next
-        place = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
-        _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place} (-l DEBUG shows more); please report it")
+        _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place_of(error)} (-l DEBUG shows more); please report it")
 
 
 def _parse(argv: list[str]) -> tuple[str, str, str, list[str]]:

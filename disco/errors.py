@@ -90,3 +90,11 @@ def collect(problems: Iterable[str]) -> None:
     lines = tuple(problems)
     if lines:
         raise ConfigurationError(*lines)
+
+
+def place_of(error: BaseException) -> str:
+    """Return where an exception was raised: never its text, which may hold a value."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    return f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"

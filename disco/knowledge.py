@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from disco.messages import Checked, Diff, Fragment
 
@@ -165,9 +165,8 @@ class Knowledge:
         self._compose(interface)
         known.late = view if known.composed.pending else None
 
-    def take_over(self, now: float) -> list[str]:
-        """Let rules see what has changed, as far as it need not wait; return the interfaces that they see changed."""
-        changed = []
+    def take_over(self, now: float) -> None:
+        """Let rules see what has changed, as far as it need not wait."""
         for interface in sorted(self._dirty):
             known = self._interfaces[interface]
             if known.not_before > now:
@@ -189,7 +188,6 @@ class Knowledge:
                 self.late.discard(interface)
             self.pending.discard(interface)
             if newest.digest != known.taken.digest:
-                changed.append(interface)
                 if now - known.taken_at > 2 * max(LAST_WAIT, known.not_before - known.taken_at):
                     known.reruns = 0
                 known.taken_at = now
@@ -198,7 +196,6 @@ class Knowledge:
                 self.valid[interface] = known.taken.digest
             else:
                 self.valid.pop(interface, None)
-        return changed
 
     @property
     def deadline(self) -> float | None:
@@ -242,14 +239,6 @@ class Knowledge:
     def unknown(self, source: str) -> tuple[tuple[str, ...], int]:
         """Return some names that the source holds and no schema knows, and how many there are."""
         return self._said[source].unknown, self._said[source].unknown_count
-
-    def holds(self, source: str) -> Iterable[str]:
-        """Return the interfaces that a source says something of."""
-        return self._said[source].fragments
-
-    def fragments(self, interface: str) -> Mapping[str, Fragment]:
-        """Return what each source says of an interface."""
-        return dict(self._contributions(interface))
 
     def _contributions(self, interface: str) -> list[tuple[str, Fragment]]:
         return [(name, said.fragments[interface]) for name, said in self._said.items() if interface in said.fragments]

@@ -185,7 +185,6 @@ class Lifecycle:
         self._tasks = 0
         self._reports = 0
         self._forced = False
-        self._swept = False
 
     # What others may ask
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from disco import documents, schema
-from disco.errors import SourceError
+from disco.errors import SourceError, place_of
 from disco.messages import Alive, Diff, Fragment, Trouble
 from disco.signals import Overrun, cpu_limit, time_limit
 from disco.sources import Unusable
@@ -68,7 +68,7 @@ def run(
             reason = f"no complete answer within {duration(step)}"
         except Exception as error:  # noqa: BLE001 -- a client library may raise anything; its text may hold secrets
             reason = f"the client library raised {type(error).__name__}"
-            log.debug("%s raised at %s", type(error).__name__, _place(error))
+            log.debug("%s raised at %s", type(error).__name__, place_of(error))
         retry_in = backoff(errors, retry_after)
         errors += 1
         publisher.trouble(reason, retry_in)
@@ -251,12 +251,4 @@ def _steps(source: Iterator[Mapping[str, Any]], limit: float) -> Generator[Mappi
                 if isinstance(source, Generator):
                     source.close()
         except Exception as error:  # noqa: BLE001 -- why it was closed is what counts
-            log.debug("%s raised at %s while the source was closed", type(error).__name__, _place(error))
-
-
-def _place(error: BaseException) -> str:
-    """Return where an exception was raised: never its text."""
-    at = error.__traceback__
-    while at and at.tb_next:
-        at = at.tb_next
-    return f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}" if at else "?"
+            log.debug("%s raised at %s while the source was closed", type(error).__name__, place_of(error))
