@@ -85,7 +85,7 @@ reads this table and holds the code to it.
     rank 1: messages, signals, documents
     rank 2: events, channel, config, schema, knowledge, log
     rank 3: rules, process, lifecycle, report, sources, sources.consul_http
-    rank 4: check, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
+    rank 4: check, dry_run, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
     rank 5: coordinator
     rank 6: cli
 

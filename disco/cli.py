@@ -21,6 +21,7 @@ from disco.errors import (  # noqa: E402
     SystemFailure,
     UsageError,
     collect,
+    explain_exec,
     place_of,
 )
 from disco.signals import Signals  # noqa: E402
@@ -29,27 +30,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from disco.config import Settings, SourceSettings
-    from disco.coordinator import Job
-    from disco.lifecycle import Outcome, SourcePlan
+    from disco.coordinator import Coordinator, Job
+    from disco.lifecycle import SourcePlan
     from disco.log import ProcessHandler
     from disco.rules import Rule
     from disco.schema import Schema
     from disco.sources import Source
 
+DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.timeout does not say
 QUIET = 10.0  # seconds for which a source need not say that nothing is new
 LEASE_MARGIN = 6.0  # seconds: the watcher's own margin, its start after an error, and load
 
 USAGE = """\
 usage: disco [-l LEVEL] [-c FILE] [--] COMMAND [ARG...]
-       disco [-c FILE] (--check [--json] | --graph) [--] [COMMAND [ARG...]]
+       disco [-l LEVEL] [-c FILE] (--check | --dry-run | --graph) [--json] [--] [COMMAND [ARG...]]
 
 Read configuration from service discovery (DISCO_CFG says where), check it against schemas, run
 handlers by rules, and when all rules have succeeded exec COMMAND in the place of disco.
 
   -l, --log-level LEVEL   DEBUG, INFO, WARNING or ERROR [INFO]
   -c, --config FILE       YAML with the same keys as DISCO_CFG, nested; DISCO_CFG wins
-  --check                 start nothing: tell on stdout what is wrong or doubtful (--json: as JSON)
+  --check                 start nothing: tell on stdout what is wrong or doubtful
+  --dry-run               read the sources, run no handler: tell what they hold and what would run
   --graph                 start nothing: draw sources, rules and handlers as a Mermaid flowchart
+  --json                  --check and --dry-run answer in JSON
   -h, --help              this text
   --version               disco's version
 
@@ -68,10 +72,12 @@ def main() -> NoReturn:
     signals = Signals(_stopped_early)
     level = "INFO"
     try:
-        level, config, mode, command = _parse(sys.argv[1:])
-        if mode:
-            _inspect(mode, config, command)
-        _run(level, config, command, signals)
+        level, config, mode, as_json, command = _parse(sys.argv[1:])
+        if mode == "dry-run":
+            _rehearse(level, config, command, signals, as_json=as_json)
+        elif mode:
+            _inspect(mode, config, command, as_json=as_json)
+        _run(level or "INFO", config, command, signals)
     except DiscoError as error:
         _exit(error.status, *(f"{problem}" for problem in error.problems))
     except Exception as error:  # noqa: BLE001 -- the outermost boundary: a bug in disco
@@ -82,17 +88,18 @@ def main() -> NoReturn:
         _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place_of(error)} (-l DEBUG shows more); please report it")
 
 
-def _parse(argv: list[str]) -> tuple[str, str, str, list[str]]:
-    """Return log level, configuration file, mode and COMMAND of a command line; options end at the first word that is none.
+def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
+    """Return log level, configuration file, mode, whether JSON is wanted, and COMMAND; options end at the first word that is none.
 
-    The mode is empty if COMMAND is to be run, else check, json (check's other form) or graph.
+    The level is empty if it is not given. The mode is empty if COMMAND is to be run, else check, dry-run or graph.
     """
     import getopt  # noqa: PLC0415 -- not before the signals
 
-    level, config = "INFO", ""
+    level, config = "", ""
     modes = set()
+    known = ["help", "version", "log-level=", "config=", "check", "dry-run", "graph", "json"]
     try:
-        options, command = getopt.getopt(argv, "hl:c:", ["help", "version", "log-level=", "config=", "check", "graph", "json"])
+        options, command = getopt.getopt(argv, "hl:c:", known)
     except getopt.GetoptError as error:
         raise UsageError(f"{error.msg}; 'disco -h' shows how it is used") from None
     for option, value in options:
@@ -113,13 +120,15 @@ def _parse(argv: list[str]) -> tuple[str, str, str, list[str]]:
                 config = value
             case _:
                 modes.add(option.removeprefix("--"))
-    if "json" in modes and "check" not in modes:
-        raise UsageError("--json goes with --check; 'disco -h' shows how it is used")
-    if {"check", "graph"} <= modes:
-        raise UsageError("--check and --graph exclude each other; 'disco -h' shows how it is used")
+    as_json = "json" in modes
+    modes.discard("json")
+    if as_json and not modes & {"check", "dry-run"}:
+        raise UsageError("--json goes with --check or --dry-run; 'disco -h' shows how it is used")
+    if len(modes) > 1:
+        raise UsageError(f"--{' and --'.join(sorted(modes))} exclude each other; 'disco -h' shows how it is used")
     if not command and not modes:
         raise UsageError("no COMMAND; 'disco -h' shows how it is used")
-    return level, config, max(modes, default=""), command
+    return level, config, max(modes, default=""), as_json, command
 
 
 def _run(level: str, config: str, command: list[str], signals: Signals) -> NoReturn:
@@ -140,7 +149,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         logger.warning("COMMAND %s is not there or not executable yet", command[0])
     found.pop(b"DISCO_CFG", None)
     if rules:
-        outcome = _coordinate(settings, schemas, rules, found, signals, handler)
+        outcome = _coordinator(settings, schemas, rules, found, signals, handler).run()
     else:
         logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
         outcome = None
@@ -168,7 +177,28 @@ def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule,
     return site.settings, site.schemas, site.rules, list(site.warnings)
 
 
-def _inspect(mode: str, config: str, command: list[str]) -> NoReturn:
+def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, as_json: bool) -> NoReturn:
+    """Read the sources, tell on stdout what would happen, and exit."""
+    from dataclasses import replace  # noqa: PLC0415 -- as in _run
+    from pathlib import Path  # noqa: PLC0415
+
+    from disco import dry_run, log, process  # noqa: PLC0415
+
+    handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
+    settings, schemas, rules, _ = _load(Path(config) if config else None)
+    handler.set_style(settings.log)
+    settings = replace(settings, timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
+    coordinator = _coordinator(settings, schemas, rules, {}, signals, handler, dry=True)
+    outcome = coordinator.run()
+    if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
+        _exit(outcome.status or 0, outcome.reason)
+    name = command[0] if command else ""
+    there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
+    _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle, name, found=there))
+    sys.exit(outcome.status or 0)
+
+
+def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> NoReturn:
     """Tell what is wrong with the site, or draw it, on stdout, and exit.
 
     Raises:
@@ -184,20 +214,22 @@ def _inspect(mode: str, config: str, command: list[str]) -> NoReturn:
         collect(site.errors)
         _print(check.draw(site, command))
     else:
-        show = check.as_json if mode == "json" else check.as_text
+        show = check.as_json if as_json else check.as_text
         _print(show(*check.find_problems(site, command)))
     sys.exit(Status.CONFIGURATION if site.errors else 0)
 
 
-def _coordinate(  # noqa: PLR0913, PLR0917 -- everything comes together here
+def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     settings: Settings,
     schemas: dict[str, Schema],
     rules: tuple[Rule, ...],
     environment: dict[bytes, bytes],
     signals: Signals,
     handler: ProcessHandler,
-) -> Outcome:
-    """Run the coordinator until it is over."""
+    *,
+    dry: bool = False,
+) -> Coordinator:
+    """Return the coordinator of a site, ready to run."""
     import logging  # noqa: PLC0415 -- as in _run
 
     from disco.coordinator import Coordinator  # noqa: PLC0415
@@ -225,8 +257,9 @@ def _coordinate(  # noqa: PLR0913, PLR0917 -- everything comes together here
         settle=settings.settle,
         run=os.urandom(8).hex(),
         environment={os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()},
+        dry=dry,
     )
-    return Coordinator(plan, jobs, schemas, signals, handler, settings.report_file).run()
+    return Coordinator(plan, jobs, schemas, signals, handler, settings.report_file)
 
 
 def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
@@ -256,6 +289,7 @@ def _plan_source(
     from disco.coordinator import Job  # noqa: PLC0415 -- as in _run
     from disco.lifecycle import SourcePlan  # noqa: PLC0415
     from disco.sources import Context, step_limit  # noqa: PLC0415
+    from disco.text import redact  # noqa: PLC0415
 
     options = settings.options
     step = step_limit(options, interval)
@@ -267,6 +301,7 @@ def _plan_source(
         required=options["required"],
         timeout=options["timeout"],
         settle=options["settle"],
+        place=redact(source.place(options, part)),
     )
     context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=interfaces)
     return plan, Job(source, context, (step, quiet))
@@ -296,7 +331,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     except FileNotFoundError:
         raise CommandNotFoundError(f"COMMAND {command[0]}: the interpreter that its #! line names is not there") from None
     except OSError as error:
-        raise CommandNotExecutableError(f"COMMAND {command[0]}: {process.explain_exec(error)}") from None
+        raise CommandNotExecutableError(f"COMMAND {command[0]}: {explain_exec(error)}") from None
 
 
 def _occupy_standard_descriptors() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,13 @@ def collect(problems: Iterable[str]) -> None:
     lines = tuple(problems)
     if lines:
         raise ConfigurationError(*lines)
+
+
+def explain_exec(error: Exception) -> str:
+    """Return why a program could not be executed, for people."""
+    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
+        return "not a program for this machine, or a script without a #! line"
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def place_of(error: BaseException) -> str:

@@ -165,37 +165,45 @@ class Knowledge:
         self._compose(interface)
         known.late = view if known.composed.pending else None
 
-    def take_over(self, now: float) -> None:
-        """Let rules see what has changed, as far as it need not wait."""
+    def take_over(self, now: float) -> list[str]:
+        """Let rules see what has changed, as far as it need not wait; return the interfaces that they have to be judged by anew."""
+        changed = []
         for interface in sorted(self._dirty):
-            known = self._interfaces[interface]
-            if known.not_before > now:
-                self.pending.discard(interface)  # what was taken over before is what counts
-                self.late.discard(interface)
-                continue
-            newest = known.composed
-            known.pending_since = (known.pending_since or now) if newest.pending else 0.0
-            if newest.pending and known.late and now - known.pending_since >= LATE_AFTER:
-                # It changes faster than it is checked: what is known by now has to do.
-                newest, known.late, known.pending_since = known.late, None, now
-                self.late.add(interface)
-            elif newest.pending or known.settled_at > now:
-                if interface not in self.late:
-                    self.pending.add(interface)
-                continue
-            else:
-                self._dirty.discard(interface)
-                self.late.discard(interface)
-            self.pending.discard(interface)
-            if newest.digest != known.taken.digest:
-                if now - known.taken_at > 2 * max(LAST_WAIT, known.not_before - known.taken_at):
-                    known.reruns = 0
-                known.taken_at = now
-            known.taken = newest
-            if known.taken.digest:
-                self.valid[interface] = known.taken.digest
-            else:
-                self.valid.pop(interface, None)
+            before = (self.valid.get(interface), interface in self.pending)
+            self._take_over(interface, now)
+            if before != (self.valid.get(interface), interface in self.pending):
+                changed.append(interface)
+        return changed
+
+    def _take_over(self, interface: str, now: float) -> None:
+        known = self._interfaces[interface]
+        if known.not_before > now:
+            self.pending.discard(interface)  # what was taken over before is what counts
+            self.late.discard(interface)
+            return
+        newest = known.composed
+        known.pending_since = (known.pending_since or now) if newest.pending else 0.0
+        if newest.pending and known.late and now - known.pending_since >= LATE_AFTER:
+            # It changes faster than it is checked: what is known by now has to do.
+            newest, known.late, known.pending_since = known.late, None, now
+            self.late.add(interface)
+        elif newest.pending or known.settled_at > now:
+            if interface not in self.late:
+                self.pending.add(interface)
+            return
+        else:
+            self._dirty.discard(interface)
+            self.late.discard(interface)
+        self.pending.discard(interface)
+        if newest.digest != known.taken.digest:
+            if now - known.taken_at > 2 * max(LAST_WAIT, known.not_before - known.taken_at):
+                known.reruns = 0
+            known.taken_at = now
+        known.taken = newest
+        if known.taken.digest:
+            self.valid[interface] = known.taken.digest
+        else:
+            self.valid.pop(interface, None)
 
     @property
     def deadline(self) -> float | None:
@@ -239,6 +247,10 @@ class Knowledge:
     def unknown(self, source: str) -> tuple[tuple[str, ...], int]:
         """Return some names that the source holds and no schema knows, and how many there are."""
         return self._said[source].unknown, self._said[source].unknown_count
+
+    def fragments(self, source: str) -> Mapping[str, Fragment]:
+        """Return what a source said last, by interface."""
+        return self._said[source].fragments
 
     def _contributions(self, interface: str) -> list[tuple[str, Fragment]]:
         return [(name, said.fragments[interface]) for name, said in self._said.items() if interface in said.fragments]

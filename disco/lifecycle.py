@@ -7,6 +7,7 @@ success, and counts while it is the data of now.
 
 from __future__ import annotations
 
+import heapq
 import logging
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -70,6 +71,7 @@ class SourcePlan:
     """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer.
 
     timeout: how long exec waits for one that is not required. settle: how long its sudden total emptiness is not believed.
+    place: where it reads, for people.
     """
 
     name: str
@@ -77,11 +79,15 @@ class SourcePlan:
     required: bool
     timeout: float
     settle: float = 0.0
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that the lifecycle goes by; durations in seconds, 0 for no limit. Environment: what each handler gets besides."""
+    """All that the lifecycle goes by; durations in seconds, 0 for no limit.
+
+    environment: what each handler gets besides. dry: run no handler, and end when every source has answered.
+    """
 
     sources: tuple[SourcePlan, ...]
     rules: tuple[Rule, ...]
@@ -94,6 +100,7 @@ class Plan:
     settle: float = 0.0
     run: str = "disco"
     environment: dict[str, str] = field(default_factory=dict)
+    dry: bool = False
 
 
 # State
@@ -118,6 +125,7 @@ class Source(Child):
     lease: float = 0.0
     required: bool = True
     timeout: float = 0.0
+    place: str = ""
     answered: bool = False  # since disco's start
     heard_at: float = 0.0  # the last good answer
     trouble: str = ""
@@ -140,11 +148,12 @@ class RuleState:
     """What happened to a rule so far."""
 
     rule: Rule
+    number: int  # its place in the order of all rules
     running_on: Basis | None = None
     succeeded_on: Basis | None = None
     started_on: Basis | None = None  # the last run, however it ended
     failures: int = 0  # in a row
-    last_failure: str = ""
+    last_failure: str = ""  # how it ended, with the last line of its output
     seconds: float = 0.0  # of the last run
     orphan: int = 0  # the pid of a run whose runner died: no other run before it is gone
 
@@ -169,14 +178,32 @@ class Lifecycle:
         self.began = now
         self.now = now
         self.sources = {
-            source.name: Source(source.name, Kind.SOURCE, lease=source.lease, required=source.required, timeout=source.timeout)
+            source.name: Source(
+                source.name,
+                Kind.SOURCE,
+                lease=source.lease,
+                required=source.required,
+                timeout=source.timeout,
+                place=source.place,
+            )
             for source in plan.sources
         }
         self.runners: dict[str, Runner] = {}
         self.checker = Child(CHECKER, Kind.CHECKER)
-        self.rules = [RuleState(rule) for rule in plan.rules]
+        self.rules = [RuleState(rule, number) for number, rule in enumerate(plan.rules)]
         self.left: tuple[int, ...] = ()  # leftovers seen by the last sweep
         self._named = {state.rule.name: state for state in self.rules}
+        # With thousands of rules only those are looked at again which something happened to.
+        self._needing: dict[str, list[RuleState]] = {}  # by interface
+        self._following: dict[str, list[RuleState]] = {}  # by the rule that they come after
+        for state in self.rules:
+            for interface in state.rule.interfaces:
+                self._needing.setdefault(interface, []).append(state)
+            for name in state.rule.after:
+                self._following.setdefault(name, []).append(state)
+        self._open = {state.number for state in self.rules}  # not satisfied
+        self._queue: list[int] = []  # a heap of the rules that may be due
+        self._queued: set[int] = set()  # what is in it
         self._settle = {source.name: source.settle for source in plan.sources}
         self._jitter = jitter
         self._timers: dict[tuple[str, str], float] = {}
@@ -207,6 +234,18 @@ class Lifecycle:
         """Return whether the rule's handler has succeeded on the data of now."""
         return state.succeeded_on is not None and state.succeeded_on == self.basis(state)
 
+    def lacks(self, interface: str) -> bool:
+        """Return whether rules that need this interface have to wait for it."""
+        return interface not in self.knowledge.valid or interface in self.knowledge.pending
+
+    def named(self, rule: str) -> RuleState:
+        """Return what happened to the rule of this name."""
+        return self._named[rule]
+
+    def due_at(self, timer: str) -> float | None:
+        """Return when (monotonic seconds) the next `report` or the `timeout` is due; None: never."""
+        return self._timers.get((timer, ""))
+
     def is_awaited(self, source: Source) -> bool:
         """Return whether exec waits for this source's first good answer."""
         if source.answered:
@@ -217,7 +256,7 @@ class Lifecycle:
 
     def start(self) -> list[Action]:
         """Return what to do first."""
-        if not self.rules:
+        if not self.rules and not self.plan.dry:
             self.phase = Phase.OVER
             self.outcome = Outcome(None, "there is no rule")
             return [Tell(logging.WARNING, "no-rules", "no rules at all: nothing to wait for")]
@@ -226,8 +265,9 @@ class Lifecycle:
             actions += self._start(source)
             if not source.required:
                 self._timers["optional", source.name] = self.now + source.timeout
-        actions += self._start(self._new_runner())
-        self._timers["report", ""] = self.now + REPORT_AFTER[0]
+        if not self.plan.dry:
+            actions += self._start(self._new_runner())
+            self._timers["report", ""] = self.now + REPORT_AFTER[0]
         if self.plan.timeout:
             self._timers["timeout", ""] = self.now + self.plan.timeout
         return actions
@@ -388,25 +428,24 @@ class Lifecycle:
             state.succeeded_on, state.failures, state.last_failure = basis, 0, ""
             name = state.rule.name
             yield Tell(logging.INFO, "rule-succeeded", f"rule {name}: handler succeeded ({duration(ran.seconds)})", rule=name)
+            self._judge(state)
             return
         yield from self._failed(state, ran.problem or _say_status(ran.status), ran.tail)
 
     def _failed(self, state: RuleState, why: str, tail: tuple[str, ...] = ()) -> Iterator[Action]:
         state.failures += 1
-        state.last_failure = why
+        state.last_failure = why + (f" ({escape(tail[-1], 200)})" if tail else "")
         limit = self.plan.fail_limit
         times = f"failure {state.failures} of {limit}" if limit else f"failure {state.failures}"
+        last = limit and state.failures >= limit
+        again = "" if last else f", next try in {duration(self.plan.interval)}"
         said = "".join(f"\n  {escape(line, 300)}" for line in tail)
         handler = escape(" ".join(state.rule.argv), 200)
-        text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}){said}"
+        text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}{again}){said}"
         yield Tell(logging.WARNING, "rule-failed", text, rule=state.rule.name)
-        if limit and state.failures >= limit:
-            yield from self._stop(
-                Outcome(
-                    Status.HANDLER,
-                    f"rule {state.rule.name}: its handler failed {plural(state.failures, 'time')} in a row",
-                )
-            )
+        if last:
+            reason = f"rule {state.rule.name}: its handler failed {plural(state.failures, 'time')} in a row (disco.fail_limit)"
+            yield from self._stop(Outcome(Status.HANDLER, f"{reason}, last: {state.last_failure}"))
         else:
             self._timers["retry", state.rule.name] = self.now + self.plan.interval
 
@@ -464,8 +503,10 @@ class Lifecycle:
             return
         self._check_again(child)
         if isinstance(child, Runner) and child.task:  # it was given work in the moment in which it was to start
-            self.rules[child.rule].running_on = None
+            state = self.rules[child.rule]
+            state.running_on = None
             self._free(child, children=False)
+            self._enqueue(state)
         if child.deaths >= START_ATTEMPTS:
             reason = f"{child.name} cannot be started ({child.deaths + 1} attempts): {event.reason}"
             yield from self._stop(Outcome(Status.SYSTEM, reason))
@@ -482,6 +523,7 @@ class Lifecycle:
             if state.orphan == event.pid:
                 state.orphan = 0
                 self._timers.pop(("orphan", state.rule.name), None)
+                self._enqueue(state)
         if self.phase is Phase.SWEEPING:
             yield from self._wind_up()
 
@@ -522,12 +564,7 @@ class Lifecycle:
             case "restart":
                 yield from self._start(self._child(name))
             case "timeout":
-                silent = [source.name for source in self.sources.values() if source.required and not source.answered]
-                if silent:
-                    reason = f"disco.timeout passed, and no good answer ever came from {', '.join(silent)}"
-                    yield from self._stop(Outcome(Status.UNAVAILABLE, reason))
-                else:
-                    yield from self._stop(Outcome(Status.TIMEOUT, "disco.timeout passed"))
+                yield from self._stop(self._foresee() if self.plan.dry else self._time_out())
             case "report":
                 self._reports += 1
                 self._timers["report", ""] = self.now + REPORT_AFTER[min(self._reports, len(REPORT_AFTER) - 1)]
@@ -546,7 +583,9 @@ class Lifecycle:
                 self.phase = Phase.OVER
                 self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {named}")
                 yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
-            case _:  # "retry", "optional": what they held back is due now
+            case "retry":
+                self._enqueue(self._named[name])
+            case _:  # "optional": exec may be due now
                 return
 
     def _overdue(self, child: Child, late: float) -> Iterator[Action]:
@@ -568,30 +607,59 @@ class Lifecycle:
         for name in self.knowledge.believe(self.now):
             text = f"source {name}: nothing came back; what it had is withdrawn"
             yield Tell(logging.WARNING, "source-withdrawn", text, source=name)
-        self.knowledge.take_over(self.now)
+        for interface in self.knowledge.take_over(self.now):
+            for state in self._needing.get(interface, ()):
+                self._judge(state)
         yield from self._check()
-        satisfied = {state.rule.name for state in self.rules if self.is_satisfied(state)}
-        if len(satisfied) == len(self.rules) and not any(state.running_on for state in self.rules):
-            if not self.knowledge.late and not any(
-                self.is_awaited(source) or self._may_refill(source) for source in self.sources.values()
-            ):
-                yield from self._finish()
+        if self.plan.dry:
+            if not self.knowledge.pending and all(source.answered for source in self.sources.values()):
+                yield from self._stop(self._foresee())
             return
-        for index, state in enumerate(self.rules):
-            if state.rule.name not in satisfied and satisfied.issuperset(state.rule.after) and self._is_free(state):
-                basis = self.basis(state)
-                if basis is None:
-                    continue
+        yield from self._run_due()
+        busy = any(runner.task for runner in self.runners.values())
+        if self._open or busy or self.knowledge.late:
+            return
+        if not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values()):
+            yield from self._finish()
+
+    def _judge(self, state: RuleState) -> None:
+        """Look at a rule again: its data changed, or its handler succeeded."""
+        if not self.is_satisfied(state):
+            self._open.add(state.number)
+            self._enqueue(state)
+        elif state.number in self._open:
+            self._open.discard(state.number)
+            for follower in self._following.get(state.rule.name, ()):
+                self._enqueue(follower)
+
+    def _enqueue(self, state: RuleState) -> None:
+        """Let a rule run as soon as a runner is free, if it is due then."""
+        if state.number not in self._queued:
+            self._queued.add(state.number)
+            heapq.heappush(self._queue, state.number)
+
+    def _run_due(self) -> Iterator[Action]:
+        """Give each idle runner the first rule that is due; there are more runners when all are busy."""
+        while self._queue:
+            state = self.rules[self._queue[0]]
+            basis = self.basis(state)
+            if basis is not None and self._may_run(state):
                 runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
                 if runner is None:
                     if not self._may_grow():
                         return
                     runner = self._new_runner()
                     yield from self._start(runner)
-                yield from self._run(runner, index, basis)
+                yield from self._run(runner, state, basis)
+            self._queued.discard(heapq.heappop(self._queue))
 
-    def _is_free(self, state: RuleState) -> bool:
-        return state.running_on is None and not state.orphan and ("retry", state.rule.name) not in self._timers
+    def _may_run(self, state: RuleState) -> bool:
+        """Return whether a rule is not satisfied, and nothing but its data and a runner can be missing."""
+        if state.number not in self._open or state.running_on is not None or state.orphan:
+            return False
+        return ("retry", state.rule.name) not in self._timers and not any(
+            self._named[name].number in self._open for name in state.rule.after
+        )
 
     def _may_refill(self, source: Source) -> bool:
         """Return whether exec waits for what a source lost at once to come back: not while it cannot be read at all."""
@@ -600,12 +668,11 @@ class Lifecycle:
     def _may_grow(self) -> bool:
         return len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values())
 
-    def _run(self, runner: Runner, index: int, basis: Basis) -> Iterator[Action]:
-        state = self.rules[index]
+    def _run(self, runner: Runner, state: RuleState, basis: Basis) -> Iterator[Action]:
         yield from self._count_rerun(state, basis)
         self._tasks += 1
         state.running_on = state.started_on = basis
-        runner.task, runner.rule, runner.handler = self._tasks, index, 0
+        runner.task, runner.rule, runner.handler = self._tasks, state.number, 0
         self._lease(runner.name, STARTED_LEASE)
         interfaces = [interface for interface, _ in basis]
         attempt = state.failures + 1
@@ -670,6 +737,28 @@ class Lifecycle:
 
     # The end
 
+    def _time_out(self) -> Outcome:
+        """Return how disco ends when disco.timeout has passed."""
+        silent = self._silent()
+        if silent:
+            return Outcome(Status.UNAVAILABLE, f"disco.timeout passed, and no good answer ever came from {silent}")
+        return Outcome(Status.TIMEOUT, "disco.timeout passed")
+
+    def _silent(self) -> str:
+        """Return the required sources that never answered, for people; empty: there is none."""
+        silent = [one for one in self.sources.values() if one.required and not one.answered]
+        return ", ".join(one.name + (f" ({one.trouble})" if one.trouble else "") for one in silent)
+
+    def _foresee(self) -> Outcome:
+        """Return how disco would end if it ran the handlers, all of them succeeded, and nothing changed."""
+        silent = self._silent()
+        if silent:
+            return Outcome(Status.UNAVAILABLE, f"no good answer came from {silent}")
+        stuck = sum(self.basis(state) is None for state in self.rules)
+        if stuck:
+            return Outcome(Status.TIMEOUT, f"{plural(stuck, 'rule')} would wait for data")
+        return Outcome(None, "every rule would run")
+
     def _finish(self) -> Iterator[Action]:
         for source in self.sources.values():
             if source.trouble:
@@ -683,7 +772,7 @@ class Lifecycle:
         self.outcome = outcome
         if self.phase is not Phase.GATHERING:
             return
-        if outcome.status is not None:
+        if outcome.status is not None and not self.plan.dry:
             yield Report()
         self.phase = Phase.STOPPING
         self._timers.clear()

@@ -30,7 +30,8 @@ TEXT_LIMIT = 2000  # characters of a message
 MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
 FIELDS = ("source", "rule", "interface", "event")  # what a record may be about, besides its process
 FIELD_LIMIT = 100  # characters of one
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+FAINT, PLAIN = "\x1b[2m", "\x1b[0m"  # ECMA-48
+COLOURS = {logging.DEBUG: FAINT, logging.INFO: "\x1b[32m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[1;31m"}
 
 
 class ProcessHandler(MultiProcessingHandler):  # type: ignore[misc]  # the package has no types
@@ -89,10 +90,13 @@ class StderrHandler(logging.Handler):
         """Find out what stderr is."""
         super().__init__()
         self.style = "text"
+        self._colour = False
         self._dropped = 0
         self._descriptor = 2
         try:
             mode = os.fstat(2).st_mode
+            # https://no-color.org: whatever it is set to, if it is not empty.
+            self._colour = os.isatty(2) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
             if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(2)):
                 self._descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
@@ -109,8 +113,11 @@ class StderrHandler(logging.Handler):
             self._dropped += 1
 
     def _write(self, level: int, process: str, pid: int, text: str, fields: Fields) -> bool:
-        form = _as_json if self.style == "json" else _as_text
-        return write_if_ready(self._descriptor, form(level, process, pid, text, fields))
+        if self.style == "json":
+            line = _as_json(level, process, pid, text, fields)
+        else:
+            line = _as_text(level, process, pid, text, fields, colour=self._colour)
+        return write_if_ready(self._descriptor, line)
 
 
 class LineReader:
@@ -183,9 +190,13 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03}Z"
 
 
-def _as_text(level: int, process: str, pid: int, text: str, fields: Fields) -> bytes:
+def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, colour: bool) -> bytes:  # noqa: PLR0913
     """Return a line for people; at DEBUG with the fields behind it, so that one source's or rule's whole story can be searched."""
-    head = f"{_now()} {logging.getLevelName(level):<7} {process}[{pid}] "
+    name = f"{logging.getLevelName(level):<7}"
+    if colour:
+        head = f"{FAINT}{_now()}{PLAIN} {COLOURS.get(level, '')}{name}{PLAIN} {FAINT}{process}[{pid}]{PLAIN} "
+    else:
+        head = f"{_now()} {name} {process}[{pid}] "
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         text += "".join(f" {name}={value}" for name, value in fields.items() if name != "event")
     # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.

@@ -6,7 +6,6 @@ psutil only finds: its waiting calls would steal exit statuses from the one reap
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import resource
 import shutil
@@ -281,10 +280,3 @@ def environment() -> dict[bytes, bytes]:
 def execute(program: str, argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
     """Replace this process; raise OSError if that is not possible."""
     os.execve(program, argv, env)  # noqa: S606 -- what an entrypoint is for
-
-
-def explain_exec(error: OSError) -> str:
-    """Return why a program cannot be executed, for people."""
-    if error.errno == errno.ENOEXEC:
-        return "not a program for this machine, or a script without a #! line"
-    return error.strerror or "cannot be executed"

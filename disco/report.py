@@ -11,27 +11,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from disco.lifecycle import Lifecycle, RuleState, Source
+    from disco.rules import Rule
 
-RULE_LIMIT = 20  # rules told one by one
+CAUSE_LIMIT = 20  # causes told, those that most rules wait for first
+NAME_LIMIT = 5  # rules or sources told by name in one line
 PROBLEM_LIMIT = 5  # problems told of one interface
 
 
 def lines(state: Lifecycle) -> Iterator[str]:
-    """Yield why exec has not happened: each rule that waits, and each source that does not answer."""
+    """Yield why COMMAND is not executed: each cause with the rules that wait for it, then every source, then what comes next."""
     waiting = [rule for rule in state.rules if not state.is_satisfied(rule)]
-    if state.outcome and state.outcome.status is not None:
-        yield state.outcome.reason
-    yield f"{len(waiting)} of {plural(len(state.rules), 'rule')} not satisfied after {duration(state.now - state.began)}"
-    for rule in waiting[:RULE_LIMIT]:
-        for number, line in enumerate(_rule(state, rule)):
-            yield ("  " if number else "") + f"{line}"
-    if len(waiting) > RULE_LIMIT:
-        yield f"… and {plural(len(waiting) - RULE_LIMIT, 'more rule')}"
+    after = f"after {duration(state.now - state.began)}"
+    if waiting:
+        count = f"{len(waiting)} of {plural(len(state.rules), 'rule')}" if len(state.rules) > 1 else "the only rule"
+        what = f"{after}, {count} {'is' if len(waiting) == 1 else 'are'} not satisfied"
+    else:
+        what = f"{after}, every rule is satisfied"
+    ends = state.outcome is not None and state.outcome.status is not None
+    if ends:
+        yield f"COMMAND is not started: {state.outcome.reason if state.outcome else ''}; {what}"
+    else:
+        yield f"COMMAND is not started yet: {what}"
+    causes = _causes(state, waiting)
+    for cause, rules in causes[:CAUSE_LIMIT]:
+        yield from _tell(state, cause, rules)
+    if len(causes) > CAUSE_LIMIT:
+        rest = {rule.rule.name for _, rules in causes[CAUSE_LIMIT:] for rule in rules}
+        yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} wait"
     for source in state.sources.values():
-        gone = (
-            "; everything that it had is gone at once, which is not believed yet" if state.knowledge.is_emptied(source.name) else ""
-        )
-        yield f"source {source.name}: {health(state, source)}{gone}"
+        awaited = "; COMMAND waits for its first good answer" if not waiting and state.is_awaited(source) else ""
+        yield f"source {source.name}: {health(state, source)}{awaited}"
+    if not ends:
+        yield _next(state)
 
 
 def health(state: Lifecycle, source: Source) -> str:
@@ -39,48 +50,39 @@ def health(state: Lifecycle, source: Source) -> str:
     answered = f"last answered {duration(state.now - source.heard_at)} ago" if source.answered else "has never answered"
     if source.trouble:
         retry = max(0.0, source.retry_at - state.now)
-        again = f"next try in {duration(retry)}" if retry else "trying again"
-        return f"{source.trouble} (for {duration(state.now - source.trouble_since)}; {answered}; {again})"
-    return answered
+        again = f"next try in {duration(retry)}" if retry else "it is being tried again"
+        return f"not readable for {duration(state.now - source.trouble_since)} ({source.trouble}); {answered}; {again}"
+    if state.knowledge.is_emptied(source.name):
+        return f"{answered}; all that it had is gone at once, which is not believed yet"
+    return answered + (f" ({source.place})" if source.place else "")
 
 
-def _rule(state: Lifecycle, rule: RuleState) -> Iterator[str]:
-    named = rule.rule
-    if rule.running_on:
-        yield f"rule {named.name}: its handler is running"
-        return
-    basis = state.basis(rule)
-    open_ = [name for name in named.after if not state.is_satisfied(next(r for r in state.rules if r.rule.name == name))]
-    if basis is not None and rule.failures:
-        last = f"{plural(rule.failures, 'time')} in a row, last: {rule.last_failure}"
-        yield f"rule {named.name}: its handler failed {last}"
-    elif basis is not None and open_:
-        yield f"rule {named.name}: comes after {', '.join(open_)}"
-    elif basis is not None:
-        yield f"rule {named.name}: its handler has not run on the newest data yet"
-    else:
-        kind = "any" if named.any and len(named.interfaces) > 1 else "all"
-        wanted = f"{kind} of {', '.join(named.interfaces)}" if len(named.interfaces) > 1 else named.interfaces[0]
-        yield f"rule {named.name} ({named.where}): waits for valid data of {wanted}"
-        for interface in named.interfaces:
-            if interface not in state.knowledge.valid:
-                yield from (f"{interface}: {reason}" for reason in _interface(state, interface))
-
-
-def _interface(state: Lifecycle, interface: str) -> Iterator[str]:
+def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
+    """Yield why an interface is not valid: nothing if it is."""
     view = state.knowledge.view(interface)
+    if not state.lacks(interface):
+        return
     if view.pending:
-        yield "is being merged and validated"
+        yield f"interface {interface} is being merged and validated"
     elif view.problems:
         from_ = f" (from {', '.join(name for name, _ in view.combination)})"
         for problem in view.problems[:PROBLEM_LIMIT]:
-            yield escape(problem, 300) + from_
+            yield f"interface {interface} is not valid: {escape(problem, 300)}{from_}"
         if len(view.problems) > PROBLEM_LIMIT:
-            yield f"and {plural(len(view.problems) - PROBLEM_LIMIT, 'more problem')}"
+            yield f"interface {interface}: and {plural(len(view.problems) - PROBLEM_LIMIT, 'more problem')}"
+    elif view.digest:
+        yield f"interface {interface} has just changed, and waits until it is quiet"
     else:
-        silent = [source.name for source in state.sources.values() if not source.answered]
-        held = f"no source has it yet (no answer so far from {', '.join(silent)})" if silent else "no source has it"
-        yield held + "".join(_similar(state, interface))
+        yield f"interface {interface} is missing: " + _looked(state) + "".join(_similar(state, interface))
+
+
+def _looked(state: Lifecycle) -> str:
+    """Return which sources do not have an interface that none has."""
+    silent = [source.name for source in state.sources.values() if not source.answered]
+    if len(silent) == len(state.sources):
+        return f"no source has answered so far ({_some(silent)})"
+    looked = [f"{one.name} ({one.place})" if one.place else one.name for one in state.sources.values() if one.answered]
+    return f"looked in {_some(looked)}" + (f"; no answer so far from {_some(silent)}" if silent else "")
 
 
 def _similar(state: Lifecycle, interface: str) -> Iterator[str]:
@@ -88,4 +90,65 @@ def _similar(state: Lifecycle, interface: str) -> Iterator[str]:
     for source in state.sources:
         names, _ = state.knowledge.unknown(source)
         for name in difflib.get_close_matches(interface, names, n=1):
-            yield f"; {source} has {escape(name, 80)}, which no schema knows: is that it?"
+            yield f"; {source} has {escape(name, 80)}, which no schema knows: a typing error?"
+
+
+def _causes(state: Lifecycle, waiting: list[RuleState]) -> list[tuple[tuple[str, str], list[RuleState]]]:
+    """Return each cause, a kind and a name, with the rules that wait for it: those of most rules first."""
+    causes: dict[tuple[str, str], list[RuleState]] = {}
+    for rule in waiting:
+        for cause in _causes_of(state, rule):
+            causes.setdefault(cause, []).append(rule)
+    return sorted(causes.items(), key=lambda one: -len(one[1]))
+
+
+def _causes_of(state: Lifecycle, rule: RuleState) -> Iterator[tuple[str, str]]:
+    if rule.running_on:
+        yield "running", ""
+    elif state.basis(rule) is None:
+        yield from (("interface", name) for name in rule.rule.interfaces if state.lacks(name))
+    elif rule.failures:
+        yield "failed", rule.rule.name
+    elif open_ := [name for name in rule.rule.after if not state.is_satisfied(state.named(name))]:
+        yield from (("after", name) for name in open_)
+    else:
+        yield "due", ""
+
+
+def _tell(state: Lifecycle, cause: tuple[str, str], rules: list[RuleState]) -> Iterator[str]:
+    kind, name = cause
+    some = ("rule " if len(rules) == 1 else "rules ") + _some([_label(rule.rule) for rule in rules])
+    verb = "waits" if len(rules) == 1 else "wait"
+    match kind:
+        case "interface":
+            yield from interface_lines(state, name)
+            yield f"  {some} {verb} for it"
+        case "failed":
+            rule = state.named(name)
+            limit = state.plan.fail_limit
+            of = f" (disco gives up at {limit})" if limit else ""
+            yield f"{some}: its handler failed {plural(rule.failures, 'time')} in a row{of}, last: {rule.last_failure}"
+        case "after":
+            yield f"{some} {verb} for rule {name} to succeed first"
+        case "running":
+            yield f"{some} {verb} for what is running now: {'its handler' if len(rules) == 1 else 'their handlers'}"
+        case _:
+            yield f"{some} {verb} for a free runner, with all data there (disco.workers is {state.plan.workers})"
+
+
+def _label(rule: Rule) -> str:
+    any_ = f", any of {_some(list(rule.interfaces))}" if rule.any and len(rule.interfaces) > 1 else ""
+    return f"{rule.name} ({rule.where}{any_})"
+
+
+def _next(state: Lifecycle) -> str:
+    end, report = state.due_at("timeout"), state.due_at("report")
+    limit = f", until disco.timeout, in {duration(end - state.now)}" if end is not None else ""
+    again = f"; next report in {duration(report - state.now)}" if report is not None else ""
+    return f"disco goes on waiting for changes by itself{limit}{again}"
+
+
+def _some(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
+    shown = ", ".join(names[:NAME_LIMIT])
+    return shown + (f" and {len(names) - NAME_LIMIT} more" if len(names) > NAME_LIMIT else "")

@@ -34,6 +34,7 @@ RANKS = {
     "sources": 3,
     "sources.consul_http": 3,
     "check": 4,
+    "dry_run": 4,
     "sources.watcher": 4,
     "sources.flat": 4,
     "sources.consul": 4,

@@ -324,8 +324,8 @@ def test_usr1_reports(site: Site) -> None:
     running = site.start(options=())
     running.wait_for("first answer")
     running.send(signal.SIGUSR1)
-    running.wait_for("1 of 1 rule not satisfied")
-    running.wait_for("flat has ap, which no schema knows: is that it?")
+    running.wait_for("the only rule is not satisfied")
+    running.wait_for("flat has ap, which no schema knows: a typing error?")
     site.flat({"app": {"a": 1}})
     assert running.wait() == 0
 
@@ -468,8 +468,8 @@ def test_report_file(site: Site, mounted: bool) -> None:
         (site.folder / "report.new").mkdir()  # no new file can be made beside it
     running = site.run(options=())
     assert running.process.returncode == 75
-    assert path.read_text().startswith("disco.timeout passed\n1 of 1 rule not satisfied")
-    assert "no source has it" in path.read_text()
+    assert path.read_text().startswith("COMMAND is not started: disco.timeout passed; after ")
+    assert "interface app is missing: looked in flat (" in path.read_text()
 
 
 # Neighbours

@@ -123,6 +123,20 @@ class World:
             for event in [*batch, events.Elapsed()]:
                 if self.life.phase is not Phase.OVER:
                     self.do(self.life.handle(event, self.now))
+                if isinstance(event, events.Elapsed) and self.life.phase is Phase.GATHERING:
+                    self.assert_none_forgotten()
+
+    def assert_none_forgotten(self) -> None:
+        """No rule that could run is left waiting beside an idle runner."""
+        life = self.life
+        if not any(runner.running and not runner.told and not runner.task for runner in life.runners.values()):
+            return
+        for state in life.rules:
+            if state.running_on or state.orphan or ("retry", state.rule.name) in life._timers or life.is_satisfied(state):
+                continue
+            assert life.basis(state) is None or not all(life.is_satisfied(life.named(name)) for name in state.rule.after), (
+                f"rule {state.rule.name} is due, and forgotten"
+            )
 
     def end(self, name: str, status: int) -> None:
         """Let a child die; a runner's handler stays behind."""
@@ -323,6 +337,22 @@ def test_simplest() -> None:
     assert world.runs[0].stdin == b'{"a":{"d":"1"}}\n'
     world.ran("runner-1")
     assert world.life.phase is Phase.OVER
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+
+
+def test_run_given_to_a_runner_that_does_not_start() -> None:
+    """A rule whose runner cannot be forked in the moment in which it is due runs when another one can take it."""
+    world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s",)))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff({"b": fragment("1")}))
+    assert [run.rule for run in world.runs] == ["r", "q"]
+    lost = next(name for name, run in world.busy.items() if run.rule == "q")
+    del world.alive[lost], world.busy[lost]
+    world.feed(events.NotStarted(lost, "no memory"))
+    world.ran("runner-1")
+    assert [run.rule for run in world.runs] == ["r", "q", "q"]
+    world.ran("runner-1")
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
 

@@ -72,13 +72,14 @@ class Context:
 class Source(SourceType):
     """A type of source.
 
-    watch: the generator. text: every leaf that it yields is text, to be decoded by the schema. parts: the names of the
-    processes that a namespace needs, one blocking query each ("" is the namespace's own). modules: what must be
-    importable, preload: imports them, once before forking where several processes share them. extra: which extra of
-    disco installs them.
+    watch: the generator. place: where it reads with these options as this part, for people. text: every leaf that it
+    yields is text, to be decoded by the schema. parts: the names of the processes that a namespace needs, one blocking
+    query each ("" is the namespace's own). modules: what must be importable, preload: imports them, once before forking
+    where several processes share them. extra: which extra of disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
+    place: Callable[[Options, str], str] = lambda _options, _part: ""
     text: bool = False
     parts: Callable[[Options], tuple[str, ...]] = lambda _options: ("",)
     modules: tuple[str, ...] = ()

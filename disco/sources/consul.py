@@ -63,9 +63,7 @@ class _Query:
         self._context = context
         self._service = dict(options["services"]).get(context.part, "")
         self._prefix = f"{options['prefix']}/" if options["prefix"] else ""
-        keys = f"key prefix {self._prefix!r}" if self._prefix else "all keys"
-        what = f"service {self._service!r}" if self._service else keys
-        self._http = consul_http.HTTP(_locate(options), options, what)
+        self._http = consul_http.HTTP(_locate(options), options, _name(options, context.part))
         self._unreadable = consul_http.UNREADABLE
         self._client = consul_http.Client(self._http, options["token"])
         self._common = {"wait": f"{options['wait'] * 1000:.0f}ms", "dc": options["dc"]}
@@ -257,8 +255,21 @@ def _preload() -> None:
     from disco.sources import consul_http  # noqa: F401, PLC0415 -- imported before the fork, its memory is shared
 
 
+def _name(options: Options, part: str) -> str:
+    """Return what a process reads, for people."""
+    if part:
+        return f"service {dict(options['services'])[part]!r}"
+    return f"key prefix {options['prefix'] + '/'!r}" if options["prefix"] else "all keys"
+
+
+def _place(options: Options, part: str) -> str:
+    address = _locate(options)
+    return f"{_name(options, part)} at {address.scheme}://{address.host}:{address.port}"
+
+
 SOURCE = Source(
     watch=watch,
+    place=_place,
     text=True,
     parts=_parts,
     check=_check,

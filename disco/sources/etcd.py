@@ -117,8 +117,7 @@ def _connect(context: Context) -> _Session:
     """Return a session with the first endpoint that lets the prefix be read; all together may take one `timeout`."""
     load_client()  # may take a while that is not the server's
     options = context.options
-    host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
-    endpoints = options["endpoints"] or (f"{host}:{options['port']}",)
+    endpoints = _addresses(options)
     until = time.monotonic() + options["timeout"]
     problems = []
     for number, endpoint in enumerate(endpoints):
@@ -395,6 +394,11 @@ def _decode(key: bytes) -> str:
     return key.decode(errors="backslashreplace")
 
 
+def _addresses(options: Options) -> tuple[str, ...]:
+    host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
+    return options["endpoints"] or (f"{host}:{options['port']}",)
+
+
 def _files(options: Options, **names: str) -> dict[str, str]:
     """Return the paths of those options that are set, under the names that a library gives them."""
     return {new: str(options[name]) for name, new in names.items() if options[name]}
@@ -438,8 +442,14 @@ def _check(options: Options) -> Iterator[str]:
         yield "password: expected too (or password_file), as user is set"
 
 
+def _place(options: Options, _part: str) -> str:
+    keys = f"key prefix {options['prefix']!r}" if options["prefix"] else "all keys"
+    return f"{keys} at {', '.join(_addresses(options))}"
+
+
 SOURCE = Source(
     watch=watch,
+    place=_place,
     options=(
         Option(name="host", type=text, default="127.0.0.1", help="the server's name or address"),
         Option(name="port", type=port, default=2379, help="the server's port for clients"),

@@ -96,6 +96,7 @@ def _check(options: Options) -> Iterator[str]:
 
 SOURCE = Source(
     watch=watch,
+    place=lambda options, _part: str(options["file"]),
     options=(Option(name="file", type=path, help="a YAML or JSON file, or a directory of them"),),
     check=_check,
 )

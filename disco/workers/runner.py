@@ -6,7 +6,6 @@ means that it is dead: all below is killed at once. SIGTERM means: tell all belo
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import selectors
@@ -16,7 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from disco.errors import ProtocolError
+from disco.errors import ProtocolError, explain_exec
 from disco.messages import Ran, Run, Started
 from disco.signals import drain
 from disco.text import escape
@@ -190,7 +189,7 @@ class Runner:
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             for descriptor in outputs:
                 os.close(descriptor)
-            self._finish(0, f"cannot be started: {_why(error)}")
+            self._finish(0, f"cannot be started: {explain_exec(error)}")
             return
         os.close(out_writer)
         os.close(err_writer)
@@ -270,12 +269,6 @@ def _file_of(content: bytes) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
-        return "not a program for this machine, or a script without a #! line"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _has_children() -> bool:

@@ -1,0 +1,142 @@
+"""What --dry-run tells: what each source gave, what is valid, which rules would run, and whether COMMAND would be executed.
+
+Names and types only: no value is ever told. Data is parsed here, after all children have ended: the coordinator itself
+never does that.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from disco import report, schema
+from disco.text import escape, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from disco.lifecycle import Lifecycle, RuleState, Source
+
+LEAF_LIMIT = 100  # leaves of one interface told as text; JSON holds them all
+NAME_LIMIT = 200  # characters of a leaf's name told
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
+
+
+def as_text(state: Lifecycle, command: str, *, found: bool) -> str:
+    """Return lines for people; found: COMMAND is there and executable now."""
+    lines = [*_lines(state)]
+    if not found:
+        lines.append(f"COMMAND {command} is not there or not executable now: a handler has to install it")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def as_json(state: Lifecycle, command: str, *, found: bool) -> str:
+    """Return the same as one JSON object on one line."""
+    outcome = state.outcome
+    assert outcome  # noqa: S101 -- it is over
+    told = {
+        "exec": outcome.status is None,
+        "reason": outcome.reason,
+        "command": {"name": command, "found": found} if command else None,
+        "sources": [_source(state, source) for source in state.sources.values()],
+        "interfaces": [
+            {"name": name, "valid": not state.lacks(name), "reasons": list(report.interface_lines(state, name))}
+            for name in _interfaces(state)
+        ],
+        "rules": [
+            {
+                "name": rule.rule.name,
+                "where": rule.rule.where,
+                "handler": PurePath(rule.rule.argv[0]).name,
+                "would_run": basis is not None,
+                "interfaces": [name for name, _ in basis or ()],
+                "waits_for": [name for name in rule.rule.interfaces if state.lacks(name)] if basis is None else [],
+                "after": list(rule.rule.after),
+            }
+            for rule, basis in ((rule, state.basis(rule)) for rule in state.rules)
+        ],
+    }
+    return json.dumps(told) + "\n"
+
+
+def _lines(state: Lifecycle) -> Iterator[str]:
+    outcome = state.outcome
+    assert outcome  # noqa: S101 -- it is over
+    for source in state.sources.values():
+        yield f"source {source.name}: {report.health(state, source)}"
+        given = state.knowledge.fragments(source.name)
+        if source.answered and not given:
+            yield "  it holds no interface that a schema knows"
+        for interface, fragment in given.items():
+            leaves = _leaves(fragment.body)
+            yield f"  {interface}: " + (plural(len(leaves), "value") if fragment.body else "no data that can be used")
+            yield from (f"    {name} {type_}" for name, type_ in islice(leaves.items(), LEAF_LIMIT))
+            if len(leaves) > LEAF_LIMIT:
+                yield f"    … and {len(leaves) - LEAF_LIMIT} more"
+        names, count = state.knowledge.unknown(source.name)
+        if count:
+            more = ", …" if count > len(names) else ""
+            yield f"  {plural(count, 'name')} that no schema knows, ignored: {', '.join(names)}{more}"
+    for name in _interfaces(state):
+        if state.lacks(name):
+            yield from report.interface_lines(state, name)
+        else:
+            yield f"interface {name} is valid (from {', '.join(source for source, _ in state.knowledge.view(name).combination)})"
+    for rule in state.rules:
+        yield _rule(state, rule)
+    yield "COMMAND would " + (
+        f"be executed, once every handler has succeeded: {outcome.reason}"
+        if outcome.status is None
+        else f"not be executed: {outcome.reason}"
+    )
+
+
+def _interfaces(state: Lifecycle) -> list[str]:
+    """Return the interfaces that rules name, then those that are only in the sources."""
+    named = dict.fromkeys(interface for rule in state.rules for interface in rule.rule.interfaces)
+    return [*named, *sorted({name for source in state.sources for name in state.knowledge.fragments(source)} - named.keys())]
+
+
+def _rule(state: Lifecycle, rule: RuleState) -> str:
+    named = rule.rule
+    handler = escape(PurePath(named.argv[0]).name, NAME_LIMIT)  # its arguments may hold a secret
+    basis = state.basis(rule)
+    if basis is None:
+        lacking = ", ".join(name for name in named.interfaces if state.lacks(name))
+        return f"rule {named.name} ({named.where}) would not run {handler}: it waits for {'any of ' if named.any else ''}{lacking}"
+    after = f", after {', '.join(named.after)}" if named.after else ""
+    return f"rule {named.name} ({named.where}) would run {handler} on {', '.join(name for name, _ in basis)}{after}"
+
+
+def _source(state: Lifecycle, source: Source) -> dict[str, Any]:
+    names, count = state.knowledge.unknown(source.name)
+    return {
+        "name": source.name,
+        "place": source.place,
+        "answered": source.answered,
+        "trouble": source.trouble,
+        "interfaces": {
+            interface: {"leaves": _leaves(fragment.body), "problems": list(fragment.problems)}
+            for interface, fragment in state.knowledge.fragments(source.name).items()
+        },
+        "unknown": list(names),
+        "unknown_count": count,
+    }
+
+
+def _leaves(body: bytes) -> dict[str, str]:
+    """Return the JSON pointer of each leaf, escaped and cut, with its type; items of a list are told as one."""
+    return dict(_find_leaves(json.loads(body), ())) if body else {}
+
+
+def _find_leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 -- any JSON data
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from _find_leaves(value, (*path, key))
+    elif isinstance(data, list) and data:
+        for value in data:
+            yield from _find_leaves(value, (*path, "*"))
+    else:
+        yield escape(schema.pointer(path), NAME_LIMIT) or "(itself)", _TYPES[type(data)]
