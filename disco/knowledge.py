@@ -168,19 +168,22 @@ class Knowledge:
     def take_over(self, now: float) -> list[str]:
         """Let rules see what has changed, as far as it need not wait; return the interfaces that they have to be judged by anew."""
         changed = []
-        for interface in sorted(self._dirty):
+        dirty, self._dirty = self._dirty, set()
+        for interface in sorted(dirty):
             before = (self.valid.get(interface), interface in self.pending)
-            self._take_over(interface, now)
+            if not self._take_over(interface, now):
+                self._dirty.add(interface)
             if before != (self.valid.get(interface), interface in self.pending):
                 changed.append(interface)
         return changed
 
-    def _take_over(self, interface: str, now: float) -> None:
+    def _take_over(self, interface: str, now: float) -> bool:
+        """Return whether the newest is taken over; else it has to wait."""
         known = self._interfaces[interface]
         if known.not_before > now:
             self.pending.discard(interface)  # what was taken over before is what counts
             self.late.discard(interface)
-            return
+            return False
         newest = known.composed
         known.pending_since = (known.pending_since or now) if newest.pending else 0.0
         if newest.pending and known.late and now - known.pending_since >= LATE_AFTER:
@@ -190,9 +193,8 @@ class Knowledge:
         elif newest.pending or known.settled_at > now:
             if interface not in self.late:
                 self.pending.add(interface)
-            return
+            return False
         else:
-            self._dirty.discard(interface)
             self.late.discard(interface)
         self.pending.discard(interface)
         if newest.digest != known.taken.digest:
@@ -204,6 +206,7 @@ class Knowledge:
             self.valid[interface] = known.taken.digest
         else:
             self.valid.pop(interface, None)
+        return interface not in self.late
 
     @property
     def deadline(self) -> float | None:
