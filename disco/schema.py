@@ -9,20 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
-import jsonschema_specifications
-import referencing
-import referencing.exceptions
-from jsonschema.validators import validator_for
-from referencing.jsonschema import EMPTY_REGISTRY
+# jsonschema imports what checks the formats `iri` and `iri-reference` (of the extra `formats`), and that compiles a grammar
+# for a second: it gets a stand-in, which imports the real one when it is needed.
+_SLOW, _SLOW_FORMATS = "rfc3987_syntax", {"iri", "iri-reference"}
+_HIDDEN = find_spec(_SLOW) is not None and _SLOW not in sys.modules
+if _HIDDEN:
+    sys.modules[_SLOW] = ModuleType(_SLOW)
+    sys.modules[_SLOW].is_valid_syntax = lambda *given: import_module(_SLOW).is_valid_syntax(*given)  # type: ignore[attr-defined]
 
-from disco import documents
-from disco.errors import ConfigurationError, DocumentError, collect
-from disco.signals import Overrun
-from disco.text import escape
+import jsonschema  # noqa: E402 -- only now
+import jsonschema_specifications  # noqa: E402
+import referencing  # noqa: E402
+import referencing.exceptions  # noqa: E402
+from jsonschema.validators import validator_for  # noqa: E402
+from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
+
+from disco import documents  # noqa: E402
+from disco.errors import ConfigurationError, DocumentError, collect  # noqa: E402
+from disco.signals import Overrun  # noqa: E402
+from disco.text import escape  # noqa: E402
+
+if _HIDDEN:
+    del sys.modules[_SLOW]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,6 +130,8 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
             problems.append(f"{path}: interface {schema.interface} has a schema already: {other}")
             continue
         schemas[schema.interface] = schema
+        if schema.formats & _SLOW_FORMATS and find_spec(_SLOW):
+            import_module(_SLOW)  # once for all that are forked, and not within the time that a verdict may take
         warnings += (
             f"{path}: format {escape(name, NAME_LIMIT)} is not checked here (pip install 'disco[formats]' brings the usual ones)"
             for name in sorted(schema.formats - set(schema.validator.FORMAT_CHECKER.checkers))

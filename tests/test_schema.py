@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -512,3 +514,16 @@ def test_merge(base: Any, over: Any, merged: Any) -> None:
     before = json.dumps([base, over])
     assert schema.merge(base, over) == merged
     assert json.dumps([base, over]) == before
+
+
+def test_grammar_of_iri_is_imported_only_for_a_schema_that_names_it(tmp_path: Path) -> None:
+    """The format iri is checked, and its grammar, which takes a second, is imported by a schema that names it alone."""
+    pytest.importorskip("rfc3987_syntax")
+    (tmp_path / "a.schema").write_text('{"properties": {"x": {"format": "iri"}}}')
+    program = (
+        "import sys, pathlib; from disco import schema; early = 'rfc3987_syntax' in sys.modules; "
+        "loaded, warnings = schema.load([pathlib.Path(sys.argv[1])]); found = loaded['a']; "
+        "print(early, 'rfc3987_syntax' in sys.modules, warnings, found.problems({'x': 'no iri'}), found.problems({'x': 'http://a/ü'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True [] ('/x does not satisfy format iri',) ()\n"
