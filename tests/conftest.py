@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.harness import Site
+from tests.servers import BackendsError, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,3 +26,23 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
     made.clean_up()
+
+
+@pytest.fixture(scope="session")
+def consul_program() -> Path:
+    return need_program("consul")
+
+
+@pytest.fixture(scope="session")
+def etcd_program() -> Path:
+    return need_program("etcd")
+
+
+def need_program(name: str) -> Path:
+    """Return a server's program; where it cannot be had, skip the test, but fail in CI."""
+    try:
+        return find_program(name)
+    except BackendsError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))

@@ -1,53 +1,24 @@
-"""Real Consul servers on loopback ports for tests and demonstrations; only processes that were started here are ended.
-
-    with ConsulServer(backends() / "consul", folder) as server:
-        server.put("app/mysql/host", "db1")
-
-Requests are made with urllib: this file shares no code with what it helps to test.
-"""
+"""Real Consul servers: requests go to Consul's HTTP API (/v1/…)."""
 
 from __future__ import annotations
 
 import base64
 import json
-import os
-import signal
-import ssl
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tests.etcd_server import BackendsError, RefusedError, eventually, free_ports, make_certificates
+from tests.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-ROOT = Path(__file__).resolve().parent.parent
-
-__all__ = ["BackendsError", "ConsulServer", "RefusedError", "backends", "make_certificates"]
+    from pathlib import Path
 
 
-def backends() -> Path:
-    """Return the folder with the program `consul`; raise BackendsError if it cannot be had."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "backends", "consul"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    if done.returncode:
-        raise BackendsError(done.stderr.strip())
-    return Path(done.stdout.strip())
+class ConsulServer(Server):
+    """One server that is its own leader: its configuration is in its folder, too."""
 
-
-class ConsulServer:
-    """One server that is its own leader: its configuration, data and log in a folder."""
+    token_header = "X-Consul-Token"
 
     def __init__(
         self,
@@ -63,12 +34,8 @@ class ConsulServer:
         certificates: a folder filled by `make_certificates`; clients need one then. acl: deny what no token allows.
         configuration: more of Consul's own, merged over.
         """
-        self.folder = folder
-        self.port, serf, server = free_ports(3)
-        self.token = ""
-        self.process: subprocess.Popen[bytes] | None = None
-        self._program = program
-        self._certificates = certificates
+        super().__init__(program, folder, ports=3, certificates=certificates)
+        serf, server = self.other_ports
         self._acl = acl
         tls: dict[str, Any] = {}
         if certificates:
@@ -100,52 +67,6 @@ class ConsulServer:
             **tls,
             **(configuration or {}),
         }
-
-    @property
-    def address(self) -> str:
-        """Return `host:port` for clients."""
-        return f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_exception: object) -> None:
-        self.kill()
-
-    def start(self) -> Self:
-        """Start the process, and return once it can store a key; with the data that is there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "server.json").write_text(json.dumps(self._configuration))
-        argv = [str(self._program), "agent", "-config-file", str(self.folder / "server.json")]
-        with (self.folder / "log").open("ab") as output:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        eventually(self._is_ready, f"consul on {self.address}", 60.0)
-        return self
-
-    def kill(self) -> None:
-        """End the process at once, as a crash would; its data stays."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def restart(self, *, keep_data: bool = True) -> None:
-        """Kill, and start again on the same ports."""
-        self.kill()
-        if not keep_data:
-            (self.folder / "data").rename(self.folder / f"data-{time.monotonic_ns()}")
-            self.token = ""
-        self.start()
-
-    def freeze(self) -> None:
-        """Stop the process: its connections stay, and nothing answers."""
-        assert self.process
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let a frozen process go on."""
-        assert self.process
-        os.kill(self.process.pid, signal.SIGCONT)
 
     def put(self, key: str, value: str | bytes) -> None:
         """Store a value."""
@@ -198,34 +119,17 @@ class ConsulServer:
 
     def request(self, method: str, path: str, body: Any = b"") -> Any:
         """Ask the HTTP API below /v1/ with the management token; raise RefusedError with its words if it refuses."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        scheme = "https" if self._certificates else "http"
-        request = urllib.request.Request(f"{scheme}://{self.address}/v1/{path}", data or None, method=method)  # noqa: S310 -- loopback
-        if self.token:
-            request.add_header("X-Consul-Token", self.token)
-        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-        if self._certificates:
-            context = ssl.create_default_context(cafile=str(self._certificates / "ca.pem"))
-            context.check_hostname = False
-            context.load_cert_chain(self._certificates / "client.pem", self._certificates / "client.key")
-            handlers.append(urllib.request.HTTPSHandler(context=context))
-        try:
-            with urllib.request.build_opener(*handlers).open(request, timeout=10) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            with error:
-                raise RefusedError(f"{error.code}: {error.read().decode()}") from None
+        return self.ask(method, f"v1/{path}", body)
+
+    def _prepare(self) -> list[str]:
+        file = self.folder / "server.json"
+        file.write_text(json.dumps(self._configuration))
+        return [str(self._program), "agent", "-config-file", str(file)]
 
     def _is_ready(self) -> bool:
         """Return whether it leads, and has stored its own node and its first token: only then does it take requests."""
-        assert self.process
-        if self.process.poll() is not None:
-            raise OSError(f"consul ended with {self.process.returncode}: {(self.folder / 'log').read_text()[-2000:]}")
-        try:
-            if not self.request("GET", "status/leader"):
-                return False
-            if self._acl and not self.token:
-                self.token = self.request("PUT", "acl/bootstrap")["SecretID"]
-            return bool(self.request("GET", "health/node/server?consistent"))  # its log replayed, after a restart
-        except (OSError, RefusedError):
+        if not self.request("GET", "status/leader"):
             return False
+        if self._acl and not self.token:
+            self.token = self.request("PUT", "acl/bootstrap")["SecretID"]
+        return bool(self.request("GET", "health/node/server?consistent"))  # its log replayed, after a restart

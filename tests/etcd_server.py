@@ -1,65 +1,15 @@
-"""Real etcd servers on loopback ports, for tests and demonstrations; only processes that were started here are ended.
-
-    with EtcdServer(backends() / "etcd", folder) as server:
-        server.put("app/mysql/host", "db1")
-
-Requests go through etcd's JSON gateway (/v3/…): this file shares no code with what it helps to test.
-"""
+"""Real etcd servers: requests go through etcd's JSON gateway (/v3/…)."""
 
 from __future__ import annotations
 
 import base64
-import json
-import os
-import signal
-import socket
-import ssl
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.servers import RefusedError, Server
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-START_LIMIT = 30.0  # seconds until a server must answer
-ROOT = Path(__file__).resolve().parent.parent
-
-
-class BackendsError(Exception):
-    """The servers' programs could not be had; the text says why."""
-
-
-def backends() -> Path:
-    """Return the folder with the program `etcd`; raise BackendsError if it cannot be had."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "backends", "etcd"], capture_output=True, text=True, check=False, timeout=600
-    )
-    if done.returncode:
-        raise BackendsError(done.stderr.strip())
-    return Path(done.stdout.strip())
-
-
-def free_ports(count: int) -> list[int]:
-    """Return loopback ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
-
-
-def eventually(fact: Callable[[], Any], what: str, limit: float = START_LIMIT) -> Any:
-    """Return the first true result of a function asked again and again; raise TimeoutError after `limit` seconds."""
-    until = time.monotonic() + limit
-    while not (found := fact()):
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what}: not within {limit:g} s")
-        time.sleep(0.02)
-    return found
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 def encode(text: str | bytes) -> str:
@@ -67,12 +17,10 @@ def encode(text: str | bytes) -> str:
     return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
-class RefusedError(Exception):
-    """A server refused a request."""
+class EtcdServer(Server):
+    """One member."""
 
-
-class EtcdServer:
-    """One member, its data in a folder, its log in `<folder>/log`."""
+    token_header = "Authorization"
 
     def __init__(
         self,
@@ -82,96 +30,13 @@ class EtcdServer:
         arguments: Sequence[str] = (),
         certificates: Path | None = None,
         client_certificates: bool = False,
-        cluster: tuple[str, str] | None = None,
     ) -> None:
-        """Choose the ports; certificates: a folder filled by `make_certificates`; cluster: own name, all members."""
-        self.folder = folder
-        self.patience = 10.0  # seconds for one request
-        self.port, self.peer_port = free_ports(2)
-        self.process: subprocess.Popen[bytes] | None = None
-        self._program = program
+        """Choose the ports; certificates: a folder filled by `make_certificates`."""
+        super().__init__(program, folder, ports=2, certificates=certificates)
+        self.peer = f"http://127.0.0.1:{self.other_ports[0]}"
         self._arguments = list(arguments)
-        self._certificates = certificates
         self._client_certificates = client_certificates
-        self._cluster = cluster
-        self._token = ""
-        self._http: urllib.request.OpenerDirector | None = None
-
-    @property
-    def endpoint(self) -> str:
-        """Return `host:port` for clients."""
-        return f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_exception: object) -> None:
-        self.kill()
-
-    def launch(self) -> None:
-        """Start the process, and do not wait for it."""
-        peer = f"http://127.0.0.1:{self.peer_port}"
-        name, members = self._cluster or ("default", f"default={peer}")
-        argv = [
-            str(self._program), "--name", name, "--data-dir", str(self.folder / "data"),
-            "--listen-client-urls", self._url(), "--advertise-client-urls", self._url(),
-            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", members,
-            "--log-level", "warn", "--logger", "zap",
-            "--heartbeat-interval", "50", "--election-timeout", "500", *self._arguments,
-        ]  # fmt: skip
-        if self._certificates:
-            argv += [f"--cert-file={self._certificates}/server.pem", f"--key-file={self._certificates}/server.key"]
-        if self._certificates and self._client_certificates:
-            argv += ["--client-cert-auth", f"--trusted-ca-file={self._certificates}/ca.pem"]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log").open("ab") as output:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-
-    def wait_until_ready(self) -> None:
-        """Return once the server answers with a leader."""
-
-        def answers() -> bool:
-            assert self.process
-            if self.process.poll() is not None:
-                raise OSError(f"etcd ended with {self.process.returncode}: {(self.folder / 'log').read_text()[-2000:]}")
-            try:
-                with self._opener().open(f"{self._url()}/health", timeout=5) as answer:
-                    return bool(json.load(answer)["health"] == "true")
-            except OSError:
-                return False
-
-        eventually(answers, f"etcd on {self.endpoint}")
-
-    def start(self) -> Self:
-        """Start the process and wait for it; with the data that is there."""
-        self.launch()
-        self.wait_until_ready()
-        return self
-
-    def kill(self) -> None:
-        """End the process at once, as a crash would; its data stays."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def restart(self, *, keep_data: bool = True) -> None:
-        """Kill, and start again on the same ports."""
-        self.kill()
-        if not keep_data:
-            (self.folder / "data").rename(self.folder / f"data-{time.monotonic_ns()}")
-            self._token = ""
-        self.start()
-
-    def freeze(self) -> None:
-        """Stop the process: its connections stay, and nothing answers."""
-        assert self.process
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let a frozen process go on."""
-        assert self.process
-        os.kill(self.process.pid, signal.SIGCONT)
+        self._cluster = ("default", f"default={self.peer}")  # its own name, and all members
 
     def put(self, key: str | bytes, value: str | bytes) -> int:
         """Store a value; return the revision."""
@@ -216,42 +81,38 @@ class EtcdServer:
         self.request("auth/enable", {})
         self._log_in()
 
-    def request(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def request(self, path: str, body: dict[str, Any]) -> Any:
         """Ask the gateway; raise RefusedError with the server's words if it refuses."""
-        for attempt in range(2):
-            url = f"{self._url()}/v3/{path}"
-            request = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310 -- its own, http or https
-            if self._token and path != "auth/authenticate":
-                request.add_header("Authorization", self._token)
-            try:
-                with self._opener().open(request, timeout=self.patience) as answer:
-                    found: dict[str, Any] = json.load(answer)
-                    return found
-            except urllib.error.HTTPError as error:
-                with error:
-                    text = error.read().decode()
-                if attempt or "invalid auth token" not in text:
-                    raise RefusedError(text) from None
-                self._log_in()
-        raise AssertionError
+        try:
+            return self.ask("POST", f"v3/{path}", body)
+        except RefusedError as error:
+            if "invalid auth token" not in str(error):
+                raise
+        self._log_in()
+        return self.ask("POST", f"v3/{path}", body)
 
     def _log_in(self) -> None:
-        self._token = self.request("auth/authenticate", {"name": "root", "password": "root-password"})["token"]
+        self.token = ""
+        self.token = self.ask("POST", "v3/auth/authenticate", {"name": "root", "password": "root-password"})["token"]
 
-    def _url(self) -> str:
-        return f"{'https' if self._certificates else 'http'}://127.0.0.1:{self.port}"
+    def _prepare(self) -> list[str]:
+        name, members = self._cluster
+        argv = [
+            str(self._program), "--name", name, "--data-dir", str(self.folder / "data"),
+            "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
+            "--listen-peer-urls", self.peer, "--initial-advertise-peer-urls", self.peer, "--initial-cluster", members,
+            "--log-level", "warn", "--logger", "zap",
+            "--heartbeat-interval", "50", "--election-timeout", "500", *self._arguments,
+        ]  # fmt: skip
+        if self._certificates:
+            argv += [f"--cert-file={self._certificates}/server.pem", f"--key-file={self._certificates}/server.key"]
+        if self._certificates and self._client_certificates:
+            argv += ["--client-cert-auth", f"--trusted-ca-file={self._certificates}/ca.pem"]
+        return argv
 
-    def _opener(self) -> urllib.request.OpenerDirector:
-        """Return what makes requests: with the certificates, without the environment's proxies."""
-        if not self._http:
-            handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-            if self._certificates:
-                context = ssl.create_default_context(cafile=str(self._certificates / "ca.pem"))
-                context.check_hostname = False
-                context.load_cert_chain(self._certificates / "client.pem", self._certificates / "client.key")
-                handlers.append(urllib.request.HTTPSHandler(context=context))
-            self._http = urllib.request.build_opener(*handlers)
-        return self._http
+    def _is_ready(self) -> bool:
+        """Return whether it answers with a leader."""
+        return bool(self.ask("GET", "health")["health"] == "true")
 
     @staticmethod
     def _revision(answer: dict[str, Any]) -> int:
@@ -261,13 +122,11 @@ class EtcdServer:
 class EtcdCluster:
     """Three members that know each other."""
 
-    def __init__(self, program: Path, folder: Path, *, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, program: Path, folder: Path) -> None:
         """Choose the ports."""
         names = ("one", "two", "three")
-        self.members = [EtcdServer(program, folder / name, arguments=arguments) for name in names]
-        all_members = ",".join(
-            f"{name}=http://127.0.0.1:{member.peer_port}" for name, member in zip(names, self.members, strict=True)
-        )
+        self.members = [EtcdServer(program, folder / name) for name in names]
+        all_members = ",".join(f"{name}={member.peer}" for name, member in zip(names, self.members, strict=True))
         for name, member in zip(names, self.members, strict=True):
             member._cluster = (name, all_members)  # known only once all have their ports
 
@@ -281,25 +140,3 @@ class EtcdCluster:
     def __exit__(self, *_exception: object) -> None:
         for member in self.members:
             member.kill()
-
-
-def make_certificates(folder: Path, names: str = "IP:127.0.0.1,DNS:localhost") -> Path:
-    """Fill a folder with ca, server and client (each .pem and .key) by the openssl command; names: the server's."""
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
-
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    ca_usage = "keyUsage=critical,keyCertSign,cRLSign"
-    openssl("req", "-x509", *curve, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test authority",
-            "-addext", ca_usage)  # fmt: skip
-    for name, extensions in {
-        "server": f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth",
-        "client": "extendedKeyUsage=clientAuth",
-    }.items():
-        (folder / f"{name}.ext").write_text(extensions + "\n")
-        openssl("req", *curve, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/O={name}")  # the gateway refuses a CN
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-out", f"{name}.pem", "-days", "2", "-extfile", f"{name}.ext")  # fmt: skip
-    return folder

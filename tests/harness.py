@@ -23,10 +23,11 @@ PATIENCE = 60.0  # seconds; what takes longer on a busy machine is taken to hang
 
 
 def eventually(look: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
-    """Return the first true result of `look`; fail when it has not come in time."""
+    """Return the first true result of `look`; raise TimeoutError when it has not come in time."""
     deadline = time.monotonic() + patience
     while not (result := look()):
-        assert time.monotonic() < deadline, f"never came: {what or look}"
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"never came: {what or look}")
         time.sleep(0.01)  # the one place that polls: for facts of other processes that tell nobody
     return result
 
@@ -51,7 +52,7 @@ class Running:
         """Wait until the log holds a line that matches."""
         try:
             found = eventually(lambda: re.search(pattern, self.log), pattern, patience)
-        except AssertionError:
+        except TimeoutError:
             raise AssertionError(f"{pattern!r} never came in:\n{self.log}") from None
         assert isinstance(found, re.Match)
         return found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import consul_server, etcd_server
 from tests.consul_server import ConsulServer
 from tests.etcd_server import EtcdServer
 from tests.harness import Site, eventually
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SERVERS: dict[str, type[ConsulServer | EtcdServer]] = {"consul": ConsulServer, "etcd": EtcdServer}
+ADDRESS = {"consul": "consul.host", "etcd": "etcd.endpoints"}  # the option that takes host:port
 SCHEMA = {
     "type": "object",
     "required": ["host", "port", "password"],
@@ -24,25 +24,22 @@ SCHEMA = {
 }
 
 
-def programs(get: object) -> Path:
-    try:
-        return get()  # type: ignore[operator,no-any-return]
-    except etcd_server.BackendsError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="module")
-def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
-    with ConsulServer(programs(consul_server.backends) / "consul", tmp_path_factory.mktemp("consul")) as server:
+def consul(consul_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
+    with ConsulServer(consul_program, tmp_path_factory.mktemp("consul")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    with EtcdServer(programs(etcd_server.backends) / "etcd", tmp_path_factory.mktemp("etcd")) as server:
+def etcd(etcd_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    with EtcdServer(etcd_program, tmp_path_factory.mktemp("etcd")) as server:
         yield server
+
+
+@pytest.fixture
+def own(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> ConsulServer | EtcdServer:
+    """Give a server that is not started, for one test alone."""
+    return SERVERS[backend](request.getfixturevalue(f"{backend}_program"), tmp_path / "server")
 
 
 def mysql(site: Site) -> None:
@@ -59,7 +56,7 @@ def test_one_interface_of_file_consul_and_etcd(site: Site, consul: ConsulServer,
     consul.put("one/mysql/host", "from consul")
     etcd.put("one/mysql/password", "0123")
     site.cfg |= {"consul.host": consul.address, "consul.prefix": "one"}
-    site.cfg |= {"etcd.endpoints": etcd.endpoint, "etcd.prefix": "one"}
+    site.cfg |= {"etcd.endpoints": etcd.address, "etcd.prefix": "one"}
     running = site.run()
     assert running.output == "done\n", running.log
     assert site.seen()[-1] == {"mysql": {"host": "from consul", "port": 3306, "password": "0123"}}
@@ -70,8 +67,8 @@ def test_one_interface_of_file_consul_and_etcd(site: Site, consul: ConsulServer,
 def test_late_key(site: Site, consul: ConsulServer, etcd: EtcdServer, backend: str) -> None:
     """A key that arrives late arrives as an event, long before the blocking query's wait is over; a transaction arrives whole."""
     mysql(site)
-    server = consul if backend == "consul" else etcd
-    site.cfg |= {"consul.host": consul.address} if backend == "consul" else {"etcd.endpoints": etcd.endpoint}
+    server: ConsulServer | EtcdServer = consul if backend == "consul" else etcd
+    site.cfg[ADDRESS[backend]] = server.address
     site.cfg[f"{backend}.prefix"] = f"late-{backend}"
     server.put(f"late-{backend}/mysql/host", "h")
     running = site.start()
@@ -84,19 +81,13 @@ def test_late_key(site: Site, consul: ConsulServer, etcd: EtcdServer, backend: s
 
 
 @pytest.mark.parametrize("backend", ["consul", "etcd"])
-def test_server_that_is_not_there_yet(site: Site, tmp_path: Path, backend: str) -> None:
+def test_server_that_is_not_there_yet(site: Site, own: ConsulServer | EtcdServer, backend: str) -> None:
     """A server that is started after disco is found; until then the log says where nobody answers."""
     mysql(site)
-    made: ConsulServer | EtcdServer
-    if backend == "consul":
-        made = ConsulServer(programs(consul_server.backends) / "consul", tmp_path / "server")
-        site.cfg["consul.host"] = made.address
-    else:
-        made = EtcdServer(programs(etcd_server.backends) / "etcd", tmp_path / "server")
-        site.cfg["etcd.endpoints"] = made.endpoint
+    site.cfg[ADDRESS[backend]] = own.address
     running = site.start(options=())
     running.wait_for(f"source {backend}: .*refused")
-    with made as server:
+    with own as server:
         server.transact({"mysql/host": "h", "mysql/port": "1", "mysql/password": "p"})
         assert running.wait() == 0, running.log
     assert site.seen() == [{"mysql": {"host": "h", "port": 1, "password": "p"}}]
@@ -129,22 +120,16 @@ def test_several_of_one_type(site: Site, consul: ConsulServer) -> None:
 
 
 @pytest.mark.parametrize("backend", ["consul", "etcd"])
-def test_frozen_server(site: Site, tmp_path: Path, backend: str) -> None:
+def test_frozen_server(site: Site, own: ConsulServer | EtcdServer, backend: str) -> None:
     """A server that freezes keeps nobody else from anything; what is written after it thaws arrives."""
     mysql(site)
     site.schema("app")
     site.rules({"when": "mysql", "do": "see"}, {"when": "app", "do": "other"})
     site.handler("other")
-    made: ConsulServer | EtcdServer
-    if backend == "consul":
-        made = ConsulServer(programs(consul_server.backends) / "consul", tmp_path / "server")
-        site.cfg["consul.host"] = made.address
-    else:
-        made = EtcdServer(programs(etcd_server.backends) / "etcd", tmp_path / "server")
-        site.cfg["etcd.endpoints"] = made.endpoint
+    site.cfg[ADDRESS[backend]] = own.address
     site.cfg |= {f"{backend}.wait": "1s", f"{backend}.timeout": "1s"}
     site.flat({})
-    with made as server:
+    with own as server:
         server.put("mysql/host", "h")
         running = site.start()
         running.wait_for(f"source {backend}: first answer")

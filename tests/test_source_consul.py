@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import json
 import logging
-import os
 import socket
 import threading
 import time
@@ -25,7 +24,8 @@ from disco import config, sources
 from disco.signals import Overrun, time_limit
 from disco.sources import Context, SourceError, Unusable
 from disco.sources.consul import SOURCE, _locate
-from tests.consul_server import BackendsError, ConsulServer, backends, make_certificates
+from tests.consul_server import ConsulServer
+from tests.servers import make_certificates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,18 +118,8 @@ def follow() -> Iterator[Callable[..., Follower]]:
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
-    try:
-        return backends() / "consul"
-    except BackendsError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"no consul: {error}")
-
-
-@pytest.fixture(scope="module")
-def shared(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
-    with ConsulServer(program, tmp_path_factory.mktemp("consul")) as server:
+def shared(consul_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
+    with ConsulServer(consul_program, tmp_path_factory.mktemp("consul")) as server:
         yield server
 
 
@@ -141,8 +131,8 @@ def consul(shared: ConsulServer) -> ConsulServer:
 
 
 @pytest.fixture(scope="module")
-def guarded(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
-    with ConsulServer(program, tmp_path_factory.mktemp("consul-acl"), acl=True) as server:
+def guarded(consul_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
+    with ConsulServer(consul_program, tmp_path_factory.mktemp("consul-acl"), acl=True) as server:
         server.put("app/web/port", "80")
         server.register("pg", Port=5432)
         yield server
@@ -154,8 +144,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secure(program: Path, certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
-    with ConsulServer(program, tmp_path_factory.mktemp("consul-tls"), certificates=certificates) as server:
+def secure(consul_program: Path, certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
+    with ConsulServer(consul_program, tmp_path_factory.mktemp("consul-tls"), certificates=certificates) as server:
         server.put("web/port", "80")
         yield server
 
@@ -355,9 +345,9 @@ def test_http_and_https_taken_for_each_other(secure: ConsulServer, consul: Consu
     assert str(error) == "TLS: this port does not speak TLS: set scheme to http"
 
 
-def test_a_frozen_server_is_an_error_in_time(program: Path, tmp_path: Path, follow: Follow) -> None:
+def test_a_frozen_server_is_an_error_in_time(consul_program: Path, tmp_path: Path, follow: Follow) -> None:
     """A server that keeps its connections and says nothing is given up in time, and read again when it goes on."""
-    with ConsulServer(program, tmp_path / "consul") as server:
+    with ConsulServer(consul_program, tmp_path / "consul") as server:
         server.put("web/port", "80")
         follower = follow(f"consul.host={server.address}:consul.timeout=1s:consul.wait=1s")
         follower.step()
@@ -371,11 +361,11 @@ def test_a_frozen_server_is_an_error_in_time(program: Path, tmp_path: Path, foll
 
 
 def test_a_restart_with_and_without_data(
-    program: Path, tmp_path: Path, follow: Follow, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    consul_program: Path, tmp_path: Path, follow: Follow, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that dies is an error; one that lost its data is read anew, though its index is lower than the last."""
     waiting = note_blocking(monkeypatch)
-    with ConsulServer(program, tmp_path / "consul") as server:
+    with ConsulServer(consul_program, tmp_path / "consul") as server:
         for number in range(200):
             server.put("web/port", str(number))
         common = f"consul.host={server.address}:consul.wait=1s"
@@ -398,10 +388,10 @@ def test_a_restart_with_and_without_data(
         assert "reading anew" in caplog.text
 
 
-def test_too_many_connections_are_told(program: Path, tmp_path: Path, follow: Follow) -> None:
+def test_too_many_connections_are_told(consul_program: Path, tmp_path: Path, follow: Follow) -> None:
     """Consul's limit of connections from one address is told as what it is."""
     limits = {"limits": {"http_max_conns_per_client": 2}}
-    with ConsulServer(program, tmp_path / "consul", configuration=limits) as server, contextlib.ExitStack() as held:
+    with ConsulServer(consul_program, tmp_path / "consul", configuration=limits) as server, contextlib.ExitStack() as held:
         reason, tries = "", 0
         while not reason and tries < 20:  # Consul may still count those of the server's start and refuse these
             tries += 1

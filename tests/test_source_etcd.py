@@ -19,16 +19,9 @@ import pytest
 
 from disco import config, sources
 from disco.sources import etcd
-from tests.etcd_server import (
-    ROOT,
-    BackendsError,
-    EtcdCluster,
-    EtcdServer,
-    backends,
-    eventually,
-    free_ports,
-    make_certificates,
-)
+from tests.etcd_server import EtcdCluster, EtcdServer
+from tests.harness import eventually
+from tests.servers import ROOT, free_ports, make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,27 +168,17 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
-    try:
-        return backends() / "etcd"
-    except BackendsError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def server(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+def server(etcd_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     """Give a server that all tests share: each has a prefix of its own, and leaves the server as it was."""
-    with EtcdServer(program, tmp_path_factory.mktemp("etcd")) as started:
+    with EtcdServer(etcd_program, tmp_path_factory.mktemp("etcd")) as started:
         yield started
 
 
 @pytest.fixture
-def start(program: Path, tmp_path: Path) -> Iterator[Callable[..., EtcdServer]]:
+def start(etcd_program: Path, tmp_path: Path) -> Iterator[Callable[..., EtcdServer]]:
     """Give what starts servers of one's own."""
     with contextlib.ExitStack() as stack:
-        yield lambda name="own", **how: stack.enter_context(EtcdServer(program, tmp_path / name, **how))
+        yield lambda name="own", **how: stack.enter_context(EtcdServer(etcd_program, tmp_path / name, **how))
 
 
 @pytest.fixture
@@ -450,7 +433,7 @@ def test_login(start: Callable[..., EtcdServer], read: Callable[..., Reader], tm
     server = start()
     secure(server)
     login = f"user=ann password={HUSH}-ann"
-    at = server.endpoint
+    at = server.address
     assert read(server, f"prefix=app {login}").data() == {"mysql": {"host": "db1"}}
     assert read(server, "prefix=app").error() == f"{at}: the server wants a user and a password"
     assert read(server, f"prefix=other {login}").error() == f"{at}: permission denied for prefix 'other/'"
@@ -490,7 +473,7 @@ def test_rights_taken_away(start: Callable[..., EtcdServer], read: Callable[...,
     reader.until(lambda line: line["same"])
     server.revoke_role("ann", "app")
     line = reader.until(lambda line: not line.get("same"))
-    assert line.get("error") == f"{server.endpoint}: permission denied for prefix 'app/'"
+    assert line.get("error") == f"{server.address}: permission denied for prefix 'app/'"
     server.request("auth/user/grant", {"user": "ann", "role": "app"})
     assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
 
@@ -511,7 +494,7 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
     assert reader.data() == {"mysql": {"host": "db2"}}
     named = read(server, f"host=localhost prefix=app ca_cert={good}/ca.pem {client} {login}")
     assert named.data() == {"mysql": {"host": "db2"}}
-    start_of = f"cannot connect to {server.endpoint}: "
+    start_of = f"cannot connect to {server.address}: "
     wrongs = {
         f"ca_cert={good}/ca.pem": "TLS: the server refuses the client's certificate, or misses one (cert, key)",
         f"ca_cert={good}/ca.pem cert={other}/client.pem key={other}/client.key": "TLS: the server refuses the client's",
@@ -530,10 +513,10 @@ def test_tls_wrong_name(start: Callable[..., EtcdServer], read: Callable[..., Re
     """A certificate for another name is refused, and TLS with a server that has none ends with a reason."""
     certificates = make_certificates(tmp_path / "certificates", "DNS:elsewhere.example")
     server = start("tls", certificates=certificates)
-    reason = f"cannot connect to {server.endpoint}: TLS: the certificate is not valid for this name"
+    reason = f"cannot connect to {server.address}: TLS: the certificate is not valid for this name"
     assert read(server, f"ca_cert={certificates}/ca.pem").error() == reason
     plain = start("plain")
-    reason = f"cannot connect to {plain.endpoint}: TLS: the handshake failed (does the server speak TLS?)"
+    reason = f"cannot connect to {plain.address}: TLS: the handshake failed (does the server speak TLS?)"
     assert read(plain, f"ca_cert={certificates}/ca.pem").error() == reason
 
 
@@ -546,7 +529,7 @@ def test_endpoints(server: EtcdServer, read: Callable[..., Reader]) -> None:
     (closed,) = free_ports(1)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts, and nobody answers
         dead = f"127.0.0.1:{closed},127.0.0.1:{silent.getsockname()[1]}"
-        reader = read(None, f"host=nowhere.invalid timeout=3 prefix=turn endpoints={dead},{server.endpoint}")
+        reader = read(None, f"host=nowhere.invalid timeout=3 prefix=turn endpoints={dead},{server.address}")
         assert reader.data() == {"mysql": {"host": "db1"}}
         assert re.search(r"no answer within 1(\.[0-9])? s", reader.log)  # half of what was left for two, not all
         refused, unanswered = read(None, f"timeout=2 endpoints={dead}").error().split("; ")
@@ -574,7 +557,7 @@ def test_frozen(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -
     server.freeze()
     for reader in (short, long):
         assert reader.error().split(": ")[1] in {"it no longer answers", "no answer within 1 s"}
-        assert reader.error() == f"{server.endpoint}: no answer within 1 s"
+        assert reader.error() == f"{server.address}: no answer within 1 s"
     server.thaw()
     for reader in (short, long):
         assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
@@ -598,8 +581,8 @@ def test_restart(start: Callable[..., EtcdServer], read: Callable[..., Reader]) 
     reader = read(server)
     reader.until(lambda line: line["same"])
     server.kill()
-    assert reader.error() in {f"{server.endpoint}: the connection was closed", f"{server.endpoint}: UNAVAILABLE"}
-    assert reader.error() == f"cannot connect to {server.endpoint}: connection refused"
+    assert reader.error() in {f"{server.address}: the connection was closed", f"{server.address}: UNAVAILABLE"}
+    assert reader.error() == f"cannot connect to {server.address}: connection refused"
     server.start()
     server.put("mysql/host", "db2")
     reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
@@ -609,12 +592,12 @@ def test_restart(start: Callable[..., EtcdServer], read: Callable[..., Reader]) 
     reader.until(lambda line: line.get("data") == {"mysql": {"host": "db3"}})
 
 
-def test_cluster(program: Path, tmp_path: Path, read: Callable[..., Reader]) -> None:
+def test_cluster(etcd_program: Path, tmp_path: Path, read: Callable[..., Reader]) -> None:
     """When the member that is watched dies another one is watched; without a majority it is an error that says so."""
-    with EtcdCluster(program, tmp_path / "cluster") as cluster:
+    with EtcdCluster(etcd_program, tmp_path / "cluster") as cluster:
         one, two, three = cluster.members
         one.put("mysql/host", "db1")
-        reader = read(None, f"timeout=3 wait=2 endpoints={','.join(member.endpoint for member in cluster.members)}")
+        reader = read(None, f"timeout=3 wait=2 endpoints={','.join(member.address for member in cluster.members)}")
         reader.until(lambda line: line["same"])
         one.kill()
         reader.error()
@@ -622,7 +605,7 @@ def test_cluster(program: Path, tmp_path: Path, read: Callable[..., Reader]) -> 
         eventually(lambda: _put(two, "db2"), "a new leader")
         reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
         three.kill()
-        reader.until(lambda line: f"{two.endpoint}: no leader" in line.get("error", ""))
+        reader.until(lambda line: f"{two.address}: no leader" in line.get("error", ""))
         three.start()
         reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
 
@@ -662,11 +645,11 @@ server.wait_for_termination()
 """
 
 
-def test_proxy(server: EtcdServer, program: Path, tmp_path: Path, read: Callable[..., Reader]) -> None:
+def test_proxy(server: EtcdServer, etcd_program: Path, tmp_path: Path, read: Callable[..., Reader]) -> None:
     """Through etcd's own proxy, which ends a watch when its requests end, a change arrives all the same."""
     server.put("proxy/mysql/host", "db1")
     (port,) = free_ports(1)
-    argv = [str(program), "grpc-proxy", "start", f"--endpoints={server.endpoint}", f"--listen-addr=127.0.0.1:{port}"]
+    argv = [str(etcd_program), "grpc-proxy", "start", f"--endpoints={server.address}", f"--listen-addr=127.0.0.1:{port}"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
         try:
             reader = read(None, f"port={port} prefix=proxy")

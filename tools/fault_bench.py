@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from fault_servers import Gate, MissingError, wait_for
 
-from tests import consul_server, etcd_server
+from tests.consul_server import ConsulServer
+from tests.etcd_server import EtcdServer
 from tests.harness import Running, Site, is_alive, processes
+from tests.servers import BackendsError, find_program
 
 if TYPE_CHECKING:
     import ssl
@@ -127,14 +129,13 @@ class Servers:
     def program(kind: str) -> Path:
         """Return a server's program; raise MissingError without it."""
         try:
-            folder = consul_server.backends() if kind == "consul" else etcd_server.backends()
-        except etcd_server.BackendsError as error:
+            return find_program(kind)
+        except BackendsError as error:
             raise MissingError(str(error).splitlines()[-1]) from None
-        return folder / kind
 
     def make(self, kind: str, folder: Path, **options: Any) -> Any:
         """Return a server that is not started."""
-        server = consul_server.ConsulServer if kind == "consul" else etcd_server.EtcdServer
+        server = ConsulServer if kind == "consul" else EtcdServer
         return server(self.program(kind), folder, **options)
 
     def shared(self, kind: str) -> Any:

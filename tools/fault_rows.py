@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import fault_servers as bad
 from fault_bench import SECRET, Bench, Case, Row
 
-from tests.etcd_server import EtcdCluster, make_certificates
+from tests.etcd_server import EtcdCluster
+from tests.servers import make_certificates
 
 if TYPE_CHECKING:
     import socket

@@ -17,6 +17,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from tests.servers import sign_certificate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
@@ -359,17 +361,10 @@ def _ip(*words: str) -> None:
 
 def sign(folder: Path, name: str, host: str, days: int = 2) -> ssl.SSLContext:
     """Return a server's TLS with a certificate for this host by the authority in `folder` (see `make_certificates`)."""
-    (folder / f"{name}.ext").write_text(f"subjectAltName={host}\n")
-    steps = (
-        ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/O={name}",
-         "-keyout", f"{name}.key", "-out", f"{name}.csr"],
-        ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-         "-out", f"{name}.pem", "-days", str(days), "-extfile", f"{name}.ext"],
-    )  # fmt: skip
-    for words in steps:
-        done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise MissingError(f"openssl {words[0]}: {done.stderr.strip().splitlines()[-1]}")
+    try:
+        sign_certificate(folder, name, f"subjectAltName={host}", days)
+    except subprocess.CalledProcessError as error:
+        raise MissingError(f"openssl {error.cmd[1]}: {error.stderr.strip().splitlines()[-1]}") from None
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
     tls.set_alpn_protocols(["h2", "http/1.1"])  # gRPC insists on it
