@@ -146,18 +146,19 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
     if process.find_program(command[0], path) is None:
-        logger.warning("COMMAND %s is not there or not executable yet", command[0])
+        logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", command[0])
     found.pop(b"DISCO_CFG", None)
     if rules:
-        outcome = _coordinator(settings, schemas, rules, found, signals, handler).run()
+        outcome = _coordinator(settings, schemas, rules, command, found, signals, handler).run()
     else:
         logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
         outcome = None
     if outcome is not None and outcome.status is not None:
+        reason = f"{outcome.reason}; {command[0]} was not started (exit status {outcome.status})"
         if settings.log == "json":
-            logger.error("%s", outcome.reason, extra={"fields": {"event": "exit"}})
+            logger.error("%s", reason, extra={"fields": {"event": "exit"}})
             sys.exit(outcome.status)
-        _exit(outcome.status, outcome.reason)
+        _exit(outcome.status, reason)
     reason = "no rules" if outcome is None else outcome.reason
     logger.info("%s: executing %s", reason, command[0], extra={"fields": {"event": "exec"}})
     _execute(command, path, found, signals)
@@ -188,7 +189,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     settings, schemas, rules, _ = _load(Path(config) if config else None)
     handler.set_style(settings.log)
     settings = replace(settings, timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
-    coordinator = _coordinator(settings, schemas, rules, {}, signals, handler, dry=True)
+    coordinator = _coordinator(settings, schemas, rules, command, {}, signals, handler, dry=True)
     outcome = coordinator.run()
     if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
         _exit(outcome.status or 0, outcome.reason)
@@ -223,6 +224,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     settings: Settings,
     schemas: dict[str, Schema],
     rules: tuple[Rule, ...],
+    command: list[str],
     environment: dict[bytes, bytes],
     signals: Signals,
     handler: ProcessHandler,
@@ -234,20 +236,23 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
 
     from disco.coordinator import Coordinator  # noqa: PLC0415
     from disco.lifecycle import Plan  # noqa: PLC0415
-    from disco.text import plural  # noqa: PLC0415
+    from disco.text import escape, plural  # noqa: PLC0415
 
-    used = {interface for rule in rules for interface in rule.interfaces}
+    used = sorted({interface for rule in rules for interface in rule.interfaces})
     plans, jobs = _plan_sources(settings, frozenset(schemas))
     logging.getLogger(__name__).info(
-        "%s on %s, %s: %s",
+        "%s on %s (%s), %s: %s",
         plural(len(rules), "rule"),
         plural(len(used), "interface"),
+        ", ".join(used[:10]) + (", …" if len(used) > 10 else ""),  # noqa: PLR2004 -- one line
         plural(len(plans), "source"),
-        ", ".join(plan.name for plan in plans),
+        ", ".join(f"{plan.name} ({plan.place})" if plan.place else plan.name for plan in plans[:10])
+        + (", …" if len(plans) > 10 else ""),  # noqa: PLR2004 -- one line
     )
     plan = Plan(
         sources=tuple(plans),
         rules=rules,
+        command=escape(command[0], 200) if command else "COMMAND",
         interval=settings.interval,
         fail_limit=settings.fail_limit,
         timeout=settings.timeout,

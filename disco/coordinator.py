@@ -254,8 +254,10 @@ class Coordinator:
 
     def _report(self) -> None:
         lines = list(report.lines(self.lifecycle))
+        outcome = self.lifecycle.outcome
+        level = logging.ERROR if outcome and outcome.status is not None else logging.WARNING
         for line in lines:
-            logging.getLogger(__name__).warning("%s", line, extra={"fields": {"event": "report"}})
+            logging.getLogger(__name__).log(level, "%s", line, extra={"fields": {"event": "report"}})
         if self._report_file:
             try:
                 _replace_file(self._report_file, ("\n".join(lines) + "\n").encode(errors="backslashreplace")[:REPORT_LIMIT])

@@ -86,7 +86,7 @@ def _lines(state: Lifecycle) -> Iterator[str]:
             yield f"interface {name} is valid (from {', '.join(source for source, _ in state.knowledge.view(name).combination)})"
     for rule in state.rules:
         yield _rule(state, rule)
-    yield "COMMAND would " + (
+    yield f"{state.plan.command} would " + (
         f"be executed, once every handler has succeeded: {outcome.reason}"
         if outcome.status is None
         else f"not be executed: {outcome.reason}"

@@ -1,10 +1,12 @@
-"""What the lifecycle is told (events), and what it answers (actions): frozen, without methods."""
+"""What the lifecycle is told (events), and what it answers (actions): named tuples, without methods.
+
+A dataclass would be as good, but Python takes five times as long to make one, at each start of a container.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from disco import messages
@@ -21,61 +23,53 @@ class Kind(Enum):
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """A child said something."""
 
     name: str
     message: messages.Message
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(NamedTuple):
     """A child sent what is no message."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A child is dead, all that it said was heard before, and it is reaped."""
 
     name: str
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotStarted:
+class NotStarted(NamedTuple):
     """A child could not be forked."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(NamedTuple):
     """A process that is no child of disco's making ended and is reaped: an orphan, perhaps a handler's."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signalled:
+class Signalled(NamedTuple):
     """A signal arrived."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(NamedTuple):
     """What handlers left behind has been signalled; these pids are still alive."""
 
     left: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+class Elapsed(NamedTuple):
     """Time has passed; ends each batch of events."""
 
 
@@ -85,52 +79,45 @@ Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | Elapse
 # Actions
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Fork a child."""
 
     name: str
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send a child a message."""
 
     name: str
     message: messages.Message
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(NamedTuple):
     """Signal a child; for SIGKILL its whole process group."""
 
     name: str
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class KillGroup:
+class KillGroup(NamedTuple):
     """Kill the process group of a handler whose runner is dead."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(NamedTuple):
     """Signal what handlers left behind (and answer with Swept). run: only what one run left."""
 
     number: int
     run: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """Tell people what is missing and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Log a line: an event's stable name, what it is about, and the text for people."""
 
     level: int

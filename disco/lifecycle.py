@@ -86,11 +86,13 @@ class SourcePlan:
 class Plan:
     """All that the lifecycle goes by; durations in seconds, 0 for no limit.
 
-    environment: what each handler gets besides. dry: run no handler, and end when every source has answered.
+    command: its name, for people. environment: what each handler gets besides. dry: run no handler, and end when every
+    source has answered.
     """
 
     sources: tuple[SourcePlan, ...]
     rules: tuple[Rule, ...]
+    command: str = "COMMAND"
     interval: float = 1.0
     fail_limit: int = 5
     timeout: float = 0.0
@@ -439,12 +441,13 @@ class Lifecycle:
         times = f"failure {state.failures} of {limit}" if limit else f"failure {state.failures}"
         last = limit and state.failures >= limit
         again = "" if last else f", next try in {duration(self.plan.interval)}"
-        said = "".join(f"\n  {escape(line, 300)}" for line in tail)
+        said = "".join(f"\n  its output: {escape(line, 300)}" for line in tail)
         handler = escape(" ".join(state.rule.argv), 200)
         text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}{again}){said}"
         yield Tell(logging.WARNING, "rule-failed", text, rule=state.rule.name)
         if last:
-            reason = f"rule {state.rule.name}: its handler failed {plural(state.failures, 'time')} in a row (disco.fail_limit)"
+            times = f"{plural(state.failures, 'time')} in a row (disco.fail_limit)"
+            reason = f"rule {state.rule.name}: its handler failed {times}"
             yield from self._stop(Outcome(Status.HANDLER, f"{reason}, last: {state.last_failure}"))
         else:
             self._timers["retry", state.rule.name] = self.now + self.plan.interval
@@ -532,7 +535,7 @@ class Lifecycle:
         if event.number in STOP:
             again = self.outcome is not None and (self.outcome.status or 0) > Status.SIGNALLED
             yield Tell(logging.INFO, "stopping", f"{name} received: stopping" + (" at once" if again else ""))
-            yield from self._stop(Outcome(Status.SIGNALLED + event.number, f"{name} received"))
+            yield from self._stop(Outcome(Status.SIGNALLED + event.number, f"stopped by {name}"))
             if again:
                 yield from self._force()
         elif event.number == HUP and self.phase is Phase.GATHERING:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from disco.errors import ProtocolError
 
@@ -19,8 +18,7 @@ BODY_LIMIT = 160 << 20
 SIZES = struct.Struct("!II")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fragment:
+class Fragment(NamedTuple):
     """What one source says of one interface.
 
     digest: of the canonical JSON. problems: why this fragment alone does not satisfy the schema. body: the canonical
@@ -32,8 +30,7 @@ class Fragment:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diff:
+class Diff(NamedTuple):
     """A source's news, to be applied atomically; an interface is always whole.
 
     first: this replaces all that an earlier process of the source said. unknown: up to 20 names that belong to no
@@ -47,23 +44,20 @@ class Diff:
     unknown_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Trouble(NamedTuple):
     """A source could not read, and will try again by itself in retry_in seconds."""
 
     reason: str
     retry_in: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alive:
+class Alive(NamedTuple):
     """Still there. answered: the backend was heard too, and nothing is new."""
 
     answered: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(NamedTuple):
     """Merge the bodies (a later one wins) and validate them as the interface."""
 
     task: int
@@ -71,8 +65,7 @@ class Check:
     bodies: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(NamedTuple):
     """The answer to a Check."""
 
     task: int
@@ -81,8 +74,7 @@ class Checked:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """Run a handler once; stdin is what it reads there; timeout in seconds, 0 for none."""
 
     task: int
@@ -93,16 +85,14 @@ class Run:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(NamedTuple):
     """The handler of a Run has this pid, which is its process group and session too."""
 
     task: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
+class Ran(NamedTuple):
     """How a Run ended.
 
     status: as os.waitstatus_to_exitcode gives it. problem: why it failed where the status does not say (else empty).
@@ -178,12 +168,10 @@ def _pack(value: Any, bodies: list[bytes]) -> Any:  # noqa: ANN401 -- any field'
     if isinstance(value, bytes):
         bodies.append(value)
         return len(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple):  # a message or a fragment too
         return [_pack(item, bodies) for item in value]
     if isinstance(value, dict):
         return {key: _pack(item, bodies) for key, item in value.items()}
-    if type(value) in _HINTS:
-        return [_pack(getattr(value, field.name), bodies) for field in fields(value)]
     return value
 
 

@@ -21,7 +21,8 @@ PROBLEM_LIMIT = 5  # problems told of one interface
 def lines(state: Lifecycle) -> Iterator[str]:
     """Yield why COMMAND is not executed: each cause with the rules that wait for it, then every source, then what comes next."""
     waiting = [rule for rule in state.rules if not state.is_satisfied(rule)]
-    after = f"after {duration(state.now - state.began)}"
+    command = state.plan.command
+    after = f"{duration(state.now - state.began)} after the start"
     if waiting:
         count = f"{len(waiting)} of {plural(len(state.rules), 'rule')}" if len(state.rules) > 1 else "the only rule"
         what = f"{after}, {count} {'is' if len(waiting) == 1 else 'are'} not satisfied"
@@ -29,9 +30,9 @@ def lines(state: Lifecycle) -> Iterator[str]:
         what = f"{after}, every rule is satisfied"
     ends = state.outcome is not None and state.outcome.status is not None
     if ends:
-        yield f"COMMAND is not started: {state.outcome.reason if state.outcome else ''}; {what}"
+        yield f"{command} is not started: {state.outcome.reason if state.outcome else ''}; {what}"
     else:
-        yield f"COMMAND is not started yet: {what}"
+        yield f"{command} is not started yet: {what}"
     causes = _causes(state, waiting)
     for cause, rules in causes[:CAUSE_LIMIT]:
         yield from _tell(state, cause, rules)
@@ -39,7 +40,7 @@ def lines(state: Lifecycle) -> Iterator[str]:
         rest = {rule.rule.name for _, rules in causes[CAUSE_LIMIT:] for rule in rules}
         yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} wait"
     for source in state.sources.values():
-        awaited = "; COMMAND waits for its first good answer" if not waiting and state.is_awaited(source) else ""
+        awaited = f"; {command} waits for its first good answer" if not waiting and state.is_awaited(source) else ""
         yield f"source {source.name}: {health(state, source)}{awaited}"
     if not ends:
         yield _next(state)
@@ -47,14 +48,19 @@ def lines(state: Lifecycle) -> Iterator[str]:
 
 def health(state: Lifecycle, source: Source) -> str:
     """Return how a source is, in a few words."""
-    answered = f"last answered {duration(state.now - source.heard_at)} ago" if source.answered else "has never answered"
+    place = f" ({source.place})" if source.place else ""
+    if source.answered:
+        answered = f"last answered {duration(state.now - source.heard_at)} ago"
+    else:
+        answered = f"has never answered: are its options, {source.name.partition('/')[0]}.*, right?"
     if source.trouble:
         retry = max(0.0, source.retry_at - state.now)
         again = f"next try in {duration(retry)}" if retry else "it is being tried again"
-        return f"not readable for {duration(state.now - source.trouble_since)} ({source.trouble}); {answered}; {again}"
+        again = "" if state.outcome else f"; {again}"
+        return f"not readable for {duration(state.now - source.trouble_since)}: {source.trouble}; {answered}{again}{place}"
     if state.knowledge.is_emptied(source.name):
-        return f"{answered}; all that it had is gone at once, which is not believed yet"
-    return answered + (f" ({source.place})" if source.place else "")
+        return f"{answered}; all that it had is gone at once, which is not believed yet{place}"
+    return (f"ok, changes are followed, {answered}" if source.answered else answered) + place
 
 
 def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
@@ -65,7 +71,7 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
     if view.pending:
         yield f"interface {interface} is being merged and validated"
     elif view.problems:
-        from_ = f" (from {', '.join(name for name, _ in view.combination)})"
+        from_ = f" ({'; '.join(_place(state, name, interface) for name, _ in view.combination)})"
         for problem in view.problems[:PROBLEM_LIMIT]:
             yield f"interface {interface} is not valid: {escape(problem, 300)}{from_}"
         if len(view.problems) > PROBLEM_LIMIT:
@@ -73,16 +79,21 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
     elif view.digest:
         yield f"interface {interface} has just changed, and waits until it is quiet"
     else:
-        yield f"interface {interface} is missing: " + _looked(state) + "".join(_similar(state, interface))
+        yield f"interface {interface} is missing: " + _looked(state, interface) + "".join(_similar(state, interface))
 
 
-def _looked(state: Lifecycle) -> str:
+def _place(state: Lifecycle, source: str, interface: str) -> str:
+    """Return where a source has an interface, or would have it."""
+    place = state.sources[source].place.replace("*", interface)
+    return f"{source}: {place}" if place else source
+
+
+def _looked(state: Lifecycle, interface: str) -> str:
     """Return which sources do not have an interface that none has."""
     silent = [source.name for source in state.sources.values() if not source.answered]
-    if len(silent) == len(state.sources):
-        return f"no source has answered so far ({_some(silent)})"
-    looked = [f"{one.name} ({one.place})" if one.place else one.name for one in state.sources.values() if one.answered]
-    return f"looked in {_some(looked)}" + (f"; no answer so far from {_some(silent)}" if silent else "")
+    looked = [_place(state, one.name, interface) for one in state.sources.values() if one.answered]
+    had = f"no source has it ({_some(looked)})" if looked else "no source has it yet"
+    return had + (f"; no answer so far from {_some(silent)}" if silent else "")
 
 
 def _similar(state: Lifecycle, interface: str) -> Iterator[str]:
@@ -105,6 +116,8 @@ def _causes(state: Lifecycle, waiting: list[RuleState]) -> list[tuple[tuple[str,
 def _causes_of(state: Lifecycle, rule: RuleState) -> Iterator[tuple[str, str]]:
     if rule.running_on:
         yield "running", ""
+    elif not any(source.answered for source in state.sources.values()):
+        yield "silent", ""
     elif state.basis(rule) is None:
         yield from (("interface", name) for name in rule.rule.interfaces if state.lacks(name))
     elif rule.failures:
@@ -122,11 +135,14 @@ def _tell(state: Lifecycle, cause: tuple[str, str], rules: list[RuleState]) -> I
     match kind:
         case "interface":
             yield from interface_lines(state, name)
-            yield f"  {some} {verb} for it"
+            yield f"  {some} {verb} for interface {name}"
+        case "silent":
+            yield f"nothing is known yet: no source has answered so far ({_some(list(state.sources))})"
+            yield f"  {some} {verb} for data"
         case "failed":
             rule = state.named(name)
             limit = state.plan.fail_limit
-            of = f" (disco gives up at {limit})" if limit else ""
+            of = f" (disco.fail_limit is {limit})" if limit else ""
             yield f"{some}: its handler failed {plural(rule.failures, 'time')} in a row{of}, last: {rule.last_failure}"
         case "after":
             yield f"{some} {verb} for rule {name} to succeed first"
@@ -143,9 +159,9 @@ def _label(rule: Rule) -> str:
 
 def _next(state: Lifecycle) -> str:
     end, report = state.due_at("timeout"), state.due_at("report")
-    limit = f", until disco.timeout, in {duration(end - state.now)}" if end is not None else ""
-    again = f"; next report in {duration(report - state.now)}" if report is not None else ""
-    return f"disco goes on waiting for changes by itself{limit}{again}"
+    limit = f"; disco gives up in {duration(end - state.now)} (disco.timeout)" if end is not None else ""
+    again = f"; next report in {duration(report - state.now)}" if report is not None and (end is None or report < end) else ""
+    return f"disco goes on by itself as soon as this changes{limit}{again}"
 
 
 def _some(names: list[str]) -> str:

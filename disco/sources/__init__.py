@@ -72,10 +72,11 @@ class Context:
 class Source(SourceType):
     """A type of source.
 
-    watch: the generator. place: where it reads with these options as this part, for people. text: every leaf that it
-    yields is text, to be decoded by the schema. parts: the names of the processes that a namespace needs, one blocking
-    query each ("" is the namespace's own). modules: what must be importable, preload: imports them, once before forking
-    where several processes share them. extra: which extra of disco installs them.
+    watch: the generator. place: where it reads with these options as this part, for people; `*` in it stands for an
+    interface's name. text: every leaf that it yields is text, to be decoded by the schema. parts: the names of the
+    processes that a namespace needs, one blocking query each ("" is the namespace's own). modules: what must be
+    importable, preload: imports them, once before forking where several processes share them. extra: which extra of
+    disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]

@@ -264,7 +264,8 @@ def _name(options: Options, part: str) -> str:
 
 def _place(options: Options, part: str) -> str:
     address = _locate(options)
-    return f"{_name(options, part)} at {address.scheme}://{address.host}:{address.port}"
+    keys = f"{options['prefix']}/*" if options["prefix"] else "*"
+    return f"{_name(options, part) if part else keys} at {address.scheme}://{address.host}:{address.port}"
 
 
 SOURCE = Source(

@@ -443,8 +443,8 @@ def _check(options: Options) -> Iterator[str]:
 
 
 def _place(options: Options, _part: str) -> str:
-    keys = f"key prefix {options['prefix']!r}" if options["prefix"] else "all keys"
-    return f"{keys} at {', '.join(_addresses(options))}"
+    prefix = options["prefix"].rstrip("/")
+    return f"{prefix and prefix + '/'}* at {', '.join(_addresses(options))}"
 
 
 SOURCE = Source(

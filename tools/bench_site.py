@@ -1,0 +1,226 @@
+"""Where a row of tools/bench runs: its sites, its servers, its witness; all of that ends with the row."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.consul_server import ConsulServer
+from tests.etcd_server import EtcdServer
+from tests.harness import Site, disco_command, eventually, processes
+from tests.servers import find_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.harness import Running
+
+    Server = ConsulServer | EtcdServer
+
+PATIENCE = 120.0  # seconds for any one thing to come
+BATCH = 64  # keys in one transaction: Consul's limit
+QUIET = 0.2  # seconds after which a source that has answered waits in its next blocking query, and its pace allows two requests
+FLOOR = Path(__file__).with_name("bench_floor.py")
+READ = "#!/bin/sh\nexec cat > /dev/null\n"
+# The time is `date`'s: nothing that starts faster tells more than hundredths of a second.
+NOTE = '#!/bin/sh\nexec date "+$DISCO_RULE %s%N" > "$WITNESS"\n'
+COMMAND = ("date", "+COMMAND %s%N")  # its stdout is the witness
+
+
+class BenchError(Exception):
+    """A row cannot go on; the text says why."""
+
+
+class Witness:
+    """A named pipe into which handlers and COMMAND write who they are and when they began: who waits for them need not poll."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the pipe, and hold it open, so that no writer waits for its reader."""
+        os.mkfifo(path)
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._rest = b""
+        self._lines: list[tuple[str, int]] = []
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.descriptor)
+
+    def next(self) -> tuple[str, int]:
+        """Return who began next, and when (ns since the epoch); raise BenchError if nobody does."""
+        while not self._lines:
+            if not select.select([self.descriptor], [], [], PATIENCE)[0]:
+                raise BenchError(f"no handler and no COMMAND began within {PATIENCE:g} s")
+            *lines, self._rest = (self._rest + os.read(self.descriptor, 1 << 16)).split(b"\n")
+            self._lines += [(name, int(at)) for name, at in (line.decode().rsplit(" ", 1) for line in lines)]
+        return self._lines.pop(0)
+
+    def wait_for(self, name: str) -> int:
+        """Return when this one began; others before it do not count."""
+        while (found := self.next())[0] != name:
+            pass
+        return found[1]
+
+    def wait_for_all(self, count: int) -> list[int]:
+        """Return when so many began."""
+        return [self.next()[1] for _ in range(count)]
+
+
+class Bench:
+    """What rows are made with; used as a `with`, once for each row."""
+
+    def __init__(self, folder: Path, *, short: bool, repeat: int | None) -> None:
+        """Make nothing yet but the witness; `short`: tiny sizes, `repeat`: samples of whatever is measured several times."""
+        self.folder = folder
+        self.short = short
+        self._repeat = repeat
+        self._stack = contextlib.ExitStack()
+        self._sites = 0
+        folder.mkdir()
+        self.witness = Witness(folder / "witness")
+
+    def __enter__(self) -> Self:
+        self._stack.callback(self.witness.close)
+        self._stack.callback(end_all, f"OUT={self.folder}/")
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stack.close()
+
+    @property
+    def warm_up(self) -> int:
+        """Return how many samples are taken that do not count."""
+        return 0 if self.short else 1
+
+    def times(self, full: int) -> int:
+        """Return how many samples are taken: what was asked for, else so many, and one in the short form or where one has to do."""
+        return 1 if full == 1 else self._repeat or (1 if self.short else full)
+
+    def size(self, full: int, short: int) -> int:
+        """Return how many there are of something."""
+        return short if self.short else full
+
+    def take_in_turns(self, times: int, *measures: Callable[[], float]) -> list[list[float]]:
+        """Return so many samples of each measure.
+
+        One after the other, every other round backwards: whatever disturbs the machine for a while disturbs all of them.
+        """
+        samples: list[list[float]] = [[] for _ in measures]
+        pairs = list(zip(measures, samples, strict=True))
+        for number in range(self.times(times) + self.warm_up):
+            for measure, found in reversed(pairs) if number % 2 else pairs:
+                found.append(measure())
+        return [found[self.warm_up :] for found in samples]
+
+    def site(self) -> Site:
+        """Return a new site with the handlers `note` (tells the witness when it began) and `read` (reads its input)."""
+        self._sites += 1
+        site = Site(self.folder / f"site{self._sites}")
+        site.environ["WITNESS"] = str(self.witness.path)
+        site.cfg["disco.interval"] = "1"  # the default
+        site.handler("note", NOTE)
+        site.handler("read", READ)
+        return site
+
+    def server(self, kind: str, **options: Any) -> Server:
+        """Start a server that ends with the row."""
+        make: type[Server] = ConsulServer if kind == "consul" else EtcdServer
+        server: Server = make(find_program(kind), self.folder / kind, **options)
+        self._stack.enter_context(server)
+        return server
+
+    @contextlib.contextmanager
+    def run(self, site: Site, *command: str, prologue: str = "") -> Iterator[Running]:
+        """Run disco for the body of a `with`, by default with a COMMAND that tells the witness; nothing of it is left then."""
+        running = site.start(*(command or COMMAND), options=(), prologue=prologue, stdout=self.witness.descriptor)
+        try:
+            yield running
+        finally:
+            end_all(f"OUT={site.folder}\0")
+            running.wait()
+
+    @contextlib.contextmanager
+    def run_directly(self, site: Site, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a command as disco's COMMAND would be, but without disco."""
+        process = subprocess.Popen(
+            command, env=site.environ, cwd=site.folder, stdin=subprocess.DEVNULL, stdout=self.witness.descriptor
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    def time(self, site: Site, argv: Sequence[str], cfg: str | None = None) -> float:
+        """Return how long a program takes in the site's environment, in ms."""
+        environ = site.environ | ({"DISCO_CFG": cfg} if cfg else {})
+        with (site.folder / "stderr").open("wb") as errors:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                argv, env=environ, cwd=site.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+            )
+            status = process.wait()  # a timeout would make Python poll; disco.timeout limits it
+            took = time.perf_counter() - began
+        if status:
+            raise BenchError(f"{argv[0]} ended with {status}: {(site.folder / 'stderr').read_text()[-500:]}")
+        return took * 1000
+
+    def time_disco(self, site: Site, *command: str) -> float:
+        """Return how long disco takes from its start to COMMAND's end, in ms."""
+        return self.time(site, [*disco_command(), *command], f"{site.cfg_line()}:disco.timeout={PATIENCE:g}")
+
+    def time_floor(self, site: Site, *arguments: str) -> float:
+        """Return how long the floor program takes, in ms."""
+        return self.time(site, [sys.executable, str(FLOOR), *arguments])
+
+
+def connect(site: Site, kind: str, server: Server, prefix: str, name: str = "") -> None:
+    """Let a source of a site (by default the one that is named after its type) read what is below a prefix."""
+    name = name or kind
+    site.cfg |= {f"{name}.type": kind, f"{name}.host": "127.0.0.1", f"{name}.port": str(server.port), f"{name}.prefix": prefix}
+
+
+def fill(server: Server, pairs: Mapping[str, str]) -> None:
+    """Store many keys."""
+    keys = list(pairs)
+    for first in range(0, len(keys), BATCH):
+        server.transact({key: pairs[key] for key in keys[first : first + BATCH]})
+
+
+def put(write: Callable[[], object]) -> tuple[int, int]:
+    """Write something; return when that began, and when it returned (ns since the epoch)."""
+    began = time.time_ns()
+    write()
+    return began, time.time_ns()
+
+
+def await_answers(running: Running, count: int = 1, *, quiet: float = QUIET) -> None:
+    """Wait until so many sources have answered for the first time, and then are quiet."""
+
+    def answered() -> bool:
+        if running.process.poll() is not None:
+            raise BenchError(f"disco ended with {running.process.returncode}: {running.log[-500:]}")
+        return running.log.count(": first answer") >= count
+
+    eventually(answered, "the first answers", PATIENCE)
+    time.sleep(quiet)
+
+
+def end_all(mark: str) -> None:
+    """Kill every process that has a mark in its environment, and wait until it is gone."""
+
+    def look() -> bool:
+        found = processes(mark)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+
+    eventually(look, f"the end of what has {mark} in its environment")
