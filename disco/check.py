@@ -10,12 +10,11 @@ import json
 import os
 import re
 import stat
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from disco import config as configuration
-from disco import documents, process, rules, schema, sources
+from disco import documents, process, rules, sources
 from disco.errors import ConfigurationError
 from disco.text import escape, plural
 
@@ -49,8 +48,7 @@ _PLACE = re.compile(r"(.+?:\d+:\d+|DISCO_CFG: .+?|\S.*?): ")
 _MARKUP = re.compile(r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e)|(?<=class)D(?=ef)|(?<=/)/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(NamedTuple):
     """What was found at start-up's look at all files.
 
     is_whole: every schema and rule could be loaded. errors, warnings: lines for people. programs: what is run for each
@@ -66,8 +64,7 @@ class Site:
     programs: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong or doubtful: where (file:line:column, or a key), what, and what to do."""
 
     place: str
@@ -93,7 +90,10 @@ def look(config: Path | None) -> Site:
 
     try:
         try:
-            schemas, warnings = schema.load(settings.path)
+            if documents.list_files(settings.path, documents.SCHEMA_SUFFIX):
+                from disco import schema  # noqa: PLC0415 -- a tenth of a second
+
+                schemas, warnings = schema.load(settings.path)
             interfaces: Collection[str] = schemas
         except ConfigurationError as error:
             errors += error.problems
@@ -144,7 +144,7 @@ def as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
 
 def as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
     """Return the problems as one JSON object on one line."""
-    return json.dumps({"errors": [asdict(one) for one in errors], "warnings": [asdict(one) for one in warnings]}) + "\n"
+    return json.dumps({"errors": [one._asdict() for one in errors], "warnings": [one._asdict() for one in warnings]}) + "\n"
 
 
 def draw(site: Site, command: Sequence[str]) -> str:
@@ -228,7 +228,7 @@ def _find_unused(site: Site) -> Iterator[Problem]:
 def _find_twins(site: Site) -> Iterator[Problem]:
     """Yield schemas and rules files with the name of an earlier one: unlike handlers they do not replace each other."""
     seen: dict[str, Path] = {}
-    for path in documents.list_files(site.settings.path, schema.SUFFIX, rules.SUFFIX):
+    for path in documents.list_files(site.settings.path, documents.SCHEMA_SUFFIX, rules.SUFFIX):
         first = seen.setdefault(path.name, path)
         if first is not path:
             what = f"has the name of {first}, and both count: neither replaces the other"

@@ -10,7 +10,8 @@ _FOREIGN = {os.path.realpath(entry) for entry in os.environ.get("PYTHONPATH", ""
 if os.environ.get("PYTHONPATH"):
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _FOREIGN]
 
-import signal  # noqa: E402 -- only now
+import gc  # noqa: E402 -- only now
+import signal  # noqa: E402
 from typing import TYPE_CHECKING, NoReturn  # noqa: E402
 
 from disco.errors import (  # noqa: E402
@@ -68,6 +69,7 @@ the system; 75 disco.timeout passed otherwise; 78 configuration, rules or schema
 
 def main() -> NoReturn:
     """Run disco; never returns."""
+    gc.disable()  # what is imported and loaded now stays: nothing to collect before the loop
     _occupy_standard_descriptors()
     signals = Signals(_stopped_early)
     level = "INFO"
@@ -180,15 +182,14 @@ def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule,
 
 def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, as_json: bool) -> NoReturn:
     """Read the sources, tell on stdout what would happen, and exit."""
-    from dataclasses import replace  # noqa: PLC0415 -- as in _run
-    from pathlib import Path  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415 -- as in _run
 
     from disco import dry_run, log, process  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
     settings, schemas, rules, _ = _load(Path(config) if config else None)
     handler.set_style(settings.log)
-    settings = replace(settings, timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
+    settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, handler, dry=True)
     outcome = coordinator.run()
     if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system

@@ -10,9 +10,9 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from disco import documents
 from disco.errors import DocumentError, SourceError
@@ -212,8 +212,7 @@ class SourceType:
     check: Callable[[Options], Iterable[str]] = lambda _options: ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSettings:
+class SourceSettings(NamedTuple):
     """A configured source: its namespace, its type's name and its options (those of every source included)."""
 
     name: str
@@ -221,8 +220,7 @@ class SourceSettings:
     options: Options
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """disco's own settings (durations in seconds), and the sources in their order."""
 
     path: tuple[Path, ...]
@@ -235,11 +233,10 @@ class Settings:
     settle: float
     log: str
     report_file: Path | None
-    sources: tuple[SourceSettings, ...] = field(default=())
+    sources: tuple[SourceSettings, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One pair: its value as text, and how messages call it."""
 
     value: str

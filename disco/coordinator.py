@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from disco import events, log, process, report
 from disco.channel import CHUNK, Channel, Line
@@ -41,8 +41,7 @@ LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
 BURST, MESSAGES_A_SECOND, LINES_A_SECOND, LINE_SIZE = 20, 200.0, 1000.0, 512
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What a source's process runs: the source, its context, and the watcher's two limits."""
 
     source: Source
@@ -102,6 +101,7 @@ class Coordinator:
         self._descriptors = process.limit_descriptors()
         self._selector.register(self._signals.listen(), selectors.EVENT_READ)
         gc.freeze()  # children share what is there now, and never copy it by collecting it
+        gc.enable()
         try:
             self._do(self.lifecycle.start())
             while self.lifecycle.phase is not Phase.OVER:

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SIZE_LIMIT = 16 << 20  # bytes
 NODE_LIMIT = 500_000  # keys, values and items, expanded
 DEPTH_LIMIT = 64
+SCHEMA_SUFFIX = ".schema"
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _BASED_INT = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
@@ -41,8 +42,7 @@ _TAG = "tag:yaml.org,2002:"
 Path_ = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A document's data, and the place of each node: path of keys and indices → (line, column), counted from 1."""
 
     name: str
@@ -161,6 +161,16 @@ def measure(data: Any) -> tuple[int, int]:  # noqa: ANN401 -- any JSON data
             break
         level = [value for value in below if isinstance(value, (dict, list, tuple))]
     return count, depth
+
+
+def merge(base: Any, over: Any) -> Any:  # noqa: ANN401 -- any JSON data
+    """Return the deep merge of two: mappings key by key, for anything else the second."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = merge(merged[key], value) if key in merged else value
+    return merged
 
 
 def strict_json(text: str) -> Any:  # noqa: ANN401 -- any JSON data

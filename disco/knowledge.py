@@ -8,7 +8,7 @@ data that keeps changing cannot prevent exec for ever.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,7 @@ Combination = tuple[tuple[str, str], ...]
 """The sources that contribute to an interface, in order, each with its digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """An interface as it is known: who contributes; digest and body if it is valid, else the problems; or still to be checked."""
 
     combination: Combination

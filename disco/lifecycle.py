@@ -11,7 +11,7 @@ import heapq
 import logging
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from disco import messages
 from disco.errors import Status
@@ -66,8 +66,7 @@ class Phase(Enum):
     OVER = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcePlan:
+class SourcePlan(NamedTuple):
     """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer.
 
     timeout: how long exec waits for one that is not required. settle: how long its sudden total emptiness is not believed.
@@ -160,8 +159,7 @@ class RuleState:
     orphan: int = 0  # the pid of a run whose runner died: no other run before it is gone
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How disco ends: exec (status None), or an exit status; reason says why."""
 
     status: int | None

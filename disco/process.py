@@ -11,8 +11,7 @@ import resource
 import shutil
 import signal
 import socket
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from disco import signals
 from disco.channel import Channel
@@ -34,8 +33,7 @@ NAME = "disco:"  # how the kernel's names of our children start: what they fork 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(NamedTuple):
     """A forked child, as its parent has it; the log is the non-blocking end of its stdout and stderr."""
 
     name: str

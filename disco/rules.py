@@ -7,8 +7,7 @@ names the data that a run of it stands for.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
 from disco.config import nearest
@@ -27,8 +26,7 @@ Basis = tuple[tuple[str, str], ...]
 """The interfaces that a rule's handler gets, each with the digest of its data."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule: when `any` or all of the interfaces are valid, run argv; only once the rules in `after` are satisfied."""
 
     name: str

@@ -10,11 +10,10 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 # jsonschema imports what checks the formats `iri` and `iri-reference` (of the extra `formats`), and that compiles a grammar
 # for a second: it gets a stand-in, which imports the real one when it is needed.
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
     from referencing._core import Resolver
 
-SUFFIX = ".schema"
 PROBLEM_LIMIT = 20  # problems told of one interface
 NAME_LIMIT = 80  # characters of a key's name told
 MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
@@ -60,8 +58,7 @@ _ALONE = (jsonschema.Draft4Validator, jsonschema.Draft6Validator, jsonschema.Dra
 _REGISTRY = jsonschema_specifications.REGISTRY.combine(EMPTY_REGISTRY)
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(NamedTuple):
     """The schema of one interface, and the file that it came from."""
 
     interface: str
@@ -116,7 +113,7 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
     schemas: dict[str, Schema] = {}
     problems: list[str] = []
     warnings: list[str] = []
-    for path in documents.list_files(directories, SUFFIX):
+    for path in documents.list_files(directories, documents.SCHEMA_SUFFIX):
         try:
             schema = read(path)
         except DocumentError as error:
@@ -143,7 +140,7 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
 def names(directories: Sequence[Path]) -> set[str]:
     """Return the interfaces that files in the directories are schemas of, whether these are right or broken."""
     found = set()
-    for path in documents.list_files(directories, SUFFIX):
+    for path in documents.list_files(directories, documents.SCHEMA_SUFFIX):
         name: Any = path.stem
         try:
             content = documents.parse(documents.read_file(path), str(path), places=False).data
@@ -210,16 +207,6 @@ def digest(body: bytes) -> str:
 def time_allowed(size: int) -> float:
     """Return the seconds of CPU time that decoding and validating data of so many bytes may take."""
     return 1.0 + size / (1 << 20)
-
-
-def merge(base: Any, over: Any) -> Any:  # noqa: ANN401 -- any JSON data
-    """Return the deep merge of two: mappings key by key, for anything else the second."""
-    if not isinstance(base, dict) or not isinstance(over, dict):
-        return over
-    merged = dict(base)
-    for key, value in over.items():
-        merged[key] = merge(merged[key], value) if key in merged else value
-    return merged
 
 
 def pointer(path: Sequence[str | int]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco import schema
+from disco import documents, schema
 from disco.errors import ConfigurationError, DocumentError
 from disco.signals import Overrun, cpu_limit
 
@@ -512,7 +512,7 @@ def test_not_canonical(data: Any) -> None:
 def test_merge(base: Any, over: Any, merged: Any) -> None:
     """Mappings merge key by key; of anything else the second is taken; neither is changed."""
     before = json.dumps([base, over])
-    assert schema.merge(base, over) == merged
+    assert documents.merge(base, over) == merged
     assert json.dumps([base, over]) == before
 
 

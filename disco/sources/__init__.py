@@ -41,12 +41,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.config import Option, Options, SourceType, nearest
-from disco.documents import DEPTH_LIMIT, strict_json
+from disco.documents import DEPTH_LIMIT, merge, strict_json
 from disco.errors import SourceError
-from disco.schema import merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,8 +56,7 @@ GROUP = "disco.sources"
 __all__ = ["Context", "Option", "Options", "Source", "SourceError", "Unusable", "find", "is_same", "nest", "step_limit"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(NamedTuple):
     """What a generator is given: its configured name, part and options, seconds between reads, the known interfaces."""
 
     name: str

@@ -7,7 +7,7 @@ import logging
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from disco import schema
+from disco import documents, schema
 from disco.messages import Check, Checked
 from disco.signals import Overrun, cpu_limit
 
@@ -31,7 +31,7 @@ def check(task: Check, known: schema.Schema) -> Checked:
     body = b""
     try:
         with cpu_limit(schema.time_allowed(sum(map(len, task.bodies)))):
-            data = reduce(schema.merge, map(json.loads, task.bodies))
+            data = reduce(documents.merge, map(json.loads, task.bodies))
             problems = known.problems(data)
             body = schema.canonical(data)
     except Overrun:
