@@ -34,7 +34,9 @@ class Frames:
             else:
                 frame = self._buffer[:size]
                 del self._buffer[:size]
-            yield decode(frame)
+            message = decode(frame)
+            del frame  # it may be large
+            yield message
 
 
 class Channel:

@@ -702,10 +702,12 @@ class Lifecycle:
             ),
         )
 
-    def _stdin(self, interfaces: list[str]) -> bytes:
-        """Return the handler's input: bodies put together, never parsed."""
-        parts = [b'"' + name.translate(_QUOTED).encode() + b'":' + self.knowledge.body(name) for name in interfaces]
-        return b"{" + b",".join(parts) + b"}\n"
+    def _stdin(self, interfaces: list[str]) -> tuple[bytes, ...]:
+        """Return the handler's input: bodies put together, never parsed, nor copied."""
+        parts: list[bytes] = []
+        for name in interfaces:
+            parts += (b',"' if parts else b'{"') + name.translate(_QUOTED).encode() + b'":', self.knowledge.body(name)
+        return (*parts, b"}\n")
 
     def _count_rerun(self, state: RuleState, basis: Basis) -> Iterator[Action]:
         before = dict(state.started_on or ())

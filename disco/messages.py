@@ -75,13 +75,13 @@ class Checked(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Run a handler once; stdin is what it reads there; timeout in seconds, 0 for none."""
+    """Run a handler once; stdin is what it reads there, in parts; timeout in seconds, 0 for none."""
 
     task: int
     rule: str
     argv: tuple[str, ...]
     env: dict[str, str]
-    stdin: bytes
+    stdin: tuple[bytes, ...]
     timeout: float
 
 

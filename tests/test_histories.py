@@ -334,7 +334,7 @@ def test_simplest() -> None:
     """One source, one rule: data, run, success, exec."""
     world = World(plan(rule("r", "a")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
-    assert world.runs[0].stdin == b'{"a":{"d":"1"}}\n'
+    assert b"".join(world.runs[0].stdin) == b'{"a":{"d":"1"}}\n'
     world.ran("runner-1")
     assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
@@ -365,7 +365,7 @@ def test_newer_data_while_running() -> None:
     world.hear("s", diff({"a": fragment("3")}))
     world.ran("runner-1")
     assert world.life.phase is Phase.GATHERING
-    assert [run.stdin for run in world.runs] == [b'{"a":{"d":"1"}}\n', b'{"a":{"d":"3"}}\n']
+    assert [b"".join(run.stdin) for run in world.runs] == [b'{"a":{"d":"1"}}\n', b'{"a":{"d":"3"}}\n']
     world.ran("runner-1")
     assert world.life.phase is Phase.OVER
 
@@ -665,7 +665,7 @@ def test_change_is_handed_on_when_it_is_quiet() -> None:
         world.wait(0.06)
     assert len(world.runs) == 1
     world.wait(0.05)
-    assert [run.stdin for run in world.runs][1:] == [b'{"a":{"d":"half 2"}}\n']
+    assert [b"".join(run.stdin) for run in world.runs][1:] == [b'{"a":{"d":"half 2"}}\n']
 
 
 def test_change_without_an_end_is_handed_on_all_the_same() -> None:

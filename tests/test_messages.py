@@ -167,7 +167,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_a_channel_never_blocks(ends: tuple[socket.socket, socket.socket]) -> None:
     """Whatever is sent to a peer that does not read is queued, never waited for; it arrives whole and in order."""
     sender, receiver = map(Channel, ends)
-    big = Run(task=1, rule="r", argv=("a",), env={"b": "c"}, stdin=b"x" * 1_000_000, timeout=0.0)
+    big = Run(task=1, rule="r", argv=("a",), env={"b": "c"}, stdin=(b"x" * 1_000_000,), timeout=0.0)
     history = [*HISTORY, big, *HISTORY, big, Alive(answered=True)]
     assert list(receiver.receive()) == []
     for message in history:

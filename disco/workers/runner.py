@@ -175,6 +175,7 @@ class Runner:
         outputs: list[int] = []
         try:
             stdin = _file_of(task.stdin)
+            self._task = task._replace(stdin=())  # it may be large, and is in that file now
             try:
                 for _ in range(2):
                     outputs += os.pipe2(os.O_CLOEXEC)
@@ -254,16 +255,17 @@ class Runner:
             _kill_group(self._handler)
 
 
-def _file_of(content: bytes) -> int:
-    """Return a descriptor from which a handler reads the content, then end of file.
+def _file_of(parts: tuple[bytes, ...]) -> int:
+    """Return a descriptor from which a handler reads the parts, then end of file.
 
     A file in memory: a handler that never reads it keeps nobody waiting.
     """
     descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(descriptor, view) :]
         os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError:
         os.close(descriptor)
