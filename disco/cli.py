@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from disco.config import Settings, SourceSettings
     from disco.coordinator import Coordinator, Job
-    from disco.lifecycle import SourcePlan
+    from disco.lifecycle import Lifecycle, Outcome, SourcePlan
     from disco.log import ProcessHandler
     from disco.rules import Rule
     from disco.schema import Schema
@@ -151,19 +151,31 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", command[0])
     found.pop(b"DISCO_CFG", None)
     if rules:
-        outcome = _coordinator(settings, schemas, rules, command, found, signals, handler).run()
+        coordinator = _coordinator(settings, schemas, rules, command, found, signals, handler)
+        outcome = coordinator.run()
+        if outcome.status is not None:
+            _give_up(outcome, coordinator.lifecycle, command[0], settings.log)
+        reason = outcome.reason
     else:
         logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
-        outcome = None
-    if outcome is not None and outcome.status is not None:
-        reason = f"{outcome.reason}; {command[0]} was not started (exit status {outcome.status})"
-        if settings.log == "json":
-            logger.error("%s", reason, extra={"fields": {"event": "exit"}})
-            sys.exit(outcome.status)
-        _exit(outcome.status, reason)
-    reason = "no rules" if outcome is None else outcome.reason
+        reason = "no rules"
     logger.info("%s: executing %s", reason, command[0], extra={"fields": {"event": "exec"}})
     _execute(command, path, found, signals)
+
+
+def _give_up(outcome: Outcome, state: Lifecycle, command: str, style: str) -> NoReturn:
+    """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
+    from disco import report  # noqa: PLC0415 -- as in _run
+
+    status = outcome.status or 0
+    missing = "" if status in {Status.UNAVAILABLE, Status.HANDLER, Status.SYSTEM} else report.summary(state)
+    words = f"{outcome.reason}; {command} was not started{missing and f': {missing}'} (exit status {status})"
+    if style == "json":
+        import logging  # noqa: PLC0415 -- as in _run
+
+        logging.getLogger(__name__).error("%s", words, extra={"fields": {"event": "exit"}})
+        sys.exit(status)
+    _exit(status, words)
 
 
 def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[str]]:

@@ -6,7 +6,6 @@ value: it may be a secret under a mistyped key.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -286,6 +285,8 @@ def load(
 
 def nearest(name: str, known: list[str]) -> str:
     """Return `; did you mean X?` for the nearest known name, empty if none is near."""
+    import difflib  # noqa: PLC0415 -- only for what is wrong
+
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

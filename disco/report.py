@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from disco.text import duration, escape, plural
@@ -44,6 +43,13 @@ def lines(state: Lifecycle) -> Iterator[str]:
         yield f"source {source.name}: {health(state, source)}{awaited}"
     if not ends:
         yield _next(state)
+
+
+def summary(state: Lifecycle) -> str:
+    """Return what most of the rules wait for, on one line; empty if none waits."""
+    for cause, rules in _causes(state, [rule for rule in state.rules if not state.is_satisfied(rule)]):
+        return next(_tell(state, cause, rules))
+    return ""
 
 
 def health(state: Lifecycle, source: Source) -> str:
@@ -98,6 +104,8 @@ def _looked(state: Lifecycle, interface: str) -> str:
 
 def _similar(state: Lifecycle, interface: str) -> Iterator[str]:
     """Yield the names in the sources that look like a mistyped interface."""
+    import difflib  # noqa: PLC0415 -- only where something is missing
+
     for source in state.sources:
         names, _ = state.knowledge.unknown(source)
         for name in difflib.get_close_matches(interface, names, n=1):

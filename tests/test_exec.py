@@ -468,8 +468,8 @@ def test_report_file(site: Site, mounted: bool) -> None:
         (site.folder / "report.new").mkdir()  # no new file can be made beside it
     running = site.run(options=())
     assert running.process.returncode == 75
-    assert path.read_text().startswith("COMMAND is not started: disco.timeout passed; after ")
-    assert "interface app is missing: looked in flat (" in path.read_text()
+    assert path.read_text().startswith("echo is not started: disco.timeout passed; ")
+    assert "interface app is missing: no source has it (flat: " in path.read_text()
 
 
 # Neighbours

@@ -92,7 +92,7 @@ def test_withdrawn_interface_and_source_that_fails(site: Site) -> None:
     (site.folder / "fail").touch()
     running.wait_for("it is broken")
     running.wait_for("sending 0 interfaces changed, 1 removed")
-    running.report_until("interface app is missing: looked in flat (")
+    running.report_until("interface app is missing: no source has it (flat: ")
     assert "rule odd" not in running.log.rpartition("are not satisfied")[2]
     site.flat({"app": {"a": 1}, "late": {}})
     assert running.wait() == 0, running.log
