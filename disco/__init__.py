@@ -82,9 +82,9 @@ A module imports modules of lower ranks only (imports for the type checker do no
 reads this table and holds the code to it.
 
     rank 0: errors, text
-    rank 1: messages, signals, documents
-    rank 2: events, channel, config, schema, knowledge, log
-    rank 3: rules, process, lifecycle, report, sources, sources.consul_http
+    rank 1: messages, signals, documents, records
+    rank 2: events, channel, config, schema, knowledge, pipe_log
+    rank 3: log, rules, process, lifecycle, report, sources, sources.consul_http
     rank 4: check, dry_run, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
     rank 5: coordinator
     rank 6: cli
@@ -104,7 +104,7 @@ What departs from the obvious
   loop.
 - multiprocessing-logging's handler is subclassed without its queue and its thread: a child killed in the middle of a
   record would keep the queue's lock for ever, and a fork beside a thread is unsafe. A record is a single write to the
-  child's own log pipe.
+  child's own log pipe. It is imported by a child that has something to say, and few have.
 - A handler's stdin is a file in memory (memfd), not a pipe: a handler that reads late, or never, keeps nobody waiting.
 - Decoding and validating are limited in CPU time, not by the clock: a loaded machine does not make data invalid. A
   step of a source is limited by the clock.

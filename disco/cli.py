@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from disco.config import Settings, SourceSettings
     from disco.coordinator import Coordinator, Job
     from disco.lifecycle import Lifecycle, Outcome, SourcePlan
-    from disco.log import ProcessHandler
     from disco.rules import Rule
     from disco.schema import Schema
     from disco.sources import Source
@@ -143,7 +142,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     logger = logging.getLogger(__name__)
     found = process.environment()
     settings, schemas, rules, warnings = _load(Path(config) if config else None)
-    handler.set_style(settings.log)
+    handler.style = settings.log
     for warning in warnings:
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
@@ -151,7 +150,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", command[0])
     found.pop(b"DISCO_CFG", None)
     if rules:
-        coordinator = _coordinator(settings, schemas, rules, command, found, signals, handler)
+        coordinator = _coordinator(settings, schemas, rules, command, found, signals)
         outcome = coordinator.run()
         if outcome.status is not None:
             _give_up(outcome, coordinator.lifecycle, command[0], settings.log)
@@ -200,9 +199,9 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
     settings, schemas, rules, _ = _load(Path(config) if config else None)
-    handler.set_style(settings.log)
+    handler.style = settings.log
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
-    coordinator = _coordinator(settings, schemas, rules, command, {}, signals, handler, dry=True)
+    coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
     outcome = coordinator.run()
     if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
         _exit(outcome.status or 0, outcome.reason)
@@ -240,7 +239,6 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     command: list[str],
     environment: dict[bytes, bytes],
     signals: Signals,
-    handler: ProcessHandler,
     *,
     dry: bool = False,
 ) -> Coordinator:
@@ -277,7 +275,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
         environment={os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()},
         dry=dry,
     )
-    return Coordinator(plan, jobs, schemas, signals, handler, settings.report_file)
+    return Coordinator(plan, jobs, schemas, signals, settings.report_file)
 
 
 def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
@@ -298,6 +296,8 @@ def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[
     for same in users.values():
         if len(same) > 1:
             same[0].preload()
+    if len(plans) > 1:
+        from disco.sources import watcher  # noqa: F401, PLC0415 -- imported before the fork, its memory is shared
     return plans, jobs
 
 

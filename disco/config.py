@@ -117,8 +117,7 @@ def _expect(what: str) -> Any:  # noqa: ANN401 -- never returns
     raise ValueError(what)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """A declared option.
 
     type: a function from text to the value, which raises ValueError with what was expected. default: a value, as the
@@ -127,9 +126,9 @@ class Option:
     """
 
     name: str
+    help: str
     type: Callable[[str], Any] = text
     default: Any = None
-    help: str
     env: str = ""
     secret: bool = False
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple
 
-from disco import events, log, process, report
+from disco import events, log, process, records, report
 from disco.channel import CHUNK, Channel, Line
 from disco.errors import ProtocolError
 from disco.events import Kind
@@ -49,13 +49,13 @@ class Job(NamedTuple):
     limits: tuple[float, float]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Process:
     """A child and the lines of its log."""
 
     child: process.Child
     kind: Kind
-    lines: log.LineReader
+    lines: records.LineReader
     log_eof: bool = False
 
     def end(self, what: str) -> Channel | int:
@@ -69,13 +69,12 @@ CHANNEL, LOG = "channel", "log"
 class Coordinator:
     """Executes the lifecycle's actions, and turns what happens into its events."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 -- everything comes together here
+    def __init__(
         self,
         plan: Plan,
         jobs: Mapping[str, Job],
         schemas: Mapping[str, Schema],
         signals: Signals,
-        handler: log.ProcessHandler,
         report_file: Path | None = None,
     ) -> None:
         """Prepare; nothing is started before `run`."""
@@ -84,7 +83,6 @@ class Coordinator:
         self._jobs = jobs
         self._schemas = schemas
         self._signals = signals
-        self._handler = handler
         self._mark = plan.run
         self._processes: dict[str, _Process] = {}
         self._pids: dict[int, str] = {}
@@ -271,7 +269,7 @@ class Coordinator:
         except OSError as error:
             self._events.append(events.NotStarted(action.name, error.strerror or "no process"))
             return
-        one = _Process(child, action.kind, log.LineReader())
+        one = _Process(child, action.kind, records.LineReader())
         self._processes[action.name] = one
         self._pids[child.pid] = action.name
         self._watch(action.name, LOG)
@@ -284,7 +282,7 @@ class Coordinator:
         """
 
         def main(end: socket.socket) -> None:
-            self._handler.enter_child(2)
+            log.enter_child(2)
             process.limit_descriptors(self._descriptors)
             os.environ[process.MARK] = f"{self._mark}-{name}"
             sys.unraisablehook = _tell_unraisable  # the interpreter's own prints the exception's text

@@ -216,7 +216,7 @@ def _finite(text: str) -> float:
     return value
 
 
-@dataclass(slots=True)
+@dataclass
 class _Frame:
     """A collection that is being built."""
 

@@ -1,9 +1,6 @@
-"""Log records of all processes to one stream.
+"""The log: of this process to stderr, of children by what they write to their pipes.
 
-Each child writes its records as lines to a pipe of its own, which is also its stdout and stderr: what a client library or its C
-code prints arrives too. The coordinator alone writes to stderr. Nobody ever waits for a reader: what does not fit now is dropped
-and counted. multiprocessing-logging's handler is the base; its queue (one lock for all writers: a child killed while it writes
-would silence all the others) and its thread (a fork beside a thread is unsafe) are never made.
+The coordinator alone writes to stderr, and never waits for a reader: what does not fit now is dropped and counted.
 """
 
 from __future__ import annotations
@@ -11,72 +8,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-import select
 import stat
 import time
 from typing import TYPE_CHECKING
 
-from multiprocessing_logging import MultiProcessingHandler
-
-from disco.text import escape
+from disco.records import FIELDS, LINE_LIMIT, write_if_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from disco.records import Fields
 
-    Fields = Mapping[str, str]
-
-LINE_LIMIT = select.PIPE_BUF  # a write of so many bytes to a pipe is atomic
-TEXT_LIMIT = 2000  # characters of a message
-MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
-FIELDS = ("source", "rule", "interface", "event")  # what a record may be about, besides its process
-FIELD_LIMIT = 100  # characters of one
 FAINT, PLAIN = "\x1b[2m", "\x1b[0m"  # ECMA-48
 COLOURS = {logging.DEBUG: FAINT, logging.INFO: "\x1b[32m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[1;31m"}
-
-
-class ProcessHandler(MultiProcessingHandler):  # type: ignore[misc]  # the package has no types
-    """The root logger's handler: in the coordinator it emits, in a child it writes to the child's log pipe."""
-
-    def __init__(self, sub_handler: StderrHandler) -> None:
-        """Emit through the sub-handler until `enter_child`."""
-        logging.Handler.__init__(self)  # the base's own would make its queue and its thread
-        self.sub_handler = sub_handler
-        self._pipe: int | None = None
-        self._dropped = 0
-
-    def set_style(self, style: str) -> None:
-        """Write `text`, for people, or `json`, one object a line, from now on."""
-        self.sub_handler.style = style
-
-    def enter_child(self, pipe: int) -> None:
-        """Write to this descriptor from now on."""
-        self._pipe = pipe
-
-    def _send(self, record: logging.LogRecord) -> None:
-        if self._pipe is None:
-            self.sub_handler.emit(record)
-            return
-        if self._dropped and self._write(self._pipe, logging.WARNING, f"{self._dropped} log lines were dropped", {}):
-            self._dropped = 0
-        if not self._write(self._pipe, record.levelno, record.getMessage(), getattr(record, "fields", {})):
-            self._dropped += 1
-
-    @staticmethod
-    def _write(pipe: int, level: int, text: str, fields: Fields) -> bool:
-        # ASCII, at most twelve bytes for a character: cut once more where that is too long.
-        for limit in (TEXT_LIMIT, LINE_LIMIT // 12 - 16):
-            line = (
-                MARK
-                + json.dumps([level, escape(text, limit), {name: escape(value, FIELD_LIMIT) for name, value in fields.items()}])
-                + "\n"
-            ).encode()
-            if len(line) <= LINE_LIMIT:
-                break
-        return write_if_ready(pipe, line)
-
-    def close(self) -> None:
-        """Close this handler; there is no queue to empty."""
-        logging.Handler.close(self)
 
 
 class StderrHandler(logging.Handler):
@@ -120,36 +62,34 @@ class StderrHandler(logging.Handler):
         return write_if_ready(self._descriptor, line)
 
 
-class LineReader:
-    """A child's log pipe, split into records."""
+class _FirstRecord(logging.Handler):
+    """A child's handler until it has something to say, which most never have: the real one takes long to import."""
 
-    def __init__(self) -> None:
-        """Start with an empty line."""
-        self._rest = b""
+    def __init__(self, pipe: int) -> None:
+        super().__init__()
+        self._pipe = pipe
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, str, Fields]]:
-        """Take bytes; yield level, text and fields of each line that is whole, or longer than any may be. End of file: b""."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop() if data else b""
-        if len(self._rest) > 2 * LINE_LIMIT:
-            lines.append(self._rest)
-            self._rest = b""
-        for line in lines:
-            printed, mark, record = line.partition(MARK.encode())
-            if printed.strip():
-                yield logging.DEBUG, escape(printed.decode(errors="replace"), TEXT_LIMIT), {"event": "printed"}
-            if mark:
-                yield _parse(record)
+    def emit(self, record: logging.LogRecord) -> None:
+        from disco.pipe_log import PipeHandler  # noqa: PLC0415 -- as the class says
+
+        handler = PipeHandler(self._pipe)
+        logging.getLogger().handlers[:] = [handler]
+        handler.emit(record)
 
 
-def set_up(level: str) -> ProcessHandler:
+def set_up(level: str) -> StderrHandler:
     """Give the root logger its one handler; call once, before any fork."""
-    handler = ProcessHandler(StderrHandler())
+    handler = StderrHandler()
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.raiseExceptions = False  # a log line that cannot be written must not become a traceback
     return handler
+
+
+def enter_child(pipe: int) -> None:
+    """Write all records to this descriptor from now on: another process logs them."""
+    logging.getLogger().handlers[:] = [_FirstRecord(pipe)]
 
 
 def emit(level: int, process: str, pid: int, text: str, fields: Fields) -> None:
@@ -159,29 +99,6 @@ def emit(level: int, process: str, pid: int, text: str, fields: Fields) -> None:
         record = logging.LogRecord("disco", level, "", 0, text, None, None)
         record.child, record.fields = (process, pid), fields
         root.handle(record)
-
-
-def write_if_ready(descriptor: int, line: bytes) -> bool:
-    """Write one line of at most LINE_LIMIT bytes if that does not wait; return whether it was written."""
-    try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLOUT)
-        if not any(events & select.POLLOUT for _, events in poll.poll(0)):
-            return False
-        return os.write(descriptor, line) == len(line)
-    except OSError:
-        return False
-
-
-def _parse(record: bytes) -> tuple[int, str, Fields]:
-    """Return what a child says is a record, or what it wrote instead of one: it is not trusted."""
-    try:
-        level, text, fields = json.loads(record)
-        if type(level) is int and isinstance(text, str) and isinstance(fields, dict) and fields.keys() <= set(FIELDS):
-            return level, escape(text, TEXT_LIMIT), {name: escape(str(value), FIELD_LIMIT) for name, value in fields.items()}
-    except (ValueError, TypeError, RecursionError):
-        pass
-    return logging.DEBUG, escape(record.decode(errors="replace"), TEXT_LIMIT), {"event": "printed"}
 
 
 def _now() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import cache
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from disco.errors import ProtocolError
@@ -109,7 +110,7 @@ class Ran(NamedTuple):
 
 Message = Diff | Trouble | Alive | Check | Checked | Run | Started | Ran
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, Trouble, Alive, Check, Checked, Run, Started, Ran)}
-_HINTS: dict[type, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (*_TYPES.values(), Fragment)}
+_hints = cache(get_type_hints)
 
 
 def encode(message: Message) -> list[bytes]:
@@ -179,8 +180,8 @@ def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- a
     if kind is bytes:
         kind = int
         return bodies.take(_unpack(int, value, bodies))
-    if kind in _HINTS:
-        hints = _HINTS[kind]
+    if kind is Fragment or kind in _TYPES.values():
+        hints = _hints(kind)
         if type(value) is not list:
             raise TypeError
         return kind(**{name: _unpack(hint, item, bodies) for (name, hint), item in zip(hints.items(), value, strict=True)})

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from disco import log, messages
+from disco import messages, records
 from disco.channel import Channel, Frames, Line
 from disco.errors import ProtocolError
 from disco.messages import SIZES, Alive, Check, Message, Run, Trouble
@@ -243,7 +243,7 @@ def test_what_crosses_is_frozen() -> None:
 # A child's log
 
 
-MARK = log.MARK
+MARK = records.MARK
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_log_lines(data: str, expected: list[tuple[int, str]]) -> None:
     """Records and what was printed come out line by line, however they were split; nothing of them is raw."""
     content = data.encode()
     for at in range(len(content) + 1):
-        reader = log.LineReader()
+        reader = records.LineReader()
         pieces = [piece for piece in (content[:at], content[at:]) if piece]
         found = [line[:2] for piece in [*pieces, b""] for line in reader.feed(piece)]
         assert found == expected
@@ -278,7 +278,7 @@ def test_log_lines(data: str, expected: list[tuple[int, str]]) -> None:
 @example([MARK.encode() + b"[" * 100_000, b"\n"])
 def test_log_garbage(pieces: list[bytes]) -> None:
     """Any bytes give printable lines only."""
-    reader = log.LineReader()
+    reader = records.LineReader()
     for piece in [*filter(None, pieces), b""]:
         assert all(text.isprintable() and type(level) is int for level, text, _ in reader.feed(piece))
 
@@ -286,17 +286,17 @@ def test_log_garbage(pieces: list[bytes]) -> None:
 def test_log_fields() -> None:
     """A record's fields are the known ones, printable and bounded."""
     record = json.dumps([20, "x", {"rule": "a\nb", "event": "e" * 1000}])
-    [(level, text, fields)] = log.LineReader().feed(f"{MARK}{record}\n".encode())
+    [(level, text, fields)] = records.LineReader().feed(f"{MARK}{record}\n".encode())
     assert (level, text) == (20, "x")
-    assert fields == {"rule": "a\\nb", "event": "e" * log.FIELD_LIMIT + "…"}
+    assert fields == {"rule": "a\\nb", "event": "e" * records.FIELD_LIMIT + "…"}
 
 
 def test_a_log_line_without_end() -> None:
     """A line that never ends is cut, and not kept."""
-    reader = log.LineReader()
+    reader = records.LineReader()
     found = [line for _ in range(1000) for line in reader.feed(b"x" * 1000)]
     assert 10 < len(found) < 1000
-    assert all(len(text) <= log.TEXT_LIMIT + 1 for _, text, _ in found)
+    assert all(len(text) <= records.TEXT_LIMIT + 1 for _, text, _ in found)
 
 
 # Text

@@ -24,7 +24,9 @@ crashes or grows.
 The rules for a generator:
 
 - It yields everything it knows, by interface, each time that something may have changed; whether it did is not its
-  concern. Yielding the very same object again says: the backend answered, and nothing is new.
+  concern. Yielding the very same object again says: the backend answered, and nothing is new. The very same object again
+  as one interface's data says so of that interface, which then costs next to nothing: what was yielded is never changed
+  in place, and what has to be changed is made anew (`Tree` does both for a key/value store).
 - It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later: nothing is
   kept from one call to the next, so no stale index, session or cache survives an error. Any other exception is told by
   its class alone.
@@ -41,7 +43,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from disco.config import Option, Options, SourceType, nearest
 from disco.documents import DEPTH_LIMIT, merge, strict_json
@@ -53,7 +55,10 @@ if TYPE_CHECKING:
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
 
-__all__ = ["Context", "Option", "Options", "Source", "SourceError", "Unusable", "find", "is_same", "nest", "step_limit"]
+__all__ = ["Context", "Option", "Options", "Source", "SourceError", "Tree", "Unusable", "find", "is_same", "nest", "step_limit"]
+
+Key = TypeVar("Key", str, bytes)
+Value = TypeVar("Value", str, bytes)
 
 
 class Context(NamedTuple):
@@ -126,8 +131,8 @@ def step_limit(options: Mapping[str, Any], interval: float) -> float:
     return float(2 * options["timeout"] + (wait * 17 / 16 if isinstance(wait, float) else 0.0) + interval)
 
 
-def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two snapshots hold the same; unlike `==` it tells 1, 1.0 and true apart."""
+def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data
+    """Return whether two snapshots, or two interfaces' data, hold the same; unlike `==` it tells 1, 1.0 and true apart."""
     return one == other and repr(one) == repr(other)
 
 
@@ -162,6 +167,98 @@ def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
         else:
             node[parts[-1]] = merge(node.get(parts[-1]), _as_folder(leaf)) if parts in folders else leaf
     return tree
+
+
+class Tree(Generic[Key, Value]):
+    """The keys of a key/value store as `nest` makes mappings of them, by interface: made anew where a key changed only.
+
+    interfaces: the known ones; of the others the keys are kept without their values, and `foreign` stands for their data.
+    path: what a key is called below the prefix. content: the bytes of a value as it is kept, which is looked into only when
+    its interface is made.
+    """
+
+    def __init__(
+        self,
+        interfaces: frozenset[str],
+        path: Callable[[Key], str],
+        content: Callable[[Value], bytes],
+        foreign: Any = None,  # noqa: ANN401 -- whatever the source yields
+    ) -> None:
+        """Begin without any key."""
+        self._interfaces = interfaces
+        self._path: Callable[[Key], str] = path
+        self._content: Callable[[Value], bytes] = content
+        self._foreign = foreign
+        self._values: dict[Key, Value | None] = {}
+        self._keys: dict[str, set[Key]] = {}  # by interface
+        self._changed: set[str] = set()  # interfaces
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+        return len(self._values)
+
+    def put(self, key: Key, value: Value) -> Value | None:
+        """Take a key's value; return it if it is kept."""
+        interface = self._interface(key)
+        kept = self._values[key] = value if interface in self._interfaces else None
+        self._keys.setdefault(interface, set()).add(key)
+        self._changed.add(interface)
+        return kept
+
+    def delete(self, key: Key) -> Value | None:
+        """Forget a key that is there; return its value if that was kept."""
+        interface = self._interface(key)
+        self._keys[interface].remove(key)
+        if not self._keys[interface]:
+            del self._keys[interface]
+        self._changed.add(interface)
+        return self._values.pop(key)
+
+    def __contains__(self, key: Key) -> bool:
+        """Return whether a key is there."""
+        return key in self._values
+
+    def replace(self, values: Mapping[Key, Value]) -> None:
+        """Take all keys anew: those that are missing are gone, and of the others those count whose value is another."""
+        for key in self._values.keys() - values.keys():
+            self.delete(key)
+        for key, value in values.items():
+            # A foreign key that is there (None) has nothing that could change.
+            if (held := self._values.get(key, _ABSENT)) is not None and held != value:
+                self.put(key, value)
+
+    def nest(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return all interfaces; `before`, or of it what is the same, as the very same objects.
+
+        before: what was returned last by this tree, or by one that this tree takes the place of.
+        """
+        known = before or {}
+        found = {}
+        for interface in sorted(self._keys):
+            if interface in known and interface not in self._changed:
+                found[interface] = known[interface]
+            else:
+                for name, data in self._make(interface).items():
+                    found[name] = known[name] if name in known and is_same(data, known[name]) else data
+        self._changed.clear()
+        if before is not None and before.keys() == found.keys() and all(before[name] is found[name] for name in found):
+            return before
+        return found
+
+    def _make(self, interface: str) -> dict[str, Any]:
+        """Return an interface under its name; nothing if it has only folders."""
+        # Sorted: where a name is there twice, with and without a further `/`, the same one wins whatever came last.
+        keys = sorted(self._keys[interface])
+        if interface in self._interfaces:
+            values = ((key, self._values[key]) for key in keys)
+            return nest((self._path(key), None if value is None else self._content(value)) for key, value in values)
+        return {interface: self._foreign} if interface and any(not self._path(key).endswith("/") for key in keys) else {}
+
+    def _interface(self, key: Key) -> str:
+        return self._path(key).lstrip("/").partition("/")[0]
+
+
+_ABSENT = object()
 
 
 def _as_folder(leaf: str | Unusable) -> dict[str, Any] | Unusable:

@@ -6,7 +6,9 @@ What needs the client library is in `consul_http`, imported in the source's own 
 
 from __future__ import annotations
 
+import base64
 import logging
+import random
 import re
 import time
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import Context, Option, Options, Source, SourceError, is_same, nest
+from disco.sources import Context, Option, Options, Source, SourceError, Tree, is_same
 from disco.text import plural
 
 if TYPE_CHECKING:
@@ -37,17 +39,15 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     try:
         pace = _Pace(min(context.interval, PAUSE))
         index: int | None = None
-        data: dict[str, Any] | None = None
+        data: Mapping[str, Any] | None = None
         while True:
             pace.wait()
-            latest, found = query.ask(index, mode)
+            latest, found = query.ask(index, mode, data)
             if query.is_doubtful or (index and latest < index):
                 log.debug("index=%d after %s, doubtful=%s: reading anew", latest, index, query.is_doubtful)
                 pace.wait()
-                latest, found = query.ask(None, "default" if mode == "stale" else mode)
-            index = latest
-            if data is None or not is_same(found, data):
-                data = found
+                latest, found = query.ask(None, "default" if mode == "stale" else mode, data)
+            index, data = latest, found
             yield data
     finally:
         query.close()
@@ -66,7 +66,8 @@ class _Query:
         self._http = consul_http.HTTP(_locate(options), options, _name(options, context.part))
         self._unreadable = consul_http.UNREADABLE
         self._client = consul_http.Client(self._http, options["token"])
-        self._common = {"wait": f"{options['wait'] * 1000:.0f}ms", "dc": options["dc"]}
+        self._tree = self._plant()
+        self._is_in_step = True  # with other processes, which may have begun at the same moment
 
     @property
     def is_doubtful(self) -> bool:
@@ -76,43 +77,62 @@ class _Query:
     def close(self) -> None:
         self._http.close()
 
-    def ask(self, index: int | None, consistency: str) -> tuple[int, dict[str, Any]]:
-        """Return the new index and the data: at once without an index, else on a change or when `wait` ends."""
+    def ask(self, index: int | None, consistency: str, before: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any]]:
+        """Return the new index and the data: at once without an index, else on a change or when `wait` ends.
+
+        before: what was yielded last; what is the same is the very same object. Where something happened, it happened to
+        others at the same time: of such an answer's next query the wait is any part of the whole, so that a fleet's queries do
+        not come back all at once.
+        """
         self._http.consistency = consistency
+        wait = longest = self._context.options["wait"]
+        if self._is_in_step:
+            wait = random.uniform(min(PAUSE, longest), longest)  # noqa: S311 -- no secret
+        asked = time.monotonic()
+        common = {"index": index, "wait": f"{wait * 1000:.0f}ms", "dc": self._context.options["dc"]}
         try:
             if self._service:
-                health = self._client.health
-                latest, items = health.service(self._service, index=index, passing=True, **self._common)
-                data = _read_instances(items, self._context.part)
+                latest, items = self._client.health.service(self._service, passing=True, **common)
+                found = _read_instances(items, self._context.part)
+                data = before if before is not None and is_same(found, before) else found
             else:
-                latest, items = self._client.kv.get(self._prefix, index=index, recurse=True, **self._common)
-                data = _read_keys(items, self._prefix, self._context.interfaces)
+                latest, items = self._client.read_keys(self._prefix, **common)
+                if index is None:
+                    self._tree = self._plant()
+                data = self._read_keys(items, before)
+            if index is not None:
+                self._is_in_step = time.monotonic() - asked < wait
             # Consul never means an index below 1; sent back, it would turn the blocking query into a busy loop.
             return max(int(latest), 1), data
         except self._unreadable as error:
             log.debug("%s while an answer was decoded", type(error).__name__)
             raise SourceError("answered with what is no data of Consul's") from None
 
+    def _read_keys(self, items: list[dict[str, Any]] | None, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return the tree of the keys; of an interface that is not known, the name alone.
 
-def _read_keys(items: list[dict[str, Any]] | None, prefix: str, known: frozenset[str]) -> dict[str, Any]:
-    """Return the tree of the keys; of an interface that is not known, the name alone."""
-    pairs, others = [], set()
-    for item in _as_list([] if items is None else items):  # 404: no key has the prefix
-        if not item["Key"].startswith(prefix):
+        What counts is a value's text, not its ModifyIndex: another store at the same address may repeat indexes.
+        """
+        self._tree.replace({item["Key"]: "" if item["Value"] is None else item["Value"] for item in items or ()})  # None: 404
+        data = self._tree.nest(before)
+        unknown = len(data.keys() - self._context.interfaces)
+        log.debug("read %s, %s unknown", plural(len(self._tree), "key"), plural(unknown, "interface"))
+        return data
+
+    def _plant(self) -> Tree[str, str]:
+        return Tree(self._context.interfaces, self._path, base64.b64decode, foreign={})
+
+    def _path(self, key: str) -> str:
+        if not key.startswith(self._prefix):
             raise ValueError
-        key = item["Key"][len(prefix) :].lstrip("/")
-        interface = key.partition("/")[0]
-        if interface in known:
-            pairs.append((key, item["Value"]))
-        elif interface and not key.endswith("/"):
-            others.add(interface)
-    log.debug("read %s, %s unknown", plural(len(items or ()), "key"), plural(len(others), "interface"))
-    return {**{name: {} for name in others}, **nest(pairs)}
+        return key[len(self._prefix) :]
 
 
 def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, Any]:
     """Return the interface of a service: its first instance by node, then service id, and all of them in that order."""
-    items = sorted(_as_list(items), key=lambda item: (item["Node"]["Node"], item["Service"]["ID"]))
+    if not isinstance(items, list):  # an empty object is no empty list
+        raise TypeError
+    items = sorted(items, key=lambda item: (item["Node"]["Node"], item["Service"]["ID"]))
     instances = []
     for node, service in ((item["Node"], item["Service"]) for item in items):
         instance = {
@@ -127,12 +147,6 @@ def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, An
         instances.append(instance)
     log.debug("read %s", plural(len(instances), "passing instance"))
     return {interface: {**instances[0], "instances": instances}} if instances else {}
-
-
-def _as_list(items: Any) -> list[dict[str, Any]]:  # noqa: ANN401 -- any JSON data
-    if not isinstance(items, list):  # an empty object is no empty list
-        raise TypeError
-    return items
 
 
 class _Pace:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
-from disco.sources import Context, Option, Options, Source, SourceError, is_same, nest
+from disco.sources import Context, Option, Options, Source, SourceError, Tree
 from disco.text import duration, escape
 
 if TYPE_CHECKING:
@@ -142,38 +142,30 @@ class _Known:
     def __init__(self, prefix: bytes, interfaces: frozenset[str], cluster: int, revision: int) -> None:
         self.cluster = cluster
         self.revision = revision
-        self._skip = len(prefix)
-        self._interfaces = interfaces
-        self._values: dict[bytes, bytes | None] = {}
+        skip = len(prefix)
+        self._tree: Tree[bytes, bytes] = Tree(interfaces, lambda key: _decode(key[skip:]), bytes)
         self._size = 0
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._tree)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Take a key's value; raise SourceError over a limit."""
         self.delete(key)
-        kept = self._values[key] = value if self._name(key) in self._interfaces else None
-        self._size += len(key) + len(kept or b"")
-        if len(self._values) > KEY_LIMIT:
+        self._size += len(key) + len(self._tree.put(key, value) or b"")
+        if len(self._tree) > KEY_LIMIT:
             raise SourceError(f"more than {KEY_LIMIT} keys: set a longer prefix")
         if self._size > SIZE_LIMIT:
             raise SourceError(f"more than {SIZE_LIMIT >> 20} MiB of data: set a longer prefix")
 
     def delete(self, key: bytes) -> None:
         """Forget a key."""
-        if key in self._values:
-            self._size -= len(key) + len(self._values.pop(key) or b"")
+        if key in self._tree:
+            self._size -= len(key) + len(self._tree.delete(key) or b"")
 
-    def tree(self, before: dict[str, Any] | None) -> dict[str, Any]:
-        """Return all as nested mappings, a foreign name with None; the tree from before itself if that is the same."""
-        items = sorted(self._values.items())  # where `/a/b` and `a/b` are both there, the same one wins each time
-        tree: dict[str, Any] = {self._name(key): None for key, value in items if value is None and key[-1:] != b"/"}
-        tree |= nest((_decode(key[self._skip :]), value) for key, value in items if value is not None)
-        return before if before is not None and is_same(tree, before) else tree
-
-    def _name(self, key: bytes) -> str:
-        return _decode(key[self._skip :].lstrip(b"/").split(b"/", 1)[0])
+    def tree(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return all as nested mappings, a foreign name with None; of the tree from before what is the same."""
+        return self._tree.nest(before)
 
 
 class _Session:

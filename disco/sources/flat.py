@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,20 @@ from disco.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     """Yield the content of the file, or of all files in the directory, looked at every `interval`."""
-    file: Path = context.options["file"]
+    file = str(context.options["file"])  # a look is little more than its system calls: no Path is made
     seen, data = None, {}
     while True:
         try:
-            files = list_files(file)
-            state = [(name, _identity(name)) for name in files]
+            files = look_at(file)
+            state = [(name, _identity(found)) for name, found in files.items()]
             # A file changed within the last moments may change again without its time stamp showing it.
-            if state != seen or _is_recent(files):
+            if state != seen or _is_recent(files.values()):
                 data, seen = load(files), state
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None
@@ -36,18 +36,26 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
         time.sleep(context.interval)
 
 
-def list_files(file: Path) -> list[Path]:
-    """Return the files to read, sorted by name; raise SourceError if there is none."""
+def look_at(file: str) -> dict[str, os.stat_result]:
+    """Return the status of each file to read, sorted by name; raise SourceError if there is none, or one has none."""
+    name = file
     try:
-        if not file.is_dir():
-            return [file]
-        found = sorted(entry for entry in file.iterdir() if entry.suffix in SUFFIXES and not entry.name.startswith("."))
-        return [entry for entry in found if not entry.is_dir()]
+        found = os.stat(file)  # noqa: PTH116 -- as above
+        if not stat.S_ISDIR(found.st_mode):
+            return {file: found}
+        files = {}
+        for entry in sorted(os.listdir(file)):  # noqa: PTH208 -- as above
+            if entry.endswith(SUFFIXES) and not entry.startswith("."):
+                name = f"{file}/{entry}"
+                found = os.stat(name)  # noqa: PTH116 -- as above
+                if not stat.S_ISDIR(found.st_mode):
+                    files[name] = found
     except OSError as error:
-        raise SourceError(f"{file}: {error.strerror}") from None
+        raise SourceError(f"{name}: {error.strerror}") from None
+    return files
 
 
-def load(files: Iterable[Path]) -> dict[str, Any]:
+def load(files: Iterable[str]) -> dict[str, Any]:
     """Return the interfaces in the files; raise SourceError with the place for anything that is wrong."""
     data: dict[str, Any] = {}
     size = 0
@@ -57,7 +65,7 @@ def load(files: Iterable[Path]) -> dict[str, Any]:
             size += len(content)
             if size > documents.SIZE_LIMIT:
                 raise SourceError(f"{file}: all files together are larger than {documents.SIZE_LIMIT >> 20} MiB")
-            found = documents.parse(content, str(file), places=False).data
+            found = documents.parse(content, file, places=False).data
         except DocumentError as error:
             raise SourceError(str(error)) from None
         if found is None:
@@ -71,22 +79,15 @@ def load(files: Iterable[Path]) -> dict[str, Any]:
     return data
 
 
-def _identity(file: Path) -> tuple[int, ...]:
+def _identity(found: os.stat_result) -> tuple[int, ...]:
     """Return what changes when a file's content does, or a symlink's target (Kubernetes swaps one for all files)."""
-    try:
-        found = os.stat(file)  # noqa: PTH116 -- as the rest of the line's names
-    except OSError as error:
-        raise SourceError(f"{file}: {error.strerror}") from None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
-def _is_recent(files: Iterable[Path]) -> bool:
+def _is_recent(files: Iterable[os.stat_result]) -> bool:
     """Return whether a file changed so lately that its time stamp may not tell a further change (2 s: FAT, old NFS)."""
     now = time.time()
-    try:
-        return any(abs(now - os.stat(file).st_mtime) < 2 for file in files)  # noqa: PTH116, PLR2004
-    except OSError:
-        return True
+    return any(abs(now - found.st_mtime) < 2 for found in files)  # noqa: PLR2004
 
 
 def _check(options: Options) -> Iterator[str]:

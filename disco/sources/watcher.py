@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents, schema
 from disco.errors import SourceError, place_of
@@ -106,6 +106,15 @@ def backoff(errors: int, retry_after: float | None) -> float:
     return max(random.uniform(0, longest), RETRY_FIRST / 10)  # noqa: S311 -- no secret
 
 
+class _Seen(NamedTuple):
+    """An interface's data as it was yielded (the object itself), its number of nodes, and its canonical JSON's size and digest."""
+
+    data: Any
+    nodes: int
+    size: int
+    digest: str
+
+
 class Publisher:
     """What was sent last, and so what is news."""
 
@@ -115,7 +124,7 @@ class Publisher:
         self._schemas = schemas
         self._send = send
         self._quiet = quiet
-        self._raw: dict[str, str] = {}  # digests of what the source gave
+        self._seen: dict[str, _Seen] = {}  # by interface
         self._sent: dict[str, str] = {}  # digests of what was sent
         self._unknown: tuple[tuple[str, ...], int] | None = None
         self._snapshot: object = self  # which no source yields
@@ -153,25 +162,26 @@ class Publisher:
         self._troubled = False
 
     def _diff(self, snapshot: Mapping[str, Any]) -> Diff | None:
-        raw, dumped = _dump_all(snapshot, self._schemas)
+        seen, dumped = _dump_all(snapshot, self._schemas, self._seen)
         unknown = sorted(str(name) for name in snapshot if name not in self._schemas)
         told = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[:UNKNOWN_LIMIT]), len(unknown))
         first = self._unknown is None
         changed: dict[str, Fragment] = {}
-        for interface, digest in raw.items():
-            if digest != self._raw.get(interface):
+        for interface, body in dumped.items():
+            before = self._seen.get(interface)
+            if before is None or before.digest != seen[interface].digest:
                 if time.monotonic() - self._told >= self._quiet:  # many of these may take long
                     self._send(Alive(answered=False))
                     self._told = time.monotonic()
-                fragment = self._fragment(interface, snapshot[interface], dumped[interface])
+                fragment = self._fragment(interface, snapshot[interface], body)
                 if first or fragment.digest != self._sent.get(interface):
                     changed[interface] = fragment
-        removed = tuple(interface for interface in self._raw if interface not in raw)
+        removed = tuple(interface for interface in self._seen if interface not in seen)
         news = first or changed or removed or told != self._unknown
-        self._raw, self._unknown = raw, told
-        self._sent = {name: digest for name, digest in self._sent.items() if name in raw} | {
-            name: fragment.digest for name, fragment in changed.items()
-        }
+        self._seen, self._unknown = seen, told
+        for interface in removed:
+            del self._sent[interface]
+        self._sent |= {name: fragment.digest for name, fragment in changed.items()}
         if not news:
             return None
         return Diff(first=first, changed=changed, removed=removed, unknown=told[0], unknown_count=told[1])
@@ -197,24 +207,48 @@ class Publisher:
         return Fragment(digest=schema.digest(dumped), problems=problems, body=body)
 
 
-def _dump_all(snapshot: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return the digest and the canonical JSON of each known interface; raise SourceError over a limit."""
+def _dump_all(
+    snapshot: Mapping[str, Any], known: Mapping[str, Any], before: Mapping[str, _Seen]
+) -> tuple[dict[str, _Seen], dict[str, bytes]]:
+    """Return what is seen of each known interface, and the canonical JSON of those that are not the very object from before.
+
+    Raises:
+        SourceError: all of them together are over a limit, or JSON cannot hold one.
+
+    """
     if not isinstance(snapshot, Mapping):
         raise SourceError("the source yielded no mapping")
-    mine = {name: data for name, data in snapshot.items() if name in known}
-    keys, depth = documents.measure(mine)
-    if keys > 2 * KEY_LIMIT + 1:
-        raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
-    if depth > documents.DEPTH_LIMIT + 1:
-        raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
+    seen: dict[str, _Seen] = {}
+    dumped: dict[str, bytes] = {}
+    nodes, size = 1, 0
+    for interface, data in snapshot.items():
+        if interface not in known:
+            continue
+        found = before.get(interface)
+        if found and found.data is not data:
+            found = None
+        count, depth = (found.nodes, 0) if found else documents.measure(data)
+        nodes += count + 1  # its name
+        if nodes > 2 * KEY_LIMIT + 1:
+            raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
+        if depth > documents.DEPTH_LIMIT:
+            raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
+        if not found:
+            body = dumped[interface] = _dump(data)
+            found = _Seen(data, count, len(body), schema.digest(body))
+        size += found.size
+        if size > documents.SIZE_LIMIT:
+            limit = documents.SIZE_LIMIT >> 20
+            raise SourceError(f"more than {limit} MiB of data: narrow what is read (a longer prefix, fewer files)")
+        seen[interface] = found
+    return seen, dumped
+
+
+def _dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
     try:
-        dumped = {name: schema.canonical(data, _stand_in) for name, data in mine.items()}
+        return schema.canonical(data, _stand_in)
     except (TypeError, ValueError, RecursionError):
         raise SourceError("the source yielded what JSON cannot hold") from None
-    if sum(map(len, dumped.values())) > documents.SIZE_LIMIT:
-        limit = documents.SIZE_LIMIT >> 20
-        raise SourceError(f"more than {limit} MiB of data: narrow what is read (a longer prefix, fewer files)")
-    return {name: schema.digest(body) for name, body in dumped.items()}, dumped
 
 
 def _stand_in(value: object) -> str:
