@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from disco import config as configuration
-from disco import documents, process, rules, sources
+from disco import documents, process, rules
 from disco.errors import ConfigurationError
 from disco.text import escape, plural
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from disco.config import Settings, SourceSettings
     from disco.rules import Rule
     from disco.schema import Schema
+    from disco.sources import Source
 
 LINE_LIMIT = 2000  # characters of one line told
 LABEL_LIMIT = 80  # characters of one label in the graph
@@ -74,7 +75,7 @@ class Problem(NamedTuple):
 
 def look(config: Path | None) -> Site:
     """Load everything that can be wrong before anything is started, and all the problems with it."""
-    settings, errors = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, sources.find)
+    settings, errors = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, _find_type)
     schemas: dict[str, Schema] = {}
     found: tuple[Rule, ...] = ()
     warnings: list[str] = []
@@ -116,6 +117,19 @@ def look(config: Path | None) -> Site:
         warnings=tuple(warnings),
         programs=programs,
     )
+
+
+def _find_type(name: str) -> Source | str:
+    from disco import sources  # noqa: PLC0415 -- only where there is one
+
+    return sources.find(name)
+
+
+def _declared(settings: SourceSettings) -> Source:
+    """Return the type of a source that configuration has found."""
+    found = _find_type(settings.type)
+    assert not isinstance(found, str)  # noqa: S101 -- as above
+    return found
 
 
 def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], list[Problem]]:
@@ -251,8 +265,7 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
 
 def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:
     """Yield the secrets that are in the configuration, or in files that everybody may read."""
-    declared = sources.find(settings.type)
-    assert isinstance(declared, sources.Source)  # noqa: S101 -- configuration has found it
+    declared = _declared(settings)
     for option in declared.options:
         key = f"{settings.name}.{option.name}"
         if option.secret and option.name in settings.options.explicit:
@@ -269,8 +282,7 @@ def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:
 
 def _find_givers(settings: SourceSettings) -> Iterator[tuple[str, str]]:
     """Yield a label for each process of a source, and the one interface that it gives; empty: it may give any."""
-    declared = sources.find(settings.type)
-    assert isinstance(declared, sources.Source)  # noqa: S101 -- configuration has found it
+    declared = _declared(settings)
     for part in declared.parts(settings.options):
         name = f"{settings.name}/{part}" if part else settings.name
         label = name if settings.name == settings.type else f"{name} ({settings.type})"

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
 from disco.errors import DocumentError, SourceError
 from disco.text import escape
+
+if TYPE_CHECKING:
+    from disco.sources import Source
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
@@ -197,9 +199,8 @@ class Options(Mapping[str, Any]):
         return f"Options({', '.join(self._values)})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceType:
-    """What configuration must know of a type of source.
+class SourceType(NamedTuple):
+    """What configuration must know of a type of source (`sources.Source` has it, too).
 
     options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options
     that can only be judged together, each problem starting with an option's name.
@@ -245,7 +246,7 @@ def load(
     pairs: str,
     file: Path | None,
     environ: Mapping[str, str],
-    find_type: Callable[[str], SourceType | str],
+    find_type: Callable[[str], SourceType | Source | str],
 ) -> tuple[Settings, list[str]]:
     """Return the settings of DISCO_CFG's `pairs` over those of the file, and every problem found.
 
@@ -347,7 +348,7 @@ def _as_text(key: str, value: Any) -> str:  # noqa: ANN401 -- a scalar or a list
 def _take(
     namespace: str,
     found: Mapping[str, _Entry],
-    declared: SourceType,
+    declared: SourceType | Source,
     environ: Mapping[str, str],
     problems: list[str],
 ) -> Options:

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
@@ -216,18 +215,18 @@ def _finite(text: str) -> float:
     return value
 
 
-@dataclass
 class _Frame:
     """A collection that is being built."""
 
-    value: Any  # dict or list
-    path: Path_
-    anchor: str | None
-    nodes: int = 1  # expanded
-    size: int = 0  # of the expanded text
-    key: Any = None  # the key that waits for its value
-    waits: bool = False
-    merged: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self, value: Any, path: Path_, anchor: str | None) -> None:  # noqa: ANN401 -- a mapping or a list
+        self.value = value
+        self.path = path
+        self.anchor = anchor
+        self.nodes = 1  # expanded
+        self.size = 0  # of the expanded text
+        self.key: Any = None  # the key that waits for its value
+        self.waits = False
+        self.merged: list[dict[str, Any]] = []
 
 
 class _Merge:

@@ -45,7 +45,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from disco.config import Option, Options, SourceType, nearest
+from disco.config import Option, Options, nearest
 from disco.documents import DEPTH_LIMIT, merge, strict_json
 from disco.errors import SourceError
 
@@ -72,17 +72,20 @@ class Context(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source(SourceType):
+class Source:
     """A type of source.
 
-    watch: the generator. place: where it reads with these options as this part, for people; `*` in it stands for an
-    interface's name. text: every leaf that it yields is text, to be decoded by the schema. parts: the names of the
-    processes that a namespace needs, one blocking query each ("" is the namespace's own). modules: what must be
-    importable, preload: imports them, once before forking where several processes share them. extra: which extra of
-    disco installs them.
+    watch: the generator. options, any_key, check: as in `config.SourceType`. place: where it reads with these options as
+    this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text, to be
+    decoded by the schema. parts: the names of the processes that a namespace needs, one blocking query each ("" is the
+    namespace's own). modules: what must be importable, preload: imports them, once before forking where several
+    processes share them. extra: which extra of disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
+    options: tuple[Option, ...]
+    any_key: bool = False
+    check: Callable[[Options], Iterable[str]] = lambda _options: ()
     place: Callable[[Options, str], str] = lambda _options, _part: ""
     text: bool = False
     parts: Callable[[Options], tuple[str, ...]] = lambda _options: ("",)
