@@ -23,6 +23,7 @@ from disco.errors import ProtocolError
 from disco.events import Kind
 from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
+from disco.signals import find_changed
 
 if TYPE_CHECKING:
     import socket
@@ -98,6 +99,7 @@ class Coordinator:
         process.adopt_orphans(True)
         self._descriptors = process.limit_descriptors()
         self._selector.register(self._signals.listen(), selectors.EVENT_READ)
+        find_changed()  # once, not in each child
         gc.freeze()  # children share what is there now, and never copy it by collecting it
         gc.enable()
         try:

@@ -6,6 +6,7 @@ psutil only finds: its waiting calls would steal exit statuses from the one reap
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import shutil
@@ -120,8 +121,6 @@ def _close_above(last: int) -> None:
 
 def _move_up(descriptor: int) -> int:
     """Return a duplicate above the numbers that are given out next."""
-    import fcntl  # noqa: PLC0415 -- in the child only
-
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
 
 

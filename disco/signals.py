@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -90,12 +91,12 @@ def drain(descriptor: int) -> None:
 
 
 def blocked() -> AbstractContextManager[None]:
-    """Keep every signal away for the body of a `with`: around a fork, so that no handler runs in the wrong process."""
+    """Keep what has handlers away for the body of a `with`: around a fork, so that no handler runs in the wrong process."""
     from contextlib import contextmanager  # noqa: PLC0415 -- not before the first handlers are installed
 
     @contextmanager
     def block() -> Iterator[None]:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             yield
         finally:
@@ -104,18 +105,22 @@ def blocked() -> AbstractContextManager[None]:
     return block()
 
 
+@cache
+def find_changed() -> tuple[int, ...]:
+    """Return the signals that are not at their default; in the coordinator that does not change once it runs."""
+    return tuple(number for number in ALL if signal.getsignal(number) != signal.SIG_DFL)
+
+
 def reset_for_child() -> None:
     """Undo, in a forked child, all that the parent set or found; only SIGPIPE stays ignored.
 
     Handlers that the child's own children inherit are the default ones then. A Python child must keep SIGPIPE ignored, else
-    it dies when a handler does not read its stdin.
+    it dies when a handler does not read its stdin. Only what is not at its default is touched: to look at all signals would
+    cost each child half a megabyte of its own.
     """
     signal.set_wakeup_fd(-1)
-    for number in ALL:
-        try:
-            signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
-        except (OSError, ValueError):  # glibc's own real-time signals
-            continue
+    for number in find_changed():
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -223,12 +223,14 @@ class Tree(Generic[Key, Value]):
 
     def replace(self, values: Mapping[Key, Value]) -> None:
         """Take all keys anew: those that are missing are gone, and of the others those count whose value is another."""
-        for key in self._values.keys() - values.keys():
+        held = self._values
+        gone = [key for key in held if key not in values]
+        other = [key for key, value in values.items() if held.get(key, _ABSENT) != value]
+        for key in gone:
             self.delete(key)
-        for key, value in values.items():
-            # A foreign key that is there (None) has nothing that could change.
-            if (held := self._values.get(key, _ABSENT)) is not None and held != value:
-                self.put(key, value)
+        for key in other:
+            if held.get(key, _ABSENT) is not None:  # a foreign key that is there (None) has nothing that could change
+                self.put(key, values[key])
 
     def nest(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return all interfaces; `before`, or of it what is the same, as the very same objects.

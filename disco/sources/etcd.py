@@ -1,8 +1,9 @@
 """etcd v3: one read of everything below the prefix, then a watch from the next revision.
 
-The client library gives the channel and the generated stubs. Its Watcher is not used: that one burns a core when a
-server dies, and does not see a watch that the server cancels. Every call has a deadline, a signal can interrupt every
-wait, and what cannot be resumed ends in a new read, so that no change is lost.
+The client library gives the generated stubs. Its Watcher is not used: that one burns a core when a server dies, and does
+not see a watch that the server cancels. The channel is gRPC's own for asyncio: the other one, which the library would
+make, wakes up fifteen times a second while nothing happens. Every call has a deadline, a signal can interrupt every wait,
+and what cannot be resumed ends in a new read, so that no change is lost.
 
 The library is imported when it is first needed, and channels are made in the generator only: one that crosses a fork is
 broken on both sides.
@@ -13,10 +14,10 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import random
 import re
 import socket
 import ssl
-import threading
 import time
 import warnings
 from contextlib import closing
@@ -28,7 +29,8 @@ from disco.sources import Context, Option, Options, Source, SourceError, Tree
 from disco.text import duration, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    import asyncio
+    from collections.abc import Coroutine, Generator, Iterator, Mapping
 
 KEY_LIMIT = 100_000
 PAGE = 1_000  # keys in one answer
@@ -113,6 +115,23 @@ def load_client() -> Any:  # noqa: ANN401 -- the library has no types
     return etcd3
 
 
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop in which all calls of this process wait."""
+    import asyncio  # noqa: PLC0415 -- slow, and imported by gRPC
+
+    def note(_loop: object, about: dict[str, Any]) -> None:  # what a step's interruption may leave behind
+        log.debug("%s while waiting", type(about.get("exception")).__name__)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(note)
+    return loop
+
+
+def _run(waiting: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- a stub's answer
+    return _loop().run_until_complete(waiting)
+
+
 def _connect(context: Context) -> _Session:
     """Return a session with the first endpoint that lets the prefix be read; all together may take one `timeout`."""
     load_client()  # may take a while that is not the server's
@@ -181,14 +200,22 @@ class _Session:
         self._prefix = (prefix if prefix.endswith("/") or not prefix else prefix + "/").encode(errors="surrogateescape")
         # A range's end is its prefix with one more in the last byte, here always a `/`; \0 to \0 is everything.
         self._range = {"key": self._prefix or b"\0", "range_end": self._prefix[:-1] + b"0" if self._prefix else b"\0"}
-        etcd3 = load_client()
-        self._rpc = etcd3.etcdrpc
-        host, _, number = endpoint.rpartition(":")
-        files = _files(options, ca_cert="ca_cert", cert="cert_cert", key="cert_key")
+        self._rpc = load_client().etcdrpc
+        # The first watch lasts any part of the whole, so that a fleet's watches do not end all at once.
+        self._wait = random.uniform(min(options["timeout"], options["wait"]), options["wait"])  # noqa: S311 -- no secret
+        self._channel = _run(self._make_channel())
+
+    async def _make_channel(self) -> Any:  # noqa: ANN401 -- gRPC's types are loose
+        from grpc import aio, ssl_channel_credentials  # noqa: PLC0415 -- slow, and only after load_client
+
+        options, settings = self._options, _channel_options(self._options["timeout"])
+        if not options["ca_cert"]:
+            return aio.insecure_channel(self._endpoint, settings)
         try:
-            self._client = etcd3.client(host, int(number), **files, grpc_options=_channel_options(options["timeout"]))
+            files = [options[name] and options[name].read_bytes() for name in ("ca_cert", "key", "cert")]
         except OSError as error:
             raise SourceError(f"{error.filename}: {error.strerror}") from None
+        return aio.secure_channel(self._endpoint, ssl_channel_credentials(*files), settings)
 
     def open(self, patience: float) -> None:
         """Log in, and find out whether the prefix can be read, within so many seconds."""
@@ -200,7 +227,16 @@ class _Session:
 
     def close(self) -> None:
         """Close the channel, and so end what runs on it."""
-        self._client.close()
+        import asyncio  # noqa: PLC0415 -- as above
+
+        async def end() -> None:
+            await self._channel.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}  # of a step that was interrupted
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        _run(end())
 
     def read(self) -> _Known:
         """Return everything below the prefix as it was at one revision, within one `timeout`."""
@@ -228,40 +264,41 @@ class _Session:
             SourceError: anything else.
 
         """
-        import grpc  # noqa: PLC0415 -- slow, and only after load_client
+        import asyncio  # noqa: PLC0415 -- as above
 
-        timeout, wait = self._options["timeout"], self._options["wait"]
-        over = threading.Event()
-        request = self._rpc.WatchCreateRequest(**self._range, start_revision=known.revision + 1, progress_notify=True)
+        import grpc  # noqa: PLC0415 -- as above
 
-        def requests() -> Iterator[Any]:
-            yield self._rpc.WatchRequest(create_request=request)
-            over.wait()  # etcd's proxy ends a watch when its requests end
-
+        timeout = self._options["timeout"]
+        wait, self._wait = self._wait, self._options["wait"]
+        create = self._rpc.WatchCreateRequest(**self._range, start_revision=known.revision + 1, progress_notify=True)
         log.debug("%s: watch from revision %d", self._endpoint, known.revision + 1)
         until = time.monotonic() + wait - DEADLINE_SLACK
-        call = self._rpc.WatchStub(self._client.channel).Watch(requests(), timeout=wait, metadata=self._metadata)
-        # A frozen server keeps its connections and says nothing: the first answer (`created`) is due within `timeout`.
-        silence = threading.Timer(timeout, call.cancel)
-        silence.daemon = True
-        silence.start()
+        call = self._rpc.WatchStub(self._channel).Watch(timeout=wait, metadata=self._metadata)
+
+        async def begin() -> Any:  # noqa: ANN401 -- a WatchResponse
+            # A frozen server keeps its connections and says nothing: the first answer (`created`) is due within `timeout`.
+            async with asyncio.timeout(timeout):
+                await call.write(self._rpc.WatchRequest(create_request=create))
+                return await call.read()
+
         heard = False
         try:
-            for answer in call:
+            answer = _run(begin())
+            while answer is not grpc.aio.EOF:
                 heard = True
-                silence.cancel()
                 yield self._apply(known, answer)
+                answer = _run(call.read())
             raise SourceError(f"{self._endpoint}: the server ended the watch", retry_after=1.0)
+        except TimeoutError:
+            raise SourceError(f"{self._endpoint}: no answer within {duration(timeout)}") from None
         except grpc.RpcError as error:
-            if not heard and error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise SourceError(f"{self._endpoint}: no answer within {duration(min(timeout, wait))}") from None
+            if not heard and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise SourceError(f"{self._endpoint}: no answer within {duration(wait)}") from None
             # Server and client count the same deadline, and the server's word for it is UNKNOWN, so time decides. If it
             # was anything else, the next watch meets it too.
             if not heard or time.monotonic() < until:
                 raise self._failure(error, wait) from None
         finally:
-            silence.cancel()
-            over.set()
             call.cancel()
 
     def _apply(self, known: _Known, answer: Any) -> bool:  # noqa: ANN401 -- a WatchResponse
@@ -293,7 +330,7 @@ class _Session:
         self._metadata = self._metadata[:1]  # without an expired token
         request = self._rpc.AuthenticateRequest(name=self._options["user"], password=self._options["password"])
         try:
-            answer = self._call(self._rpc.AuthStub(self._client.channel).Authenticate, request, until)
+            answer = self._call(self._rpc.AuthStub(self._channel).Authenticate, request, until)
         except _Unneeded as error:  # etcd's own client goes on, too
             log.debug("%s; going on without", error.reason)
             return
@@ -302,25 +339,26 @@ class _Session:
 
     def _get_range(self, until: float, **request: Any) -> Any:  # noqa: ANN401 -- a RangeRequest's fields, a RangeResponse
         message = self._rpc.RangeRequest(**(self._range | request))
+        method = self._rpc.KVStub(self._channel).Range
         try:
-            return self._call(self._client.kvstub.Range, message, until)
+            return self._call(method, message, until)
         except _Refused as refusal:  # tokens are never renewed
             log.debug("%s; logging in again", refusal.reason)
             self._log_in(until)
-            return self._call(self._client.kvstub.Range, message, until)
+            return self._call(method, message, until)
 
     def _call(self, method: Any, request: object, until: float) -> Any:  # noqa: ANN401 -- a stub's method, its answer
         import grpc  # noqa: PLC0415 -- as above
 
         left = max(until - time.monotonic(), 0.001)
-        # A plain call waits in C, deaf to the signal that ends a step which takes too long; a future's result does not.
-        call = method.future(request, timeout=left, metadata=self._metadata)
+
+        async def ask() -> Any:  # noqa: ANN401 -- as above
+            return await method(request, timeout=left, metadata=self._metadata)
+
         try:
-            return call.result()
+            return _run(ask())
         except grpc.RpcError as error:
             raise self._failure(error, left) from None
-        finally:
-            call.cancel()
 
     def _failure(self, error: Any, limit: float) -> SourceError:  # noqa: ANN401 -- an RpcError, which is also its call
         """Return what a failed call is told as; limit: the seconds that it was allowed."""
