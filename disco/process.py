@@ -107,16 +107,10 @@ def _be_child(name: str, main: Callable[[socket.socket], None], channel: int, lo
 
 def _close_above(last: int) -> None:
     try:
-        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 -- numbers only
+        highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 -- numbers only
     except OSError:
-        os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
-        return
-    for descriptor in descriptors:
-        if descriptor > last:
-            try:
-                os.close(descriptor)
-            except OSError:  # the one that listed them
-                continue
+        highest = os.sysconf("SC_OPEN_MAX")
+    os.closerange(last + 1, highest + 1)
 
 
 def _move_up(descriptor: int) -> int:

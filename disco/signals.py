@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from types import FrameType
 
 TERM, KILL, HUP, USR1 = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1
@@ -90,19 +90,14 @@ def drain(descriptor: int) -> None:
         pass
 
 
-def blocked() -> AbstractContextManager[None]:
+@contextmanager
+def blocked() -> Iterator[None]:
     """Keep what has handlers away for the body of a `with`: around a fork, so that no handler runs in the wrong process."""
-    from contextlib import contextmanager  # noqa: PLC0415 -- not before the first handlers are installed
-
-    @contextmanager
-    def block() -> Iterator[None]:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    return block()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @cache
