@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from disco.config import Settings, SourceSettings
     from disco.coordinator import Coordinator, Job
     from disco.lifecycle import Lifecycle, Outcome, SourcePlan
+    from disco.log import StderrHandler
     from disco.rules import Rule
     from disco.schema import Schema
     from disco.sources import Source
@@ -85,7 +86,7 @@ def main() -> NoReturn:
         if level == "DEBUG":
             import traceback  # noqa: PLC0415 -- for bugs
 
-            traceback.print_exc()
+            traceback.print_tb(error.__traceback__)  # without the exception's text, which may hold a secret
         _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place_of(error)} (-l DEBUG shows more); please report it")
 
 
@@ -141,8 +142,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     handler = log.set_up(level)
     logger = logging.getLogger(__name__)
     found = process.environment()
-    settings, schemas, rules, warnings = _load(Path(config) if config else None)
-    handler.style = settings.log
+    settings, schemas, rules, warnings = _load(Path(config) if config else None, handler)
     for warning in warnings:
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
@@ -153,7 +153,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         coordinator = _coordinator(settings, schemas, rules, command, found, signals)
         outcome = coordinator.run()
         if outcome.status is not None:
-            _give_up(outcome, coordinator.lifecycle, command[0], settings.log)
+            _give_up(outcome, coordinator.lifecycle, command[0])
         reason = outcome.reason
     else:
         logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
@@ -162,22 +162,16 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     _execute(command, path, found, signals)
 
 
-def _give_up(outcome: Outcome, state: Lifecycle, command: str, style: str) -> NoReturn:
+def _give_up(outcome: Outcome, state: Lifecycle, command: str) -> NoReturn:
     """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
     from disco import report  # noqa: PLC0415 -- as in _run
 
     status = outcome.status or 0
     missing = "" if status in {Status.UNAVAILABLE, Status.HANDLER, Status.SYSTEM} else report.summary(state)
-    words = f"{outcome.reason}; {command} was not started{missing and f': {missing}'} (exit status {status})"
-    if style == "json":
-        import logging  # noqa: PLC0415 -- as in _run
-
-        logging.getLogger(__name__).error("%s", words, extra={"fields": {"event": "exit"}})
-        sys.exit(status)
-    _exit(status, words)
+    _exit(status, f"{outcome.reason}; {command} was not started{missing and f': {missing}'} (exit status {status})")
 
 
-def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[str]]:
+def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[str]]:
     """Load everything that can be wrong before anything is started.
 
     Raises:
@@ -187,6 +181,7 @@ def _load(config: Path | None) -> tuple[Settings, dict[str, Schema], tuple[Rule,
     from disco import check  # noqa: PLC0415 -- as in _run
 
     site = check.look(config)
+    handler.style = site.settings.log
     collect(site.errors)
     return site.settings, site.schemas, site.rules, list(site.warnings)
 
@@ -198,8 +193,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     from disco import dry_run, log, process  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
-    settings, schemas, rules, _ = _load(Path(config) if config else None)
-    handler.style = settings.log
+    settings, schemas, rules, _ = _load(Path(config) if config else None, handler)
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
     outcome = coordinator.run()
@@ -368,8 +362,14 @@ def _stopped_early(number: int) -> NoReturn:
 
 
 def _exit(status: int, *reasons: str) -> NoReturn:
+    import logging  # noqa: PLC0415 -- as in _run
+
+    logs_json = any(getattr(handler, "style", "") == "json" for handler in logging.getLogger().handlers)
     for reason in reasons:
-        _write(reason)
+        if logs_json:
+            logging.getLogger(__name__).error("%s", reason, extra={"fields": {"event": "exit"}})
+        else:
+            _write(reason)
     sys.exit(status)
 
 

@@ -383,4 +383,5 @@ def _convert(option: Option, value: str, where: str, values: dict[str, Any], pro
     try:
         values[option.name] = option.type(value)
     except ValueError as error:
-        problems.append(f"{where}: expected {error}")
+        # A type of Python's own, such as int, says what it was given.
+        problems.append(f"{where}: expected {'another value' if option.secret else error}")

@@ -11,11 +11,13 @@ import os
 import selectors
 import signal
 import sys
+import threading
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from disco import events, log, process, records, report
 from disco.channel import CHUNK, Channel, Line
@@ -287,7 +289,10 @@ class Coordinator:
             log.enter_child(2)
             process.limit_descriptors(self._descriptors)
             os.environ[process.MARK] = f"{self._mark}-{name}"
-            sys.unraisablehook = _tell_unraisable  # the interpreter's own prints the exception's text
+            # The interpreter's own print the text, which may hold a secret.
+            sys.unraisablehook = _tell_unraisable
+            threading.excepthook = _tell_thread
+            warnings.showwarning = _tell_warning
             logging.getLogger(__name__).debug("started")
             if kind is Kind.RUNNER:
                 from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
@@ -381,6 +386,23 @@ def _replace_file(path: Path, content: bytes) -> None:
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Log the class of an exception that could not be raised (in a library's `__del__`, say): its text may hold a secret."""
     logging.getLogger(__name__).debug("%s was raised where nobody could catch it", unraisable.exc_type.__name__)
+
+
+def _tell_thread(uncaught: threading.ExceptHookArgs) -> None:
+    """Log the class of an exception that ended a library's thread."""
+    logging.getLogger(__name__).debug("%s ended a thread of a library's", uncaught.exc_type.__name__)
+
+
+def _tell_warning(  # noqa: PLR0913, PLR0917 -- as in warnings.showwarning
+    message: Warning | str,  # noqa: ARG001 -- not told
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Log the class of a warning, and where it comes from."""
+    logging.getLogger(__name__).debug("%s at %s:%d", category.__name__, filename, lineno)
 
 
 def _is_our_child(pid: int) -> bool:

@@ -36,6 +36,7 @@ def as_json(state: Lifecycle, command: str, *, found: bool) -> str:
     """Return the same as one JSON object on one line."""
     outcome = state.outcome
     assert outcome  # noqa: S101 -- it is over
+    running = _find_running(state)
     told = {
         "exec": outcome.status is None,
         "reason": outcome.reason,
@@ -50,7 +51,8 @@ def as_json(state: Lifecycle, command: str, *, found: bool) -> str:
                 "name": rule.rule.name,
                 "where": rule.rule.where,
                 "handler": PurePath(rule.rule.argv[0]).name,
-                "would_run": basis is not None,
+                "would_run": rule.rule.name in running,
+                "any": rule.rule.any,
                 "interfaces": [name for name, _ in basis or ()],
                 "waits_for": [name for name in rule.rule.interfaces if state.lacks(name)] if basis is None else [],
                 "after": list(rule.rule.after),
@@ -84,13 +86,12 @@ def _lines(state: Lifecycle) -> Iterator[str]:
             yield from report.interface_lines(state, name)
         else:
             yield f"interface {name} is valid (from {', '.join(source for source, _ in state.knowledge.view(name).combination)})"
+    running = _find_running(state)
     for rule in state.rules:
-        yield _rule(state, rule)
-    yield f"{state.plan.command} would " + (
-        f"be executed, once every handler has succeeded: {outcome.reason}"
-        if outcome.status is None
-        else f"not be executed: {outcome.reason}"
-    )
+        yield _rule(state, rule, running)
+    when = ", once every handler has succeeded" if state.rules else ", at once"
+    would = f"be executed{when}" if outcome.status is None else "not be executed"
+    yield f"{state.plan.command} would {would}: {outcome.reason}"
 
 
 def _interfaces(state: Lifecycle) -> list[str]:
@@ -99,13 +100,27 @@ def _interfaces(state: Lifecycle) -> list[str]:
     return [*named, *sorted({name for source in state.sources for name in state.knowledge.fragments(source)} - named.keys())]
 
 
-def _rule(state: Lifecycle, rule: RuleState) -> str:
+def _find_running(state: Lifecycle) -> set[str]:
+    """Return the names of the rules that would run: their data is there, and those that they come after would run."""
+    running: set[str] = set()
+    while (
+        more := {rule.rule.name for rule in state.rules if state.basis(rule) is not None and running.issuperset(rule.rule.after)}
+        - running
+    ):
+        running |= more
+    return running
+
+
+def _rule(state: Lifecycle, rule: RuleState, running: set[str]) -> str:
     named = rule.rule
     handler = escape(PurePath(named.argv[0]).name, NAME_LIMIT)  # its arguments may hold a secret
     basis = state.basis(rule)
     if basis is None:
         lacking = ", ".join(name for name in named.interfaces if state.lacks(name))
         return f"rule {named.name} ({named.where}) would not run {handler}: it waits for {'any of ' if named.any else ''}{lacking}"
+    if named.name not in running:
+        held = ", ".join(name for name in named.after if name not in running)
+        return f"rule {named.name} ({named.where}) would not run {handler}: it comes after {held}"
     after = f", after {', '.join(named.after)}" if named.after else ""
     return f"rule {named.name} ({named.where}) would run {handler} on {', '.join(name for name, _ in basis)}{after}"
 
@@ -128,7 +143,10 @@ def _source(state: Lifecycle, source: Source) -> dict[str, Any]:
 
 def _leaves(body: bytes) -> dict[str, str]:
     """Return the JSON pointer of each leaf, escaped and cut, with its type; items of a list are told as one."""
-    return dict(_find_leaves(json.loads(body), ())) if body else {}
+    found: dict[str, dict[str, None]] = {}
+    for name, type_ in _find_leaves(json.loads(body), ()) if body else ():
+        found.setdefault(name, {})[type_] = None
+    return {name: " or ".join(types) for name, types in found.items()}
 
 
 def _find_leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 -- any JSON data

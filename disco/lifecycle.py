@@ -234,6 +234,11 @@ class Lifecycle:
         """Return whether the rule's handler has succeeded on the data of now."""
         return state.succeeded_on is not None and state.succeeded_on == self.basis(state)
 
+    @property
+    def is_gathering(self) -> bool:
+        """Whether sources are still read and handlers run."""
+        return self.phase is Phase.GATHERING
+
     def lacks(self, interface: str) -> bool:
         """Return whether rules that need this interface have to wait for it."""
         return interface not in self.knowledge.valid or interface in self.knowledge.pending
@@ -241,6 +246,10 @@ class Lifecycle:
     def named(self, rule: str) -> RuleState:
         """Return what happened to the rule of this name."""
         return self._named[rule]
+
+    def still_there(self) -> list[str]:
+        """Return what has to end before disco does: children by their names, what handlers left behind by its pids."""
+        return [*(child.name for child in self._children() if child.running), *(f"process {pid}" for pid in self.left)]
 
     def due_at(self, timer: str) -> float | None:
         """Return when (monotonic seconds) the next `report` or the `timeout` is due; None: never."""
@@ -265,7 +274,9 @@ class Lifecycle:
             actions += self._start(source)
             if not source.required:
                 self._timers["optional", source.name] = self.now + source.timeout
-        if not self.plan.dry:
+        if self.plan.dry and not self.sources:
+            actions += self._stop(self._foresee())
+        elif not self.plan.dry:
             actions += self._start(self._new_runner())
             self._timers["report", ""] = self.now + REPORT_AFTER[0]
         if self.plan.timeout:
@@ -579,10 +590,8 @@ class Lifecycle:
                     yield Tell(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
                 yield from self._force()
             case "kill":
-                left = [*self.left]
-                named = ", ".join(map(str, left)) or ", ".join(child.name for child in self._children() if child.running)
                 self.phase = Phase.OVER
-                self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {named}")
+                self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {', '.join(self.still_there())}")
                 yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
             case "retry":
                 self._enqueue(self._named[name])
@@ -754,6 +763,8 @@ class Lifecycle:
 
     def _foresee(self) -> Outcome:
         """Return how disco would end if it ran the handlers, all of them succeeded, and nothing changed."""
+        if not self.rules:
+            return Outcome(None, "there is no rule")
         silent = self._silent()
         if silent:
             return Outcome(Status.UNAVAILABLE, f"no good answer came from {silent}")

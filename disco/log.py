@@ -73,6 +73,7 @@ class _FirstRecord(logging.Handler):
         from disco.pipe_log import PipeHandler  # noqa: PLC0415 -- as the class says
 
         handler = PipeHandler(self._pipe)
+        handler.addFilter(_is_ours)
         logging.getLogger().handlers[:] = [handler]
         handler.emit(record)
 
@@ -89,7 +90,14 @@ def set_up(level: str) -> StderrHandler:
 
 def enter_child(pipe: int) -> None:
     """Write all records to this descriptor from now on: another process logs them."""
-    logging.getLogger().handlers[:] = [_FirstRecord(pipe)]
+    handler = _FirstRecord(pipe)
+    handler.addFilter(_is_ours)
+    logging.getLogger().handlers[:] = [handler]
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return whether a record is told at its level: what libraries log may hold anything, and is told with DEBUG only."""
+    return record.name.partition(".")[0] == "disco" or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def emit(level: int, process: str, pid: int, text: str, fields: Fields) -> None:

@@ -32,12 +32,13 @@ def lines(state: Lifecycle) -> Iterator[str]:
         yield f"{command} is not started: {state.outcome.reason if state.outcome else ''}; {what}"
     else:
         yield f"{command} is not started yet: {what}"
-    causes = _causes(state, waiting)
+    causes = _causes(state, [rule for rule in state.rules if not state.is_satisfied(rule) or rule.running_on])
     for cause, rules in causes[:CAUSE_LIMIT]:
         yield from _tell(state, cause, rules)
     if len(causes) > CAUSE_LIMIT:
         rest = {rule.rule.name for _, rules in causes[CAUSE_LIMIT:] for rule in rules}
-        yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} wait"
+        verb = "waits" if len(rest) == 1 else "wait"
+        yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} {verb}"
     for source in state.sources.values():
         awaited = f"; {command} waits for its first good answer" if not waiting and state.is_awaited(source) else ""
         yield f"source {source.name}: {health(state, source)}{awaited}"
@@ -54,7 +55,7 @@ def summary(state: Lifecycle) -> str:
 
 def health(state: Lifecycle, source: Source) -> str:
     """Return how a source is, in a few words."""
-    place = f" ({source.place})" if source.place else ""
+    place = f" ({_place_of(source)})" if source.place else ""
     if source.answered:
         answered = f"last answered {duration(state.now - source.heard_at)} ago"
     else:
@@ -86,6 +87,10 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
         yield f"interface {interface} has just changed, and waits until it is quiet"
     else:
         yield f"interface {interface} is missing: " + _looked(state, interface) + "".join(_similar(state, interface))
+
+
+def _place_of(source: Source) -> str:
+    return f"all keys{source.place[1:]}" if source.place.startswith("* ") else source.place
 
 
 def _place(state: Lifecycle, source: str, interface: str) -> str:
@@ -124,6 +129,8 @@ def _causes(state: Lifecycle, waiting: list[RuleState]) -> list[tuple[tuple[str,
 def _causes_of(state: Lifecycle, rule: RuleState) -> Iterator[tuple[str, str]]:
     if rule.running_on:
         yield "running", ""
+        if state.basis(rule) is None:
+            yield from (("interface", name) for name in rule.rule.interfaces if state.lacks(name))
     elif not any(source.answered for source in state.sources.values()):
         yield "silent", ""
     elif state.basis(rule) is None:
@@ -166,10 +173,12 @@ def _label(rule: Rule) -> str:
 
 
 def _next(state: Lifecycle) -> str:
+    if not state.is_gathering:
+        return f"disco ends what it started ({_some(state.still_there())}), then it executes {state.plan.command}"
     end, report = state.due_at("timeout"), state.due_at("report")
     limit = f"; disco gives up in {duration(end - state.now)} (disco.timeout)" if end is not None else ""
     again = f"; next report in {duration(report - state.now)}" if report is not None and (end is None or report < end) else ""
-    return f"disco goes on by itself as soon as this changes{limit}{again}"
+    return f"disco goes on by itself as soon as that is mended{limit}{again}"
 
 
 def _some(names: list[str]) -> str:

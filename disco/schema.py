@@ -50,6 +50,12 @@ NAME_LIMIT = 80  # characters of a key's name told
 MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 
+_NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
+_ALTERNATIVES = {
+    "anyOf": "fits none of the alternatives in the schema",
+    "oneOf": "does not fit exactly one of the alternatives in the schema",
+    "unevaluatedProperties": "has a key that the schema does not know",
+}
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 # The dialects in which nothing beside a $ref counts.
 _ALONE = (jsonschema.Draft4Validator, jsonschema.Draft6Validator, jsonschema.Draft7Validator)
@@ -316,15 +322,14 @@ class _Survey:
                 self.problems.append((content, (keyword,), "not a regular expression that Python knows"))
 
 
-def _explain(error: jsonschema.ValidationError) -> list[str]:
+def _explain(error: jsonschema.ValidationError) -> list[str]:  # noqa: PLR0911 -- one for each way to say it
     """Return the reasons of an error: of the data only names of keys, escaped and cut; the rest is the schema's."""
     content: Any = error.schema
     wanted: Any = error.validator_value
     instance: Any = error.instance
     at, keyword = pointer(list(error.absolute_path)), str(error.validator)
     here = at or "the interface"
-    where = ["", *error.absolute_schema_path]
-    if ("propertyNames" in where) and where[where.index("propertyNames") - 1] != "properties":
+    if _is_about_a_name(error.absolute_schema_path):
         return [f"{at}{pointer([str(instance)])} is not a name that the schema allows"]
     if keyword == "required" and isinstance(wanted, list):
         return [f"{at}{pointer([name])} is required" for name in wanted if name not in instance]
@@ -348,9 +353,22 @@ def _explain(error: jsonschema.ValidationError) -> list[str]:
         return [f"{here} is not one of the values that the schema allows"]
     if isinstance(wanted, (int, float, str)) and not isinstance(wanted, bool):
         return [f"{here} does not satisfy {keyword} {escape(str(wanted), NAME_LIMIT)}"]
+    if keyword in _ALTERNATIVES:
+        return [f"{here} {_ALTERNATIVES[keyword]} ({keyword})"]
     if error.validator is None or (keyword == "not" and wanted == {}):
         return [f"{here} is not allowed by the schema"]
     return [f"{here} does not satisfy {keyword}"]
+
+
+def _is_about_a_name(path: Iterable[str | int]) -> bool:
+    """Return whether the keyword `propertyNames` is on a schema's path; what follows some keywords is a name, not a keyword."""
+    steps = iter(path)
+    for step in steps:
+        if step == "propertyNames":
+            return True
+        if step in _NAMING:
+            next(steps, None)
+    return False
 
 
 def _type_name(value: Any) -> str:  # noqa: ANN401 -- any JSON data
