@@ -5,6 +5,7 @@ May import client libraries only through the source that it runs; never the coor
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -49,6 +50,7 @@ def run(
 
     limits: seconds that one step may take, and seconds of silence after which the coordinator wants to hear something.
     """
+    gc.disable()  # until the first step is over: what a client library makes at its import stays
     step, quiet = limits
     publisher = Publisher(source, schemas, send, quiet)
     send(Alive(answered=False))
@@ -61,6 +63,7 @@ def run(
                 for snapshot in steps:
                     publisher.publish(snapshot)
                     errors = 0
+                    gc.enable()
             reason = "the source ended by itself"
         except SourceError as error:
             reason, retry_after = error.reason, error.retry_after
@@ -72,6 +75,7 @@ def run(
         retry_in = backoff(errors, retry_after)
         errors += 1
         publisher.trouble(reason, retry_in)
+        gc.enable()
         time.sleep(retry_in)
 
 
