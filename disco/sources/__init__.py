@@ -34,8 +34,8 @@ The rules for a generator:
   process is killed if that does not help. A source that waits for changes has an option `wait`: how long one blocking
   query may last.
 - Clients, sessions and sockets are made in the generator: it runs in the source's own process.
-- It never prints or logs a value, a credential, or an exception's text that may hold one (`logging` below WARNING is
-  shown with `-l DEBUG` only).
+- It never prints or logs a value, a credential, or an exception's text that may hold one. What it prints or logs is shown
+  with `-l DEBUG` only; what people have to know is a `SourceError`.
 """
 
 from __future__ import annotations
