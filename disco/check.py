@@ -32,7 +32,7 @@ LABEL_LIMIT = 80  # characters of one label in the graph
 # What start-up's messages ask for where they do not say it themselves: the first that is found in a message counts.
 _REMEDIES = (
     (re.compile(r"^format .* not checked"), "install what checks it, or do without that format"),
-    (re.compile("has no schema$"), "write a schema for it, or correct the name"),
+    (re.compile("has no schema"), "write a schema for it, or correct the name"),
     (re.compile("^handler "), "put it into a directory of disco.path or of PATH, and chmod +x it"),
     (re.compile("waits for itself"), "take one 'after' out of the circle"),
     (re.compile("no rule is named"), "name a rule that there is"),
@@ -81,7 +81,6 @@ def look(config: Path | None) -> Site:
     warnings: list[str] = []
     programs: dict[str, str] = {}
     own = len(errors)
-    search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
 
     def find_program(name: str, folder: Path) -> str | None:
         program = process.find_program(name, search, folder)
@@ -90,6 +89,7 @@ def look(config: Path | None) -> Site:
         return program
 
     try:
+        search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
         try:
             if documents.list_files(settings.path, documents.SCHEMA_SUFFIX):
                 from disco import schema  # noqa: PLC0415 -- a tenth of a second
@@ -104,7 +104,8 @@ def look(config: Path | None) -> Site:
         except ConfigurationError as error:
             errors += error.problems
     except OSError as error:
-        errors.append(f"disco.path: {error.filename}: {error.strerror}")
+        where = error.filename or "the working directory"
+        errors.append(f"disco.path: {where}: {error.strerror}; it must name the directories of schemas, rules and handlers")
     is_whole = len(errors) == own
     if found and not settings.sources and not errors:
         errors.append("there are rules, but no source to read from; name one, such as flat.file=FILE, in DISCO_CFG")
@@ -170,13 +171,14 @@ def draw(site: Site, command: Sequence[str]) -> str:
     ids = {rule.name: f"r{n}" for n, rule in enumerate(site.rules)}
     names = [os.path.basename(program) for program in handlers]  # noqa: PTH119 -- a program as it is executed
     lines = [f's{n}[("{_label(label)}")]' for n, (label, _) in enumerate(givers)]
-    lines += [f'{node}(["{_label(name)}"])' for name, node in interfaces.items()]
+    # In a box of their own, so that a source that may give any of them needs one arrow.
+    lines += ["subgraph interfaces", *(f'{node}(["{_label(name)}"])' for name, node in interfaces.items()), "end"]
     lines += [f'{ids[rule.name]}["{_label(rule.name)}"]' for rule in site.rules]
     for (program, node), name in zip(handlers.items(), names, strict=True):
         lines.append(f'{node}[["{_label(name if names.count(name) == 1 else program)}"]]')
     lines.append(f'command{{{{"{_label(command[0] if command else "COMMAND")}"}}}}')
     for n, (_, own) in enumerate(givers):
-        lines += [f"s{n} --> {interfaces[name]}" for name in ([own] if own else named)]
+        lines.append(f"s{n} --> {interfaces[own] if own else 'interfaces'}")
     for rule in site.rules:
         arrow = "-- any -->" if rule.any else "-->"
         lines += [f"{interfaces[name]} {arrow} {ids[rule.name]}" for name in rule.interfaces]

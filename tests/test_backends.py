@@ -74,7 +74,7 @@ def test_late_key(site: Site, consul: ConsulServer, etcd: EtcdServer, backend: s
     running = site.start()
     running.wait_for("first answer")
     running.send(signal.SIGUSR1)
-    running.wait_for(rf"/port is required \(from {backend}\)")
+    running.wait_for(rf"/port is required \({backend}: late-{backend}/mysql at ")
     server.transact({f"late-{backend}/mysql/port": "1", f"late-{backend}/mysql/password": "p"})
     assert running.wait(patience=30) == 0, running.log
     assert site.seen() == [{"mysql": {"host": "h", "port": 1, "password": "p"}}]
