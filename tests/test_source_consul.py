@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import logging
+import random
 import socket
 import threading
 import time
@@ -803,6 +804,61 @@ def test_idle_costs_one_request_per_wait_on_one_connection(follow: Follow) -> No
         assert fake.connections == 1
     assert {request.query["wait"] for request in fake.requests[1:]} == {"150ms"}
     assert "recurse" in fake.requests[0].query
+
+
+def test_waits_of_a_fleet_are_spread(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The query after an answer that came at once waits for a part of `wait`, those after it for the whole."""
+    monkeypatch.setattr("random.uniform", lambda low, high: low + (high - low) / 4)
+    monkeypatch.setattr("disco.sources.consul.PAUSE", 0.1)
+    with Fake(Reply(), Reply(hold=True), Reply(hold=True), Reply(index=11), Reply(index=11, hold=True)) as fake:
+        follower = follow(f"{fake.pairs}:consul.wait=300ms")
+        for _ in range(6):
+            follower.step()
+    assert [request.query.get("wait") for request in fake.requests] == [None, "150ms", "300ms", "300ms", "150ms", "300ms"]
+
+
+def test_another_store_with_the_same_indexes_is_seen(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is the values, whatever indexes another store has; only what changed is decoded, but all without an index."""
+    one = [{**entry("db/host", "a"), "ModifyIndex": 7}, {**entry("web/port", "80"), "ModifyIndex": 7}]
+    other = [one[0], {**entry("web/port", "81"), "ModifyIndex": 7}]
+    decoded: list[int] = []
+    decode = base64.b64decode
+
+    def note(value: str) -> bytes:
+        decoded[-1] += 1
+        return decode(value)
+
+    monkeypatch.setattr(base64, "b64decode", note)
+    found = []
+    with Fake(Reply(one), Reply(other, index=11), Reply(one[:1], index=12), Reply(one, index=9), Reply(one, index=9)) as fake:
+        follower = follow(fake.pairs)
+        for _ in range(4):
+            decoded.append(0)
+            found.append(follower.step())
+        assert "index" not in fake.requests[4].query
+    assert found == [
+        {"db": {"host": "a"}, "web": {"port": "80"}},
+        {"db": {"host": "a"}, "web": {"port": "81"}},
+        {"db": {"host": "a"}},
+        {"db": {"host": "a"}, "web": {"port": "80"}},
+    ]
+    assert all(one["db"] is found[0]["db"] for one in found)
+    assert decoded == [2, 1, 0, 3]  # at last one by the answer whose index is lower, and both by the one without
+
+
+def test_random_changes_are_what_a_full_read_gives(consul: ConsulServer, follow: Follow) -> None:
+    """After each of many random transactions the follower has what a new one reads."""
+    chance = random.Random(5)
+    names = [f"app/{name}/{key}" for name in ("web", "db", "other") for key in ("a", "b", "b/c", "b/")] + ["app/web", "app/db"]
+    values = ("", "1", "2", "{}", '{"c": 1, "d": {"e": 1}}')
+    follower = follow(f"consul.host={consul.address}:consul.prefix=app:consul.wait=1s", interval=0.01)
+    for _ in range(40):
+        keys = chance.sample(names, chance.randint(1, 4))
+        gone = chance.randint(0, len(keys))
+        consul.transact({key: chance.choice(values) for key in keys[gone:]}, keys[:gone])
+        expected = follow(f"consul.host={consul.address}:consul.prefix=app").step()
+        found = follower.until(lambda found, expected=expected: found == expected)  # type: ignore[misc]
+        assert repr(sorted(found.items())) == repr(sorted(expected.items()))
 
 
 def test_closing_closes_the_connection(follow: Follow) -> None:

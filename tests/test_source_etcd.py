@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import queue
+import random
 import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,6 @@ from tests.servers import ROOT, free_ports, make_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PATIENCE = 30.0  # seconds; less than the 55 that a watch lasts: what comes within it did not wait for the watch's end
 HUSH = "hush"  # is in every password, and in values that must not be logged
@@ -416,6 +417,71 @@ def test_events_as_documented() -> None:
     assert known.revision == 12  # the header may be ahead of the events
     assert not session._apply(known, answer(15))
     assert known.revision == 15  # a progress notification
+
+
+def test_random_changes(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """After each of many random transactions what is given is what all keys make when they are nested anew."""
+    chance = random.Random(5)
+    interfaces = ("mysql", "redis")
+    names = [f"{name}/{key}" for name in (*interfaces, "other") for key in ("a", "b", "b/c", "b/")] + [*interfaces]
+    reader = read(server, "prefix=random", interfaces=interfaces)
+    reader.data()
+    held: dict[str, str] = {}
+    for number in range(60):
+        keys = chance.sample(names, chance.randint(1, 5))
+        gone = chance.randint(0, len(keys))
+        values = {key: chance.choice(("", "1", "2", "{}", '{"c": 1, "d": {"e": 1}}')) for key in keys[gone:]}
+        held = {key: value for key, value in held.items() if key not in keys[:gone]} | values | {"mysql/number": str(number)}
+        server.transact({f"random/{key}": held[key] for key in (*values, "mysql/number")}, [f"random/{key}" for key in keys[:gone]])
+        expected = sources.nest((key, held[key].encode()) for key in sorted(held))
+        expected |= {"other": None} if "other" in expected else {}
+        reader.until_data(json.loads(json.dumps(expected, default=lambda unusable: {"unusable": unusable.reason})))
+
+
+def test_waiting_costs_nothing(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """While nothing changes the source's main thread is never woken."""
+    server.put("quiet/mysql/host", "db1")
+    reader = read(server, "prefix=quiet")
+    reader.until(lambda line: line["same"])
+
+    def count_switches() -> int:
+        status = Path(f"/proc/{reader.process.pid}/status").read_text()
+        return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    time.sleep(0.5)  # it is on its way to where it waits
+    before = count_switches()
+    time.sleep(2)
+    assert count_switches() - before < 5
+
+
+def test_broken_loop_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event loop that an interruption has left as if it ran is never used again: the process ends, and is replaced."""
+    monkeypatch.setattr(etcd, "load_client", lambda: None)
+    monkeypatch.setattr(etcd, "_loop", lambda: SimpleNamespace(is_running=lambda: True))
+    context: Any = SimpleNamespace(options=config.load("etcd.host=127.0.0.1", None, {}, sources.find)[0].sources[0].options)
+    with pytest.raises(SystemExit):
+        next(iter(etcd.SOURCE.watch(context)))
+
+
+WAITS = """
+import json
+from types import SimpleNamespace
+from disco.sources import etcd
+waits = []
+for number in range(100):
+    options = {"prefix": "", "timeout": 10.0, "wait": 55.0, "ca_cert": None}
+    session = etcd._Session(SimpleNamespace(options=options), "127.0.0.1:1")
+    waits.append(session._wait)
+    session.close()
+print(json.dumps(waits))
+"""
+
+
+def test_watches_of_a_fleet_are_spread() -> None:
+    """The first watch of a source lasts any part of `wait`, but not less than an answer may take."""
+    waits = json.loads(subprocess.check_output([sys.executable, "-W", "error", "-c", WAITS], cwd=ROOT, timeout=PATIENCE))
+    assert 10 <= min(waits) < 20
+    assert 45 < max(waits) <= 55
 
 
 # Logging in

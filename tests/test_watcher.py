@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -10,13 +11,13 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from disco import schema, sources
 from disco.documents import DEPTH_LIMIT
 from disco.messages import Alive, Diff, Message, Trouble
-from disco.sources import Context, Options, Source, SourceError, Unusable, flat, nest, watcher
+from disco.sources import Context, Options, Source, SourceError, Tree, Unusable, flat, nest, watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -265,6 +266,67 @@ def test_the_same_object_is_not_looked_at(publish: Callable[..., list[Message]],
     assert len(looked) == 1
 
 
+def test_the_same_object_of_an_interface_is_not_looked_at(
+    publish: Callable[..., list[Message]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very same object again as one interface's data costs nothing, and only what else changed is said."""
+    app = {"a": 1}
+    looked: list[object] = []
+    real = schema.canonical
+
+    def look(data: Any, *given: Any) -> Any:
+        looked.append(data)
+        return real(data, *given)
+
+    monkeypatch.setattr(schema, "canonical", look)
+    said = diffs(publish({"app": app, "db": {"port": 1}}, {"app": app, "db": {"port": 2}}, {"app": app}, {"app": {"a": 2}}))
+    assert looked == [{"a": 1}, {"port": 1}, {"port": 2}, {"a": 2}]
+    assert [(set(diff.changed), diff.removed) for diff in said] == [
+        ({"app", "db"}, ()),
+        ({"db"}, ()),
+        (set(), ("db",)),
+        ({"app"}, ()),
+    ]
+
+
+DATA = st.sampled_from([{"a": 1}, {"a": True}, {"port": 1}, {"port": "1"}, {}, "text", None, 1, True, Unusable("is odd")])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["app", "db", "slow", "foreign"]), st.tuples(DATA, st.booleans()), max_size=4), max_size=6
+    )
+)
+def test_the_same_objects_change_nothing_that_is_said(
+    publish: Callable[..., list[Message]], histories: list[dict[str, tuple[Any, bool]]]
+) -> None:
+    """Whether what is the same comes as the very same object or as another one, the same is said."""
+    held: dict[str, Any] = {}
+    reused = []
+    for snapshot in histories:
+        for name, (data, is_new) in snapshot.items():
+            if is_new or name not in held or repr(held[name]) != repr(data):
+                held[name] = copy.deepcopy(data)
+        reused.append({name: held[name] for name in snapshot})
+    assert publish(*reused) == publish(*map(copy.deepcopy, reused))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        ({str(key): 1 for key in range(60_000)}, {str(key): 1 for key in range(40_001)}, "more than 100000 keys"),
+        ({"a": "x" * (9 << 20)}, {"a": "x" * (8 << 20)}, "more than 16 MiB"),
+    ],
+)
+def test_limits_count_what_is_the_same(publish: Callable[..., list[Message]], first: Any, second: Any, reason: str) -> None:
+    """An interface that is the very same object counts for the limits of all; what was refused is not taken for known."""
+    with pytest.raises(SourceError, match=reason):
+        publish({"app": first}, {"app": first, "db": second})
+    with pytest.raises(SourceError, match=reason):
+        publish({"app": first, "db": second})
+
+
 # The life of a generator
 
 
@@ -467,6 +529,30 @@ def test_flat_symlink_swap(tmp_path: Path) -> None:
     assert [next(found) for found in both] == [{"app": "two"}] * 3
 
 
+def test_flat_looks_more_often_than_it_yields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing changes it is looked at each `interval`, and yielded once in a `timeout`; a change is yielded at once."""
+    file = tmp_path / "f.yaml"
+    write(file, "app: {a: 1}")
+    now = 100.0
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+        if len(slept) == 13:
+            write(file, "app: {a: 2}")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    found = flat.watch(context(interval=1.0, file=file, timeout=10.0))
+    first = next(found)
+    assert next(found) is first
+    assert slept == [1.0] * 10
+    assert next(found) == {"app": {"a": 2}}
+    assert slept == [1.0] * 13
+
+
 def test_flat_directory(tmp_path: Path) -> None:
     """Of a directory all files with the right suffix are read, and looked for anew each time."""
     for name, text in {
@@ -622,6 +708,77 @@ def test_nest_loses_nothing(pairs: dict[str, bytes | None]) -> None:
                 break
             node = node[part]
         assert isinstance(node, (Unusable, dict)) or node.encode() in candidates
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), PARTS, VALUES.filter(lambda value: value is not None)),
+        st.tuples(st.just("delete"), PARTS),
+        st.tuples(st.just("replace"), st.dictionaries(PARTS, VALUES.filter(lambda value: value is not None), max_size=6)),
+        st.tuples(st.just("restart")),
+    ),
+    max_size=12,
+)
+
+
+@given(STEPS)
+@example([("put", "a/x", b"1"), ("put", "b/x", b"1"), ("delete", "a/x")])
+@example([("put", "c/x", b"1"), ("put", "c/x/", b"1"), ("delete", "c/x")])
+def test_tree_is_what_all_of_it_would_be(steps: list[tuple[Any, ...]]) -> None:
+    """After any changes a tree is what its keys make when they are nested anew, and what is the same is the same object."""
+    interfaces = frozenset({"a", "b"})
+
+    def plant() -> Tree[str, bytes]:
+        return Tree(interfaces, lambda key: key, bytes, foreign="foreign")
+
+    tree, pairs = plant(), dict[str, bytes]()
+    before: Mapping[str, Any] | None = None
+    for act, *given_ in steps:
+        if act == "put":
+            pairs[given_[0]] = given_[1]
+            tree.put(*given_)
+        elif act == "delete" and given_[0] in pairs:
+            assert given_[0] in tree
+            del pairs[given_[0]]
+            tree.delete(*given_)
+        elif act == "replace":
+            pairs = given_[0]
+            tree.replace(pairs)
+            pairs = dict(pairs)
+        elif act == "restart":
+            tree = plant()
+            tree.replace(pairs)
+        found = tree.nest(before)
+        whole = nest(sorted(pairs.items()))
+        expected = {name: data if name in interfaces else "foreign" for name, data in whole.items()}
+        assert repr(found) == repr(expected)
+        assert len(tree) == len(pairs)
+        for name in found:
+            if before and name in before and repr(before[name]) == repr(found[name]):
+                assert found[name] is before[name]
+        assert (found is before) == (before is not None and repr(before) == repr(found))
+        before = found
+
+
+def test_tree_looks_only_into_what_changed() -> None:
+    """The values of interfaces in which no key changed are not looked into, nor those of foreign ones."""
+    looked = []
+
+    def content(value: str) -> bytes:
+        looked.append(value)
+        return value.encode()
+
+    tree: Tree[str, str] = Tree(frozenset({"a", "b"}), lambda key: key, content)
+    first = tree.nest(None)
+    tree.replace({"a/x": "1", "a/y": "2", "b/x": "3", "c/x": "4"})
+    second = tree.nest(first)
+    assert second == {"a": {"x": "1", "y": "2"}, "b": {"x": "3"}, "c": None}
+    looked.clear()
+    tree.replace({"a/x": "1", "a/y": "2", "b/x": "5", "c/x": "6"})
+    third = tree.nest(second)
+    assert third == {**second, "b": {"x": "5"}}
+    assert third["a"] is second["a"]
+    assert looked == ["5"]
 
 
 # Finding sources

@@ -111,7 +111,8 @@ def find(name: str) -> Source | str:
         found = {entry.name: entry for entry in entry_points(group=GROUP)}
         if name not in found:
             known = sorted({*BUILT_IN, *found})
-            return f"no source type {name!r} (known: {', '.join(known)}){nearest(name, known)}"
+            other = f"; for a source of any other name set NAME.type{nearest(name, known)}"
+            return f"no source type {name!r} (known: {', '.join(known)}){other}"
         try:
             source = found[name].load()
         except Exception as error:  # noqa: BLE001 -- a plug-in's import may raise anything; it is told by its class
@@ -120,7 +121,7 @@ def find(name: str) -> Source | str:
             return f"source type {name!r}: its entry point is no disco.sources.Source"
     if missing := [module for module in source.modules if not _importable(module)]:
         remedy = f"pip install 'disco[{source.extra}]'" if source.extra else "install it beside disco"
-        return f"source type {name!r} needs {', '.join(missing)}: {remedy}"
+        return f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed: {remedy}"
     assert isinstance(source, Source)  # noqa: S101 -- the built-in modules' own
     return source
 

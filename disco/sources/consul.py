@@ -87,7 +87,7 @@ class _Query:
         self._http.consistency = consistency
         wait = longest = self._context.options["wait"]
         if self._is_in_step:
-            wait = random.uniform(min(PAUSE, longest), longest)  # noqa: S311 -- no secret
+            wait = random.uniform(min(PAUSE, longest), longest)  # noqa: S311 -- no secret; less than the pace allows gains nothing
         asked = time.monotonic()
         common = {"index": index, "wait": f"{wait * 1000:.0f}ms", "dc": self._context.options["dc"]}
         try:

@@ -135,6 +135,8 @@ def _run(waiting: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- a stub's 
 def _connect(context: Context) -> _Session:
     """Return a session with the first endpoint that lets the prefix be read; all together may take one `timeout`."""
     load_client()  # may take a while that is not the server's
+    if _loop().is_running():  # a step was interrupted in the loop's own bookkeeping: only another process can go on
+        raise SystemExit(1)
     options = context.options
     endpoints = _addresses(options)
     until = time.monotonic() + options["timeout"]

@@ -22,17 +22,22 @@ SUFFIXES = (".yaml", ".yml", ".json")
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     """Yield the content of the file, or of all files in the directory, looked at every `interval`."""
     file = str(context.options["file"])  # a look is little more than its system calls: no Path is made
-    seen, data = None, {}
+    # While nothing changes a step is many looks: what is around a step costs as much as the rest of a look.
+    patience = context.options.get("timeout", 0.0)
+    seen, data, due = None, {}, 0.0
     while True:
         try:
             files = look_at(file)
             state = [(name, _identity(found)) for name, found in files.items()]
             # A file changed within the last moments may change again without its time stamp showing it.
-            if state != seen or _is_recent(files.values()):
+            is_news = state != seen or _is_recent(files.values())
+            if is_news:
                 data, seen = load(files), state
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None
-        yield data
+        if is_news or time.monotonic() >= due:
+            yield data
+            due = time.monotonic() + patience
         time.sleep(context.interval)
 
 
