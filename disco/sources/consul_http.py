@@ -127,7 +127,9 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         except (requests.RequestException, urllib3.HTTPError, OSError) as error:
             raise SourceError(_explain_failure(error, self._where, timeout, longest)) from None
         self._check(status, answered, body, path)
-        return callback(base.Response(status, answered, body.decode()))
+        answer = base.Response(status, answered, body.decode())
+        del body  # it may be large
+        return callback(answer)
 
     def put(self, *_arguments: object) -> None:
         """Refuse: a source only reads."""
@@ -135,7 +137,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
 
     delete = post = put
 
-    def _check(self, status: int, headers: Mapping[str, str], body: bytes, path: str) -> None:
+    def _check(self, status: int, headers: Mapping[str, str], body: bytearray, path: str) -> None:
         """Raise SourceError for an answer that says nothing of the data, note one that may be out of date."""
         log.debug("answered %d index=%s, %s", status, _shown(headers, "X-Consul-Index"), plural(len(body), "byte"))
         # A prefix that no key has is answered with 404, which is an answer like any other.
@@ -156,7 +158,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
             log.warning("Consul left out what the token has no right to read (%s)", self._what)
             self._warned = True
 
-    def _explain_status(self, status: int, headers: Mapping[str, str], body: bytes) -> str:
+    def _explain_status(self, status: int, headers: Mapping[str, str], body: bytearray) -> str:
         """Return what an answer means that is no data; of its body only known phrases count."""
         if 300 <= status < 400:  # noqa: PLR2004 -- HTTP's redirects
             return f"answered {status}, a redirect to {_redirect_host(headers)}, which is not followed"
@@ -246,7 +248,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _read_body(response: requests.Response) -> bytes:
+def _read_body(response: requests.Response) -> bytearray:
     """Return an answer's body, decompressed bit by bit; of an error no more than is needed to recognise it."""
     succeeded = response.status_code == HTTPStatus.OK
     limit = BODY_LIMIT if succeeded else ERROR_LIMIT
@@ -257,7 +259,7 @@ def _read_body(response: requests.Response) -> bytes:
             raise SourceError(f"answered with more than {limit >> 20} MiB: narrow what is read (a longer prefix)")
         if len(body) > limit:
             break
-    return bytes(body)
+    return body
 
 
 def _as_list(items: object) -> object:

@@ -171,13 +171,13 @@ class Publisher:
         told = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[:UNKNOWN_LIMIT]), len(unknown))
         first = self._unknown is None
         changed: dict[str, Fragment] = {}
-        for interface, body in dumped.items():
+        for interface in list(dumped):
             before = self._seen.get(interface)
             if before is None or before.digest != seen[interface].digest:
                 if time.monotonic() - self._told >= self._quiet:  # many of these may take long
                     self._send(Alive(answered=False))
                     self._told = time.monotonic()
-                fragment = self._fragment(interface, snapshot[interface], body)
+                fragment = self._fragment(interface, snapshot[interface], dumped.pop(interface))
                 if first or fragment.digest != self._sent.get(interface):
                     changed[interface] = fragment
         removed = tuple(interface for interface in self._seen if interface not in seen)
@@ -193,17 +193,18 @@ class Publisher:
     def _fragment(self, interface: str, data: Any, dumped: bytes) -> Fragment:  # noqa: ANN401 -- any JSON data
         """Return what is said of an interface; unusable data has no body."""
         found = self._schemas[interface]
+        digest = schema.digest(dumped)
         if reasons := tuple(_unusable(data)):
-            return Fragment(digest=schema.digest(dumped), problems=reasons, body=b"")
+            return Fragment(digest=digest, problems=reasons, body=b"")
         try:
             with cpu_limit(schema.time_allowed(len(dumped))):
                 data = json.loads(dumped)  # judged is what is sent, whatever mappings and lists the source has made
                 if self._source.text:
-                    data = found.decode(data)
+                    data, dumped = found.decode(data), b""  # no two copies at a time of what may be large
                     dumped = schema.canonical(data)
                 problems = found.problems(data)
         except Overrun:
-            return Fragment(digest=schema.digest(dumped), problems=(schema.TOO_SLOW,), body=b"")
+            return Fragment(digest=digest, problems=(schema.TOO_SLOW,), body=b"")
         body = dumped if isinstance(data, dict) else b""
         verdict = "invalid" if problems else "valid"
         about = {"fields": {"interface": interface, "event": "validated"}}
