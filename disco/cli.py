@@ -6,15 +6,19 @@ import os
 import sys
 
 # First of all: the application's PYTHONPATH is not for disco's own imports. `os` and `sys` are the interpreter's by now.
-_FOREIGN = {os.path.realpath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
 if os.environ.get("PYTHONPATH"):
+    _FOREIGN = {os.path.realpath(entry) for entry in os.environ["PYTHONPATH"].split(os.pathsep)}
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _FOREIGN]
 
-import gc  # noqa: E402 -- only now
-import signal  # noqa: E402
-from typing import TYPE_CHECKING, NoReturn  # noqa: E402
+import signal
 
-from disco.errors import (  # noqa: E402
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there are handlers: no KeyboardInterrupt's traceback
+
+import gc
+from typing import TYPE_CHECKING, NoReturn
+
+from disco.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
     DiscoError,
@@ -23,9 +27,10 @@ from disco.errors import (  # noqa: E402
     UsageError,
     collect,
     explain_exec,
-    place_of,
+    explain_failure,
 )
-from disco.signals import Signals  # noqa: E402
+from disco.signals import Signals
+from disco.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
 
 DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.timeout does not say
 QUIET = 10.0  # seconds for which a source need not say that nothing is new
+NAME_LIMIT = 200  # characters of COMMAND told
+LINE_LIMIT = 4000  # characters of one line of the last words
 LEASE_MARGIN = 6.0  # seconds: the watcher's own margin, its start after an error, and load
 
 USAGE = """\
@@ -60,9 +67,11 @@ handlers by rules, and when all rules have succeeded exec COMMAND in the place o
 
 DISCO_CFG is key=value pairs joined by ':', such as  disco.path=/etc/disco:flat.file=/etc/mysql.yaml
 
+signals: USR1 prints what disco waits for, HUP reads all sources anew, TERM stops
+
 exit status: COMMAND's own after exec; 64 wrong command line; 69 disco.timeout passed and a source
-never answered; 70 a handler failed disco.fail_limit times in a row; 71 a bug in disco or a failure of
-the system; 75 disco.timeout passed otherwise; 78 configuration, rules or schemas are wrong;
+never answered; 70 a handler failed disco.fail_limit times in a row; 71 a bug in disco, or the
+system failed it; 75 disco.timeout passed otherwise; 78 configuration, rules or schemas are wrong;
 126/127 COMMAND is not executable / not found; 128+N stopped by signal N
 """
 
@@ -82,12 +91,12 @@ def main() -> NoReturn:
         _run(level or "INFO", config, command, signals)
     except DiscoError as error:
         _exit(error.status, *(f"{problem}" for problem in error.problems))
-    except Exception as error:  # noqa: BLE001 -- the outermost boundary: a bug in disco
+    except Exception as error:  # noqa: BLE001 -- the outermost boundary: a bug in disco, or no room
         if level == "DEBUG":
             import traceback  # noqa: PLC0415 -- for bugs
 
             traceback.print_tb(error.__traceback__)  # without the exception's text, which may hold a secret
-        _exit(Status.SYSTEM, f"a bug in disco: {type(error).__name__} at {place_of(error)} (-l DEBUG shows more); please report it")
+        _exit(Status.SYSTEM, explain_failure(error))
 
 
 def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
@@ -107,18 +116,20 @@ def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
     for option, value in options:
         match option:
             case "-h" | "--help":
-                sys.stdout.write(USAGE)
+                _print(USAGE)
                 sys.exit(0)
             case "--version":
                 from disco import __version__  # noqa: PLC0415 -- rarely needed
 
-                sys.stdout.write(f"disco {__version__}\n")
+                _print(f"disco {__version__}\n")
                 sys.exit(0)
             case "-l" | "--log-level":
                 level = value.upper()
                 if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
                     raise UsageError("-l takes DEBUG, INFO, WARNING or ERROR")
             case "-c" | "--config":
+                if not value:
+                    raise UsageError("-c needs a FILE")
                 config = value
             case _:
                 modes.add(option.removeprefix("--"))
@@ -129,7 +140,7 @@ def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
     if len(modes) > 1:
         raise UsageError(f"--{' and --'.join(sorted(modes))} exclude each other; 'disco -h' shows how it is used")
     if not command and not modes:
-        raise UsageError("no COMMAND; 'disco -h' shows how it is used")
+        raise UsageError("no COMMAND to start: is the image's CMD empty? 'disco -h' shows how it is used")
     return level, config, max(modes, default=""), as_json, command
 
 
@@ -146,29 +157,34 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     for warning in warnings:
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
+    name = escape(command[0], NAME_LIMIT)
     if process.find_program(command[0], path) is None:
-        logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", command[0])
+        logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
     found.pop(b"DISCO_CFG", None)
     if rules:
         coordinator = _coordinator(settings, schemas, rules, command, found, signals)
         outcome = coordinator.run()
         if outcome.status is not None:
-            _give_up(outcome, coordinator.lifecycle, command[0])
+            _give_up(outcome, coordinator.lifecycle)
         reason = outcome.reason
     else:
-        logger.warning("no rules in %s: nothing to wait for", ", ".join(map(str, settings.path)))
+        logger.warning(
+            "no rules in %s: %s is started at once, without any configuration (disco.path right? files named *.rules?)",
+            ", ".join(map(str, settings.path)),
+            name,
+        )
         reason = "no rules"
-    logger.info("%s: executing %s", reason, command[0], extra={"fields": {"event": "exec"}})
+    logger.info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
     _execute(command, path, found, signals)
 
 
-def _give_up(outcome: Outcome, state: Lifecycle, command: str) -> NoReturn:
+def _give_up(outcome: Outcome, state: Lifecycle) -> NoReturn:
     """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
     from disco import report  # noqa: PLC0415 -- as in _run
 
     status = outcome.status or 0
     missing = "" if status in {Status.UNAVAILABLE, Status.HANDLER, Status.SYSTEM} else report.summary(state)
-    _exit(status, f"{outcome.reason}; {command} was not started{missing and f': {missing}'} (exit status {status})")
+    _exit(status, f"{outcome.reason}; {state.plan.command} was not started{missing and f': {missing}'} (exit status {status})")
 
 
 def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[str]]:
@@ -241,7 +257,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
 
     from disco.coordinator import Coordinator  # noqa: PLC0415
     from disco.lifecycle import Plan  # noqa: PLC0415
-    from disco.text import escape, plural  # noqa: PLC0415
+    from disco.text import plural  # noqa: PLC0415
 
     used = sorted({interface for rule in rules for interface in rule.interfaces})
     plans, jobs = _plan_sources(settings, frozenset(schemas))
@@ -257,7 +273,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     plan = Plan(
         sources=tuple(plans),
         rules=rules,
-        command=escape(command[0], 200) if command else "COMMAND",
+        command=escape(command[0], NAME_LIMIT) if command else "COMMAND",
         interval=settings.interval,
         fail_limit=settings.fail_limit,
         timeout=settings.timeout,
@@ -329,21 +345,22 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     from disco import process  # noqa: PLC0415 -- as in _run
 
     program = process.find_program(command[0], path)
+    name = f"COMMAND {command[0] or '(empty)'}"
     if program is None:
         if os.path.exists(command[0]) and "/" in command[0]:  # noqa: PTH110 -- a word of the command line
-            raise CommandNotExecutableError(f"COMMAND {command[0]} is not executable (a file with permission to execute?)")
+            raise CommandNotExecutableError(f"{name} is not executable: a directory, or without the x bit for this user (chmod +x)")
         if any(os.path.isfile(os.path.join(folder, command[0])) for folder in path.split(os.pathsep)):  # noqa: PTH113, PTH118
-            raise CommandNotExecutableError(f"COMMAND {command[0]} is in PATH, and not executable")
-        raise CommandNotFoundError(f"COMMAND {command[0]} is not there")
+            raise CommandNotExecutableError(f"{name} is in PATH, and not executable by this user (chmod +x)")
+        where = "no such file" if "/" in command[0] else "no directory of PATH has it"
+        raise CommandNotFoundError(f"{name} is not there: {where}")
     stopped = signals.restore()
     if stopped:
         _stopped_early(stopped[0])
     try:
         process.execute(program, command, environment)
-    except FileNotFoundError:
-        raise CommandNotFoundError(f"COMMAND {command[0]}: the interpreter that its #! line names is not there") from None
     except OSError as error:
-        raise CommandNotExecutableError(f"COMMAND {command[0]}: {explain_exec(error)}") from None
+        kind = CommandNotFoundError if isinstance(error, FileNotFoundError) else CommandNotExecutableError
+        raise kind(f"{name}: {explain_exec(error)}") from None
 
 
 def _occupy_standard_descriptors() -> None:
@@ -387,11 +404,11 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        raise SystemFailure(f"stdout: {error.strerror}") from None
+        raise SystemFailure(f"cannot write to stdout: {error.strerror}") from None
 
 
 def _write(text: str) -> None:
     try:
-        os.write(2, f"disco: {text}\n".encode(errors="backslashreplace"))
+        os.write(2, f"disco: {escape(text, LINE_LIMIT)}\n".encode())
     except OSError:
         pass

@@ -307,7 +307,11 @@ def _from_pairs(pairs: str, problems: list[str]) -> dict[str, _Entry]:
 
 
 def _from_file(file: Path, problems: list[str]) -> dict[str, _Entry]:
-    document = documents.parse(documents.read_file(file), str(file))
+    try:
+        content = documents.read_file(file)
+    except DocumentError as error:
+        raise DocumentError(f"-c: {error}") from None
+    document = documents.parse(content, str(file))
     entries: dict[str, _Entry] = {}
     if document.data in (None, {}):
         return entries

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from disco import events, log, process, records, report
 from disco.channel import CHUNK, Channel, Line
-from disco.errors import ProtocolError
+from disco.errors import ProtocolError, explain_failure
 from disco.events import Kind
 from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
@@ -271,7 +271,7 @@ class Coordinator:
         try:
             child = process.fork(action.name, main, dies_with_parent=dies)
         except OSError as error:
-            self._events.append(events.NotStarted(action.name, error.strerror or "no process"))
+            self._events.append(events.NotStarted(action.name, ": ".join(filter(None, (error.filename, error.strerror)))))
             return
         one = _Process(child, action.kind, records.LineReader())
         self._processes[action.name] = one
@@ -294,22 +294,30 @@ class Coordinator:
             threading.excepthook = _tell_thread
             warnings.showwarning = _tell_warning
             logging.getLogger(__name__).debug("started")
-            if kind is Kind.RUNNER:
-                from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
-
-                process.adopt_orphans(True)
-                runner.run(Channel(end))
-            elif kind is Kind.CHECKER:
-                from disco.workers import checker  # noqa: PLC0415 -- as above
-
-                checker.run(Line(end), self._schemas)
-            else:
-                from disco.sources import watcher  # noqa: PLC0415 -- as above
-
-                job = self._jobs[name]
-                watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
+            try:
+                self._work(name, kind, end)
+            except Exception as error:
+                logging.getLogger(__name__).error("%s", explain_failure(error))  # noqa: TRY400 -- its text may hold a secret
+                raise
 
         return main, kind is not Kind.RUNNER
+
+    def _work(self, name: str, kind: Kind, end: socket.socket) -> None:
+        """Be a child, with its end of the channel."""
+        if kind is Kind.RUNNER:
+            from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
+
+            process.adopt_orphans(True)
+            runner.run(Channel(end))
+        elif kind is Kind.CHECKER:
+            from disco.workers import checker  # noqa: PLC0415 -- as above
+
+            checker.run(Line(end), self._schemas)
+        else:
+            from disco.sources import watcher  # noqa: PLC0415 -- as above
+
+            job = self._jobs[name]
+            watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
 
     def _kill(self, action: events.Kill) -> None:
         if action.name not in self._processes:

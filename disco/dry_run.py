@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from disco.lifecycle import Lifecycle, RuleState, Source
 
 LEAF_LIMIT = 100  # leaves of one interface told as text; JSON holds them all
-NAME_LIMIT = 200  # characters of a leaf's name told
+NAME_LIMIT = 200  # characters told of a leaf's name, a handler's, or COMMAND's
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
 
@@ -28,7 +28,7 @@ def as_text(state: Lifecycle, command: str, *, found: bool) -> str:
     """Return lines for people; found: COMMAND is there and executable now."""
     lines = [*_lines(state)]
     if not found:
-        lines.append(f"COMMAND {command} is not there or not executable now: a handler has to install it")
+        lines.append(f"COMMAND {escape(command, NAME_LIMIT)} is not there or not executable now: a handler has to install it")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -70,7 +70,7 @@ def _lines(state: Lifecycle) -> Iterator[str]:
         yield f"source {source.name}: {report.health(state, source)}"
         given = state.knowledge.fragments(source.name)
         if source.answered and not given:
-            yield "  it holds no interface that a schema knows"
+            yield "  it holds nothing that has the name of an interface (wrong place or prefix, or no schema?)"
         for interface, fragment in given.items():
             leaves = _leaves(fragment.body)
             yield f"  {interface}: " + (plural(len(leaves), "value") if fragment.body else "no data that can be used")

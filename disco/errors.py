@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+# What a system says that has no more of something: no bug of ours.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
 
 
 class Status(IntEnum):
@@ -97,7 +102,22 @@ def explain_exec(error: Exception) -> str:
     """Return why a program could not be executed, for people."""
     if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
         return "not a program for this machine, or a script without a #! line"
+    if isinstance(error, FileNotFoundError):
+        return "No such file or directory: the program, or the interpreter of its #! line, or its C library's loader"
+    if isinstance(error, PermissionError):
+        return "Permission denied (chmod +x? a file system mounted noexec?)"
+    if isinstance(error, ValueError):
+        return "its arguments or environment hold what no program can be given (a NUL, or text that is not in the locale)"
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def explain_failure(error: Exception) -> str:
+    """Return why a process of disco's own ends although nobody wanted that, for people: never the exception's text."""
+    if isinstance(error, MemoryError):
+        return "out of memory: give the container more"
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return f"the system failed disco: {os.strerror(error.errno)} ({place_of(error)}); raise the container's limits"
+    return f"a bug in disco: {type(error).__name__} at {place_of(error)} (-l DEBUG shows more); please report it"
 
 
 def place_of(error: BaseException) -> str:

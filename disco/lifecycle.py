@@ -268,7 +268,7 @@ class Lifecycle:
         if not self.rules and not self.plan.dry:
             self.phase = Phase.OVER
             self.outcome = Outcome(None, "there is no rule")
-            return [Tell(logging.WARNING, "no-rules", "no rules at all: nothing to wait for")]
+            return [Tell(logging.WARNING, "no-rules", f"no rules at all: {self.plan.command} is started at once")]
         actions: list[Action] = []
         for source in self.sources.values():
             actions += self._start(source)
@@ -386,7 +386,11 @@ class Lifecycle:
                 yield from self._broken(child, f"an unexpected {type(message).__name__}")
 
     def _broken(self, child: Child, reason: str) -> Iterator[Action]:
-        yield Tell(logging.ERROR, "child-broken", f"{child.name}: {reason}; it is replaced", source=_source(child))
+        text = (
+            f"{_say_child(child)} sent disco what is no message ({reason}) and is replaced: "
+            "a bug, unless it is a plug-in's; please report it"
+        )
+        yield Tell(logging.ERROR, "child-broken", text, source=_source(child))
         yield from self._kill(child, told=f"it sent {reason}, and was killed")
 
     def _good(self, source: Source) -> Iterator[Action]:
@@ -451,7 +455,7 @@ class Lifecycle:
         last = limit and state.failures >= limit
         again = "" if last else f", next try in {duration(self.plan.interval)}"
         said = "".join(f"\n  its output: {escape(line, 300)}" for line in tail)
-        handler = escape(" ".join(state.rule.argv), 200)
+        handler = _say_handler(state)
         text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}{again}){said}"
         yield Tell(logging.WARNING, "rule-failed", text, rule=state.rule.name)
         if last:
@@ -482,7 +486,7 @@ class Lifecycle:
             yield from self._trouble(child, child.ended, wait)
             self._lease(child.name, 0.0)
         else:
-            yield Tell(logging.WARNING, "child-ended", f"{child.name}: {child.ended}; it is replaced")
+            yield Tell(logging.WARNING, "child-ended", f"{_say_child(child)}: {child.ended}; it is replaced")
         self._check_again(child)
 
     def _check_again(self, child: Child) -> None:
@@ -504,7 +508,7 @@ class Lifecycle:
         yield Sweep(KILL, f"{self.plan.run}-{runner.task}")
         self._free(runner, children=False)
         if self.phase is Phase.GATHERING:
-            yield from self._failed(state, f"{runner.name}: {runner.ended}")
+            yield from self._failed(state, f"{runner.name}, which ran it: {runner.ended}")
 
     def _not_started(self, event: NotStarted) -> Iterator[Action]:
         child = self._child(event.name)
@@ -520,14 +524,16 @@ class Lifecycle:
             self._free(child, children=False)
             self._enqueue(state)
         if child.deaths >= START_ATTEMPTS:
-            reason = f"{child.name} cannot be started ({child.deaths + 1} attempts): {event.reason}"
-            yield from self._stop(Outcome(Status.SYSTEM, reason))
+            reason = f"{_say_child(child)} cannot be started ({child.deaths + 1} attempts): {event.reason}"
+            remedy = "raise the container's limits (processes, open files, memory)"
+            yield from self._stop(Outcome(Status.SYSTEM, f"{reason}; {remedy}"))
             return
         wait = self._restart_later(child)
-        text = f"{child.name}: cannot be started: {event.reason} (next try in {duration(wait)})"
+        text = f"{_say_child(child)}: cannot be started: {event.reason} (next try in {duration(wait)})"
         yield Tell(logging.ERROR, "child-not-started", text, source=_source(child))
         if isinstance(child, Source):
-            child.trouble = child.trouble or f"its process cannot be started: {event.reason}"
+            if not child.trouble:
+                child.trouble, child.trouble_since = f"its process cannot be started: {event.reason}", self.now
             child.retry_at = self.now + wait
 
     def _stray(self, event: Stray) -> Iterator[Action]:
@@ -583,7 +589,7 @@ class Lifecycle:
                 yield Report()
             case "orphan":
                 state = self._named[name]
-                reason = f"rule {name}: process {state.orphan} of an earlier run cannot be killed"
+                reason = f"rule {name}: its handler's process {state.orphan} is {_SURVIVED}"
                 yield from self._stop(Outcome(Status.SYSTEM, reason))
             case "grace":
                 if self.left or any(runner.running and (runner.task or runner.children) for runner in self.runners.values()):
@@ -591,7 +597,7 @@ class Lifecycle:
                 yield from self._force()
             case "kill":
                 self.phase = Phase.OVER
-                self.outcome = Outcome(Status.SYSTEM, f"cannot be killed: {', '.join(self.still_there())}")
+                self.outcome = Outcome(Status.SYSTEM, f"{_SURVIVED}: {', '.join(self.still_there())}")
                 yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
             case "retry":
                 self._enqueue(self._named[name])
@@ -607,15 +613,17 @@ class Lifecycle:
         if child is self.checker and self._checking:
             task, interface, combination = self._checking
             self._checking = None
-            slow = messages.Checked(task=task, digest="", problems=("merging and validating it never ended",), body=b"")
-            self.knowledge.checked(interface, combination, slow)
-        yield from self._kill(child, told="it hung, and was killed")
+            slow = "merging and validating what several sources say took too long"
+            verdict = messages.Checked(task=task, digest="", problems=(slow,), body=b"")
+            self.knowledge.checked(interface, combination, verdict)
+        yield from self._kill(child, told="its process hung (nothing heard of it in time), and was killed")
 
     # What is due
 
     def _advance(self) -> Iterator[Action]:
         for name in self.knowledge.believe(self.now):
-            text = f"source {name}: nothing came back; what it had is withdrawn"
+            option = f"{name.partition('/')[0]}.settle"
+            text = f"source {name}: nothing came back: all that it had counts as deleted now ({option})"
             yield Tell(logging.WARNING, "source-withdrawn", text, source=name)
         for interface in self.knowledge.take_over(self.now):
             for state in self._needing.get(interface, ()):
@@ -689,7 +697,7 @@ class Lifecycle:
         yield Tell(
             logging.INFO,
             "rule-started",
-            f"rule {state.rule.name}: running {escape(' '.join(state.rule.argv), 200)} on {', '.join(interfaces)}"
+            f"rule {state.rule.name}: running {_say_handler(state)} on {', '.join(interfaces)}"
             + (f" (attempt {attempt})" if attempt > 1 else ""),
             rule=state.rule.name,
         )
@@ -776,8 +784,8 @@ class Lifecycle:
     def _finish(self) -> Iterator[Action]:
         for source in self.sources.values():
             if source.trouble:
-                answer = f"is as of {duration(self.now - source.heard_at)} ago" if source.answered else "never came"
-                text = f"source {source.name}: its data {answer}: {source.trouble}"
+                data = f"as of {duration(self.now - source.heard_at)} ago" if source.answered else "missing: it never answered"
+                text = f"source {source.name}: {self.plan.command} starts with its data {data} ({source.trouble})"
                 yield Tell(logging.WARNING, "old-data", text, source=source.name)
         yield from self._stop(Outcome(None, "all rules are satisfied"))
 
@@ -822,6 +830,7 @@ class Lifecycle:
         yield from ()
 
 
+_SURVIVED = f"still there {KILL_WAIT:g} s after SIGKILL (a hanging disk or NFS?)"
 _QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}
 
 
@@ -829,8 +838,24 @@ def _source(child: Child) -> str:
     return child.name if isinstance(child, Source) else ""
 
 
+def _say_child(child: Child) -> str:
+    """Return a child's name with what it is, for people."""
+    match child.kind:
+        case Kind.SOURCE:
+            return f"source {child.name}"
+        case Kind.RUNNER:
+            return f"{child.name} (which runs handlers)"
+        case Kind.CHECKER:
+            return f"{child.name} (which merges what several sources say)"
+
+
+def _say_handler(state: RuleState) -> str:
+    """Return what a rule runs, for people: without its arguments, which may hold a secret."""
+    return escape(state.rule.argv[0], 200)
+
+
 def _say_status(status: int) -> str:
     """Return how a process ended, for people."""
     if status >= 0:
         return f"exit status {status}"
-    return f"killed by {name_of(-status)}"
+    return f"killed by {name_of(-status)}" + (", not by disco: out of memory?" if -status == KILL else "")

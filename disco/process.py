@@ -12,6 +12,7 @@ import resource
 import shutil
 import signal
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from disco import signals
@@ -53,36 +54,32 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
         OSError: no process, no memory or no descriptor.
 
     """
-    ours, theirs = socket.socketpair()
-    try:
-        log_reader, log_writer = os.pipe2(os.O_CLOEXEC)
-    except OSError:
-        ours.close()
-        theirs.close()
-        raise
-    parent = os.getpid()
-    with signals.blocked():
-        try:
+    # Whatever a child needs is made before it: what the system refuses then is an error here, not the end of a child.
+    with ExitStack() as kept, ExitStack() as lent:
+        ours, theirs = socket.socketpair()
+        kept.callback(ours.close)
+        lent.callback(theirs.close)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        kept.callback(os.close, reader)
+        lent.callback(os.close, writer)
+        null = os.open(os.devnull, os.O_RDWR)
+        lent.callback(os.close, null)
+        parent = os.getpid()
+        with signals.blocked():
             pid = os.fork()
-        except OSError:
-            os.close(log_reader)
-            os.close(log_writer)
-            ours.close()
-            theirs.close()
-            raise
-        if pid == 0:
-            _be_child(name, main, theirs.detach(), log_writer, parent if dies_with_parent else 0)
-    os.close(log_writer)
-    theirs.close()
-    os.set_blocking(log_reader, False)
+            if pid == 0:
+                _be_child(name, main, (null, writer, theirs.detach()), parent if dies_with_parent else 0)
+        kept.pop_all()
+    os.set_blocking(reader, False)
     try:
         os.setpgid(pid, pid)  # both sides do it: whoever comes first
     except OSError:
         pass
-    return Child(name, pid, Channel(ours), log_reader)
+    return Child(name, pid, Channel(ours), reader)
 
 
-def _be_child(name: str, main: Callable[[socket.socket], None], channel: int, log: int, parent: int) -> NoReturn:
+def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int, int, int], parent: int) -> NoReturn:
+    """Run `main` and exit; given: the descriptors of /dev/null, the log and the channel. None more is needed."""
     status = 1
     try:
         os.setpgid(0, 0)
@@ -91,9 +88,8 @@ def _be_child(name: str, main: Callable[[socket.socket], None], channel: int, lo
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it died before that
                 os._exit(0)
-        null = os.open(os.devnull, os.O_RDWR)
-        high = [_move_up(descriptor) for descriptor in (null, log, channel)]
-        for target, descriptor in zip((0, 1, 2, CHANNEL_FD), (high[0], high[1], high[1], high[2]), strict=True):
+        null, log, channel = map(_move_up, given)
+        for target, descriptor in enumerate((null, log, log, channel)):
             os.dup2(descriptor, target, inheritable=target != CHANNEL_FD)
         _close_above(CHANNEL_FD)
         signals.reset_for_child()
@@ -114,8 +110,8 @@ def _close_above(last: int) -> None:
 
 
 def _move_up(descriptor: int) -> int:
-    """Return a duplicate above the numbers that are given out next."""
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16)
+    """Return a descriptor of the same file above those that a child keeps: hardly ever another one."""
+    return descriptor if descriptor > CHANNEL_FD else fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, CHANNEL_FD + 1)
 
 
 def _last_words(error: BaseException) -> None:
@@ -124,7 +120,7 @@ def _last_words(error: BaseException) -> None:
 
     places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
     try:
-        os.write(2, f"disco: internal error: {type(error).__name__} at {' < '.join(reversed(places))}\n".encode())
+        os.write(2, f"disco: {type(error).__name__} ended this process, at {' < '.join(reversed(places))}\n".encode())
     except OSError:
         pass
 
@@ -132,7 +128,8 @@ def _last_words(error: BaseException) -> None:
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process; raise SystemFailure if the kernel refuses."""
     if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
-        raise SystemFailure(f"prctl({option}): {os.strerror(ctypes.get_errno())}")
+        reason = os.strerror(ctypes.get_errno())
+        raise SystemFailure(f"the kernel refuses prctl({option}): {reason} (a sandbox or seccomp profile?)")
 
 
 def adopt_orphans(wanted: bool) -> None:  # noqa: FBT001 -- on or off

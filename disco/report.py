@@ -162,9 +162,12 @@ def _tell(state: Lifecycle, cause: tuple[str, str], rules: list[RuleState]) -> I
         case "after":
             yield f"{some} {verb} for rule {name} to succeed first"
         case "running":
-            yield f"{some} {verb} for what is running now: {'its handler' if len(rules) == 1 else 'their handlers'}"
+            handlers = "its handler" if len(rules) == 1 else "their handlers"
+            yield f"{some} {verb} for what is running now: {handlers} (slow, or does it hang? disco.handler_timeout)"
         case _:
-            yield f"{some} {verb} for a free runner, with all data there (disco.workers is {state.plan.workers})"
+            limit = state.plan.workers
+            why = f"all data is there, but no more handlers may run at a time (disco.workers is {limit})"
+            yield f"{some} {verb} for a free runner: {why}"
 
 
 def _label(rule: Rule) -> str:

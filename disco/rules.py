@@ -209,7 +209,8 @@ class _Reader:
         for name in when:
             if name not in self._interfaces:
                 near = nearest(name, list(self._interfaces))
-                self._problem(f"interface {escape(name, NAME_LIMIT)} has no schema{near}", *at, "when")
+                reason = f"has no schema: no *.schema file in disco.path is for it{near}"
+                self._problem(f"interface {escape(name, NAME_LIMIT)} {reason}", *at, "when")
         if len(set(when)) < len(when):
             self._problem("'when' names an interface twice", *at, "when")
         return any_, tuple(when)
@@ -226,6 +227,8 @@ class _Reader:
             return ()
         program = self._find_program(argv[0], self._path.parent)
         if program is None:
-            self._problem(f"handler {escape(argv[0], NAME_LIMIT)} is not there or not executable", *at, "do")
+            looked = "from this file's directory" if "/" in argv[0] else "in disco.path, then PATH"
+            reason = f"is not there or not executable (looked for {looked})"
+            self._problem(f"handler {escape(argv[0], NAME_LIMIT)} {reason}", *at, "do")
             return ()
         return (program, *argv[1:])

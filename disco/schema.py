@@ -50,7 +50,9 @@ NAME_LIMIT = 80  # characters of a key's name told
 MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 
+_TYPES = "'type' takes string, integer, number, boolean, array, object or null, or a list of these"
 _NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
+_DIALECTS = "$schema names a dialect that is not known here (drafts 4, 6, 7, 2019-09 and 2020-12 are)"
 _ALTERNATIVES = {
     "anyOf": "fits none of the alternatives in the schema",
     "oneOf": "does not fit exactly one of the alternatives in the schema",
@@ -177,7 +179,7 @@ def read(path: Path) -> Schema:
     if not isinstance(interface, str) or not interface.isprintable() or not re.fullmatch(r"[^\s:,/]+", interface):
         raise ConfigurationError(f"{document.at('name')}: an interface's name is text without white space, ':', ',', '/'")
     if kind is None:
-        raise ConfigurationError(f"{document.at('$schema')}: unknown JSON Schema dialect")
+        raise ConfigurationError(f"{document.at('$schema')}: {_DIALECTS}")
     # The vocabularies of a dialect's schema tell the same thing several times.
     collect(dict.fromkeys(f"{document.at(*at)}: {reason}" for at, reason in _check(content, kind)))
     specification = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
@@ -235,7 +237,9 @@ def _check(content: Any, kind: type[Validator]) -> Iterator[tuple[Iterable[str |
     """Yield path and reason of what keeps a document from being a schema."""
     try:
         for error in kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER).iter_errors(content):
-            yield error.absolute_path, escape(error.message, MESSAGE_LIMIT)
+            path = error.absolute_path
+            is_type = error.validator == "anyOf" and path and path[-1] == "type"
+            yield path, _TYPES if is_type else escape(error.message, MESSAGE_LIMIT)
     except RecursionError:
         yield (), "the schema is too deep"
     except OverflowError:  # of re

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -187,6 +188,18 @@ def test_few_descriptors(site: Site) -> None:
     assert running.wait() in (69, 71), running.log
     assert "Too many open files" in running.log
     assert not processes(f"OUT={site.folder}")
+
+
+@pytest.mark.parametrize("limit", [9, 12, 13])
+def test_no_descriptor_for_a_child(site: Site, limit: int) -> None:
+    """Where there are not enough descriptors for a child its start is given up after some attempts, with a remedy."""
+    crowd(site)
+    running = site.run(before=["prlimit", f"--nofile={limit}"], options=())
+    assert running.process.returncode == 71, running.log
+    told = r"disco: .* cannot be started \(7 attempts\): .*Too many open files; raise the container's limits"
+    assert re.match(told, running.log.splitlines()[-1]), running.log
+    assert "a bug in disco" not in running.log
+    assert "its process ended" not in running.log
 
 
 @pytest.mark.parametrize("place", ["/dev/full", "closed pipe"])

@@ -357,7 +357,7 @@ def test_empty_file(tmp_path: Path, content: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is a problem beside the others."""
     _, problems = load("disco.workers=0", tmp_path / "none")
-    assert [entry.rpartition(": ")[2] for entry in problems] == ["No such file or directory", "expected at least 1"]
+    assert problems == [f"-c: {tmp_path}/none: No such file or directory", "DISCO_CFG: disco.workers: expected at least 1"]
 
 
 def test_any_name_is_a_source_in_a_file(tmp_path: Path) -> None:

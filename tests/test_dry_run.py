@@ -72,7 +72,7 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
         assert source["trouble"] or source["place"] in health
         expected.append(health)
         if source["answered"] and not source["interfaces"]:
-            expected.append("  it holds no interface that a schema knows")
+            expected.append("  it holds nothing that has the name of an interface (wrong place or prefix, or no schema?)")
         for name, one in source["interfaces"].items():
             leaves = [f"    {leaf} {type_}" for leaf, type_ in one["leaves"].items()]
             count = f"{len(leaves)} value{'s' * (len(leaves) != 1)}" if leaves else "no data that can be used"

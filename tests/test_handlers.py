@@ -245,7 +245,7 @@ def test_stopped_runner_is_replaced(site: Site) -> None:
     first = int(site.read("pid"))
     assert running.wait() == 0, running.log
     assert not is_alive(first)
-    assert "it hung" in running.log
+    assert "its process hung" in running.log
 
 
 def test_handler_twice_on_newer_data(site: Site) -> None:

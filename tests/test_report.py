@@ -182,7 +182,7 @@ def test_last_line_of_a_handler_is_bounded() -> None:
     give(of, "s", "db")
     end_run(of, "runner-1", -9, "x\n\x1b" + "y" * 10_000)
     found = line(of, "its handler failed")
-    assert "killed by SIGKILL (x\\n\\x1byyy" in found
+    assert "killed by SIGKILL, not by disco: out of memory? (x\\n\\x1byyy" in found
     assert len(found) < 400
 
 
@@ -229,6 +229,14 @@ def test_rules_that_wait_for_a_runner() -> None:
 
 
 # Sources
+
+
+def test_source_whose_process_cannot_be_started() -> None:
+    """A source that could not even be forked is told as not readable since then."""
+    of = world(rule("r", "db"))
+    of.wait(3.0)
+    of.feed(events.NotStarted("s", "no memory"))
+    assert "not readable for 0 ms: its process cannot be started: no memory" in line(of, "source s:")
 
 
 def test_source_that_cannot_be_read() -> None:

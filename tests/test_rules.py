@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from disco.rules import Rule
 
+NO_SCHEMA = "has no schema: no *.schema file in disco.path is for it"
 KNOWN = ("mysql", "redis", "pgsql")
 
 
 def find(name: str, _folder: Path) -> str | None:
-    return None if name == "none" else f"/bin/{name}"
+    return None if name.endswith("none") else f"/bin/{name}"
 
 
 def load(folder: Path, *contents: str, **files: str) -> tuple[Rule, ...]:
@@ -150,9 +151,10 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("{when: null, do: x}", "2:12: 'when' names one interface or more"),
         ("{when: 'some:mysql', do: x}", "2:12: 'when' knows any: and all:, not 'some'"),
         ("{when: [mysql, mysql], do: x}", "2:12: 'when' names an interface twice"),
-        ("{when: mysqll, do: x}", "2:12: interface mysqll has no schema; did you mean mysql?"),
-        ('{when: "a\\nb", do: x}', "2:12: interface a\\nb has no schema"),
-        ("{when: mysql, do: none}", "2:23: handler none is not there or not executable"),
+        ("{when: mysqll, do: x}", f"2:12: interface mysqll {NO_SCHEMA}; did you mean mysql?"),
+        ('{when: "a\\nb", do: x}', f"2:12: interface a\\nb {NO_SCHEMA}"),
+        ("{when: mysql, do: none}", "2:23: handler none is not there or not executable (looked for in disco.path, then PATH)"),
+        ("{when: mysql, do: /none}", "2:23: handler /none is not there or not executable (looked for from this file's directory)"),
         ("{when: mysql, do: ''}", "2:23: 'do' names a handler"),
         ("{when: mysql, do: ' '}", "2:23: 'do' names a handler"),
         ("{when: mysql, do: [x]}", "2:23: 'do' names a handler"),

@@ -580,7 +580,7 @@ def test_a_body_that_is_an_error_is_not_shown(follow: Follow) -> None:
     with Fake(Reply(b"No cluster leader", 500), Reply(b"hunter2", 500), Reply(b"hunter2", 418), Reply(b"", 599)) as fake:
         reasons = [str(follow(fake.pairs).fail()) for _ in range(4)]
     assert reasons == [
-        "no cluster leader",
+        "Consul has no cluster leader (are enough of its servers up?)",
         "answered 500 internal server error",
         "answered 418 i'm a teapot",
         "answered 599",
@@ -732,7 +732,7 @@ def test_an_answer_without_leader_is_not_believed(follow: Follow) -> None:
     leaderless = {"X-Consul-KnownLeader": "false"}
     with Fake(Reply(headers=leaderless)) as fake:
         for mode in ("default", "consistent", "stale"):
-            assert str(follow(f"{fake.pairs}:consul.consistency={mode}").fail()) == "no cluster leader"
+            assert str(follow(f"{fake.pairs}:consul.consistency={mode}").fail()).startswith("Consul has no cluster leader")
     assert ["stale" in request.query for request in fake.requests] == [False, False, True, False]
     assert ["consistent" in request.query for request in fake.requests] == [False, True, False, False]
 
@@ -1019,8 +1019,8 @@ def test_the_environment_gives_token_and_certificates() -> None:
         ("consul.consistency=none", "consistency: expected one of default, stale, consistent"),
         ("consul.host=c\\:1:consul.port=2", "port: differs from the one in host"),
         ("consul.host=http\\://c:consul.scheme=https", "scheme: differs from the one in host"),
-        ("consul.scheme=https:consul.key=/k", "key: expected cert to be set too"),
-        ("consul.ca_cert=/ca", "ca_cert: expected scheme https with it"),
+        ("consul.scheme=https:consul.key=/k", "key: is set without cert"),
+        ("consul.ca_cert=/ca", "ca_cert: is set, but the scheme is http"),
     ],
 )
 def test_wrong_options_are_told(pairs: str, problem: str) -> None:

@@ -671,7 +671,7 @@ def test_cluster(etcd_program: Path, tmp_path: Path, read: Callable[..., Reader]
         eventually(lambda: _put(two, "db2"), "a new leader")
         reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
         three.kill()
-        reader.until(lambda line: f"{two.address}: no leader" in line.get("error", ""))
+        reader.until(lambda line: f"{two.address}: etcd has no leader" in line.get("error", ""))
         three.start()
         reader.until(lambda line: line.get("data") == {"mysql": {"host": "db2"}})
 
@@ -768,12 +768,12 @@ def test_imported_late() -> None:
         ("etcd.endpoints=a:1,b", "expected a list of host:port joined by ','"),
         ("etcd.endpoints=http://a:1", "expected a list of host:port joined by ','"),
         ("etcd.endpoints=a:70000", "expected a port from 1 to 65535"),
-        ("etcd.user=ann", "etcd.password: expected too"),
-        (f"etcd.password={HUSH}", "etcd.user: expected too"),
-        ("etcd.password_file=/x", "etcd.user: expected too"),
-        ("etcd.ca_cert=/c:etcd.cert=/x", "etcd.key: expected too"),
-        ("etcd.ca_cert=/c:etcd.key=/x", "etcd.cert: expected too"),
-        ("etcd.cert=/x:etcd.key=/x", "etcd.ca_cert: expected too"),
+        ("etcd.user=ann", "etcd.password: is not set, nor password_file, and user is"),
+        (f"etcd.password={HUSH}", "etcd.user: is not set, "),
+        ("etcd.password_file=/x", "etcd.user: is not set, "),
+        ("etcd.ca_cert=/c:etcd.cert=/x", "etcd.key: is not set, "),
+        ("etcd.ca_cert=/c:etcd.key=/x", "etcd.cert: is not set, "),
+        ("etcd.cert=/x:etcd.key=/x", "etcd.ca_cert: is not set, "),
         ("etcd.wait=0.5", "expected at least 1"),
     ],
 )

@@ -384,9 +384,9 @@ def test_life(schemas: Mapping[str, Schema], waits: list[float]) -> None:
     [
         (SourceError("no such server"), "no such server"),
         (SourceError(f"cannot reach http://me:{SECRET}@host:1/x\n"), "cannot reach http://host:1/x\\n"),
-        (ValueError(SECRET), "the client library raised ValueError"),
-        (RecursionError(SECRET), "the client library raised RecursionError"),
-        (StopIteration(SECRET), "the client library raised RuntimeError"),
+        (ValueError(SECRET), "the client library raised ValueError (-l DEBUG shows where)"),
+        (RecursionError(SECRET), "the client library raised RecursionError (-l DEBUG shows where)"),
+        (StopIteration(SECRET), "the client library raised RuntimeError (-l DEBUG shows where)"),
         ([SECRET], "the source yielded no mapping"),
         ({"app": {SECRET}}, "the source yielded what JSON cannot hold"),
         (5, "the source yielded no mapping"),
@@ -404,9 +404,9 @@ def test_errors(schemas: Mapping[str, Schema], waits: list[float], act: Any, rea
     [
         (lambda _: iter([]), "the source ended by itself"),
         (lambda _: iter([5]), "the source yielded no mapping"),
-        (lambda _: [{}], "the client library raised TypeError"),
-        (lambda _: None, "the client library raised TypeError"),
-        (lambda: iter([]), "the client library raised TypeError"),
+        (lambda _: [{}], "the client library raised TypeError (-l DEBUG shows where)"),
+        (lambda _: None, "the client library raised TypeError (-l DEBUG shows where)"),
+        (lambda: iter([]), "the client library raised TypeError (-l DEBUG shows where)"),
     ],
 )
 @pytest.mark.usefixtures("waits")
@@ -811,7 +811,8 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sources.find("good") is good
     assert sources.find("bad") == "source type 'bad' cannot be loaded: RuntimeError"
     assert sources.find("odd") == "source type 'odd': its entry point is no disco.sources.Source"
-    assert sources.find("bare") == "source type 'bare' needs no_such_module: pip install 'disco[x]'"
+    remedy = "needs the Python module no_such_module, which is not installed: pip install 'disco[x]'"
+    assert sources.find("bare") == f"source type 'bare' {remedy}"
 
 
 @pytest.mark.parametrize(

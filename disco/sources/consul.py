@@ -251,14 +251,14 @@ def _take_services(value: str) -> tuple[tuple[str, str], ...]:
 def _check(options: Options) -> Iterator[str]:
     scheme, _, number, _ = _split(options["host"])
     if {"host", "port"} <= options.explicit and number not in {None, options["port"]}:
-        yield "port: differs from the one in host"
+        yield "port: differs from the one in host; remove one of the two"
     if {"host", "scheme"} <= options.explicit and scheme not in {"", options["scheme"]}:
-        yield "scheme: differs from the one in host"
+        yield "scheme: differs from the one in host; remove one of the two"
     if options["key"] and not options["cert"]:
-        yield "key: expected cert to be set too"
+        yield "key: is set without cert; set cert too"
     if _locate(options).scheme == "http":
         for name in sorted({"ca_cert", "cert", "key"} & options.explicit):
-            yield f"{name}: expected scheme https with it"
+            yield f"{name}: is set, but the scheme is http; set scheme to https"
 
 
 def _parts(options: Options) -> tuple[str, ...]:

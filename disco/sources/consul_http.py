@@ -148,7 +148,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
             raise SourceError(f"answered {status} without an index: is {self._where} Consul?")
         leaderless = headers.get("X-Consul-KnownLeader", "true").lower() == "false"
         if self.consistency != "stale" and leaderless:
-            raise SourceError("no cluster leader")
+            raise SourceError(_NO_LEADER)
         contact = headers.get("X-Consul-LastContact", "0")  # in ms
         late = not re.fullmatch(r"\d{1,20}", contact, re.ASCII) or int(contact) > STALE_LIMIT * 1000
         # A server that has only just joined may know of no key at all: the leader is asked before that is said.
@@ -173,9 +173,10 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         return f"answered {status} {responses.get(status, '').lower()}".rstrip()
 
 
+_NO_LEADER = "Consul has no cluster leader (are enough of its servers up?)"
 # What Consul's bodies say → what is told, with {status} and {dc}.
 _PHRASES = {
-    b"No cluster leader": "no cluster leader",
+    b"No cluster leader": _NO_LEADER,
     b"No path to datacenter": "no path to datacenter {dc}",
     b"too many concurrent connections": "answered {status} too many requests: too many connections from this address "
     "(limits.http_max_conns_per_client in Consul's configuration, 200 by default)",

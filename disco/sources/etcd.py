@@ -48,7 +48,7 @@ REASONS = (
     ("name or service not known", "unknown host name"),
     ("domain name not found", "unknown host name"),
     ("dns", "the host name cannot be resolved"),
-    ("leader", "no leader"),
+    ("leader", "etcd has no leader (are enough of its members up?)"),
     ("invalid user id or password", "wrong user or password"),
     ("user name is empty", "the server wants a user and a password"),
     ("invalid auth token", "the login has expired"),
@@ -462,16 +462,16 @@ def _check(options: Options) -> Iterator[str]:
     if "/" in options["host"] or options["host"].count(":") == 1:
         yield "host: expected a name or an address alone; its port goes into port"
     if options["cert"] and not options["key"]:
-        yield "key: expected too, as cert is set"
+        yield "key: is not set, and cert is; set both or neither"
     if options["key"] and not options["cert"]:
-        yield "cert: expected too, as key is set"
+        yield "cert: is not set, and key is; set both or neither"
     if (options["cert"] or options["key"]) and not options["ca_cert"]:
-        yield "ca_cert: expected too, as cert or key is set: without it there is no TLS"
+        yield "ca_cert: is not set, and cert or key is; set it, for without it there is no TLS"
     password = bool(options.explicit & {"password", "password_file"})
     if password and not options["user"]:
-        yield "user: expected too, as a password is set"
+        yield "user: is not set, and a password is; set both or neither"
     if options["user"] and not password:
-        yield "password: expected too (or password_file), as user is set"
+        yield "password: is not set, nor password_file, and user is; set both or neither"
 
 
 def _place(options: Options, _part: str) -> str:

@@ -70,7 +70,7 @@ def run(
         except Overrun:
             reason = f"no complete answer within {duration(step)}"
         except Exception as error:  # noqa: BLE001 -- a client library may raise anything; its text may hold secrets
-            reason = f"the client library raised {type(error).__name__}"
+            reason = f"the client library raised {type(error).__name__} (-l DEBUG shows where)"
             log.debug("%s raised at %s", type(error).__name__, place_of(error))
         retry_in = backoff(errors, retry_after)
         errors += 1

@@ -233,7 +233,8 @@ class Runner:
             self._read(output, DRAIN_LIMIT)
         self._handler = 0
         assert self._task  # noqa: S101 -- a handler has its task
-        self._finish(status, f"killed: it ran longer than {self._task.timeout:g} s" if self._timed_out else "")
+        overrun = f"killed: it ran longer than {self._task.timeout:g} s (disco.handler_timeout)"
+        self._finish(status, overrun if self._timed_out else "")
 
     def _finish(self, status: int, problem: str) -> None:
         assert self._task  # noqa: S101 -- as above
