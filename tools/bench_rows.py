@@ -48,6 +48,8 @@ WAITING = {"app": DATA, "seen": DATA}
 LATE = {"type": "object", "required": ["late"]}  # held back by the key `late`
 ACCESS = re.compile(r"^\s*(\S+) \[DEBUG\]\s+agent\.http: Request finished: method=GET url=/v1/kv/", re.MULTILINE)
 CONSUL_TELLS = {"configuration": {"log_level": "debug"}}  # each request, when it is answered
+# A query outlives the disco that asked it until its wait is over, and keeps its connection so long: the next runs need room.
+CONSUL_WITH_ROOM = {"configuration": {"limits": {"http_max_conns_per_client": 2000}}}
 # Tells, for each diff that the coordinator receives, the bytes of its frame and how many interfaces are in it.
 COUNT_DIFFS = """
 import os
@@ -355,7 +357,7 @@ def watch_many(bench: Bench, site: Site, names: list[str]) -> Iterator[Line]:
 
 def many_consul(bench: Bench) -> Iterator[Line]:
     """Measure many sources on one server, and a handler that needs all of them."""
-    server = bench.server("consul")
+    server = bench.server("consul", **CONSUL_WITH_ROOM)
     count = bench.size(100, 3)
     names = [f"s{number}" for number in range(count)]
     site = bench.site()
