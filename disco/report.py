@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from disco.rules import Rule
 
 CAUSE_LIMIT = 20  # causes told, those that most rules wait for first
+SOURCE_LIMIT = 10  # sources told one by one, of those in trouble and of the others
 NAME_LIMIT = 5  # rules or sources told by name in one line
 PROBLEM_LIMIT = 5  # problems told of one interface
 
@@ -39,9 +40,7 @@ def lines(state: Lifecycle) -> Iterator[str]:
         rest = {rule.rule.name for _, rules in causes[CAUSE_LIMIT:] for rule in rules}
         verb = "waits" if len(rest) == 1 else "wait"
         yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} {verb}"
-    for source in state.sources.values():
-        awaited = f"; {command} waits for its first good answer" if not waiting and state.is_awaited(source) else ""
-        yield f"source {source.name}: {health(state, source)}{awaited}"
+    yield from _sources(state, awaited=f"; {command} waits for its first good answer" if not waiting else "")
     if not ends:
         yield _next(state)
 
@@ -87,6 +86,23 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
         yield f"interface {interface} has just changed, and waits until it is quiet"
     else:
         yield f"interface {interface} is missing: " + _looked(state, interface) + "".join(_similar(state, interface))
+
+
+def _sources(state: Lifecycle, awaited: str) -> Iterator[str]:
+    """Yield each source's health; of many that are ill, or well, the rest is counted."""
+    sources = state.sources.values()
+    ill = [one.name for one in sources if one.trouble or not one.answered or state.knowledge.is_emptied(one.name)]
+    known_ill = set(ill)
+    well = [name for name in state.sources if name not in known_ill]
+    shown = {*ill[:SOURCE_LIMIT], *(well if len(well) <= SOURCE_LIMIT else ())}
+    for source in sources:
+        if source.name in shown:
+            yield f"source {source.name}: {health(state, source)}{awaited if state.is_awaited(source) else ''}"
+    if len(ill) > SOURCE_LIMIT:
+        rest = ill[SOURCE_LIMIT:]
+        yield f"… and {plural(len(rest), 'more source')} not readable, or without an answer so far: {_some(rest)}"
+    if len(well) > SOURCE_LIMIT:
+        yield f"{plural(len(well), 'source')} ok: {_some(well)}"
 
 
 def _place_of(source: Source) -> str:

@@ -306,6 +306,17 @@ def test_many_causes(count: int, further: str | None) -> None:
     assert line(of, "source s")
 
 
+def test_many_sources() -> None:
+    """Of many sources those in trouble are told first, up to a limit, and the rest is counted by how they are."""
+    of = world(rule("r", "db"), sources=tuple(f"s{n}" for n in range(100)))
+    for n in range(60):
+        give(of, f"s{n}")
+    sources = [one for one in told(of) if "source" in one.partition(":")[0]]
+    assert [one.partition(":")[0] for one in sources[:10]] == [f"source s{n}" for n in range(60, 70)]
+    assert re.fullmatch(r"… and 30 more sources .*: s70, s71, s72, s73, s74 and 25 more", sources[10])
+    assert sources[11:] == ["60 sources ok: s0, s1, s2, s3, s4 and 55 more"]
+
+
 def test_rule_of_any() -> None:
     """A rule that any one of its interfaces satisfies is told as such, with all of them; one of a single interface is not."""
     of = world(rule("either", "db", "web", any_=True), rule("one", "db", any_=True), rule("both", "db", "web"))

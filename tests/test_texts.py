@@ -203,7 +203,7 @@ def get_help() -> str:
 
 # A bug in disco
 
-BAD = "def bad(*_, **__): raise RuntimeError('hunter2')\n"
+BAD = "def bad(*_, **__): raise RuntimeError('hunt' + 'er2')\n"
 BUGS = {
     "in the command line": "from disco import cli; cli._parse = bad",
     "before anything is started": "from disco import check; check.look = bad",
