@@ -213,6 +213,9 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
     outcome = coordinator.run()
+    late = signals.restore()  # a reader of stdout that hangs must not keep disco from being stopped
+    if late:
+        _exit(Status.SIGNALLED + late[0], f"stopped by {signal.Signals(late[0]).name}")
     if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
         _exit(outcome.status or 0, outcome.reason)
     name = command[0] if command else ""

@@ -103,11 +103,10 @@ def _interfaces(state: Lifecycle) -> list[str]:
 def _find_running(state: Lifecycle) -> set[str]:
     """Return the names of the rules that would run: their data is there, and those that they come after would run."""
     running: set[str] = set()
-    while (
-        more := {rule.rule.name for rule in state.rules if state.basis(rule) is not None and running.issuperset(rule.rule.after)}
-        - running
-    ):
+    open_ = [rule.rule for rule in state.rules if state.basis(rule) is not None]
+    while more := {rule.name for rule in open_ if running.issuperset(rule.after)}:
         running |= more
+        open_ = [rule for rule in open_ if rule.name not in more]
     return running
 
 

@@ -214,8 +214,9 @@ class Knowledge:
         for interface in self._dirty:
             known = self._interfaces[interface]
             if interface in self.late:
-                continue
-            if interface not in self.pending:
+                if not known.composed.pending:  # the newest verdict is there, and waits until the data is quiet
+                    times.append(known.settled_at)
+            elif interface not in self.pending:
                 times.append(known.not_before)
             elif not known.composed.pending:
                 times.append(known.settled_at)

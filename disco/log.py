@@ -12,7 +12,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from disco.records import FIELDS, LINE_LIMIT, write_if_ready
+from disco.records import FIELDS, LINE_LIMIT, encode, write_if_ready
 
 if TYPE_CHECKING:
     from disco.records import Fields
@@ -70,8 +70,11 @@ class _FirstRecord(logging.Handler):
         self._pipe = pipe
 
     def emit(self, record: logging.LogRecord) -> None:
-        from disco.pipe_log import PipeHandler  # noqa: PLC0415 -- as the class says
-
+        try:
+            from disco.pipe_log import PipeHandler  # noqa: PLC0415 -- as the class says
+        except Exception:  # noqa: BLE001 -- no memory or descriptor is left for it: a log line must not become an error
+            write_if_ready(self._pipe, encode(record.levelno, record.getMessage(), getattr(record, "fields", {})))
+            return
         handler = PipeHandler(self._pipe)
         handler.addFilter(_is_ours)
         logging.getLogger().handlers[:] = [handler]

@@ -29,6 +29,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 CHANNEL_FD = 3
+DESCRIPTORS_AT_MOST = 1 << 16  # that are closed one by one where the kernel does not tell which there are
 MARK = "DISCO_RUN"
 NAME = "disco:"  # how the kernel's names of our children start: what they fork inherits it, what it executes the mark
 
@@ -105,7 +106,7 @@ def _close_above(last: int) -> None:
     try:
         highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 -- numbers only
     except OSError:
-        highest = os.sysconf("SC_OPEN_MAX")
+        highest = min(os.sysconf("SC_OPEN_MAX"), DESCRIPTORS_AT_MOST)
     os.closerange(last + 1, highest + 1)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -368,3 +370,15 @@ def test_no_rules_and_a_source_that_never_answers(site: Site) -> None:
     assert site.run(options=(), prologue=QUICK).output == "done\n"
     status, _, told = dry(site, "echo")
     assert (status, told["exec"]) == (0, True)
+
+
+def test_a_reader_that_hangs(site: Site) -> None:
+    """Who does not read the answer does not keep disco from being stopped."""
+    site.simple({f"a key that is long enough {n}": n for n in range(5000)})
+    reader, writer = os.pipe()
+    running = site.start("echo", options=("--dry-run", "--json"), stdout=writer)
+    os.close(writer)
+    eventually(lambda: select.select([reader], [], [], 0)[0], "the answer's beginning")
+    running.send(signal.SIGTERM)
+    assert running.wait() == -signal.SIGTERM
+    os.close(reader)

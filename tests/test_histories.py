@@ -549,6 +549,24 @@ def test_signal_while_stopping_for_exec() -> None:
     assert world.life.outcome.status == 128 + TERM
 
 
+def test_verdict_on_data_that_is_not_quiet_yet() -> None:
+    """Data that changes faster than it is merged, and stops: the verdict on the newest counts as soon as it has been quiet."""
+    world = World(plan(rule("r", "i"), sources=("s", "t"), settle=0.1))
+    world.hear("t", diff({"i": fragment("t")}, first=True))
+    world.hear("s", diff({"i": fragment("0")}, first=True))
+    for number in range(1, 60):
+        world.wait(0.05)
+        world.hear("s", diff({"i": fragment(str(number))}))
+        world.checked()
+    assert world.life.knowledge.late
+    while world.checks:
+        world.checked()
+    assert world.life.deadline is not None
+    assert world.life.deadline <= world.now + 0.1
+    world.wait()
+    assert not world.life.knowledge.late
+
+
 def test_late_result_counts_for_nothing() -> None:
     """A result for another run than the outstanding one satisfies nothing; the runner that sent it is replaced."""
     world = World(plan(rule("r", "a")))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from disco import messages, records
+from disco import log, messages, records
 from disco.channel import Channel, Frames, Line
 from disco.errors import ProtocolError
 from disco.messages import SIZES, Alive, Check, Message, Run, Trouble
@@ -297,6 +300,19 @@ def test_a_log_line_without_end() -> None:
     found = [line for _ in range(1000) for line in reader.feed(b"x" * 1000)]
     assert 10 < len(found) < 1000
     assert all(len(text) <= records.TEXT_LIMIT + 1 for _, text, _ in found)
+
+
+def test_a_child_that_cannot_import_its_log_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is left to import the handler with, a record is written all the same, and is never an error."""
+    reader, writer = os.pipe()
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setitem(sys.modules, "disco.pipe_log", None)
+    log.enter_child(writer)
+    logging.getLogger("disco.test").warning("told")
+    os.close(writer)
+    assert [line[:2] for line in records.LineReader().feed(os.read(reader, 1000))] == [(logging.WARNING, "told")]
+    os.close(reader)
 
 
 # Text

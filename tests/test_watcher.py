@@ -503,7 +503,7 @@ def test_flat_change(tmp_path: Path) -> None:
 
 
 def test_flat_coarse_time_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file changed a moment ago is read again even if its time stamps tell no change; an older one is not."""
+    """A file that was read moments after it changed is read again though its time stamps tell no change; an older one is not."""
     monkeypatch.setattr(flat, "_identity", lambda _: ())
     file = tmp_path / "f.yaml"
     file.write_text("app: {a: 1}")
@@ -512,7 +512,22 @@ def test_flat_coarse_time_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file.write_text("app: {a: 2}")
     assert next(found) == {"app": {"a": 2}}
     write(file, "app: {a: 3}")
-    assert next(found) == {"app": {"a": 2}}
+    assert next(found) == {"app": {"a": 3}}
+    write(file, "app: {a: 4}")
+    assert next(found) == {"app": {"a": 3}}
+
+
+def test_flat_read_moments_after_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read while its time stamp was fresh is read once more, however late the next look is."""
+    file = tmp_path / "f.yaml"
+    file.write_text("a: {x: 1}")
+    fresh = iter([True, False, False])
+    monkeypatch.setattr(flat, "_identity", lambda _: ())
+    monkeypatch.setattr(flat, "_is_recent", lambda _: next(fresh))
+    found = flat.watch(context(file=file))
+    assert next(found) == {"a": {"x": 1}}
+    file.write_text("a: {x: 2}")
+    assert next(found) == {"a": {"x": 2}}
 
 
 def test_flat_symlink_swap(tmp_path: Path) -> None:

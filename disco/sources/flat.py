@@ -24,14 +24,15 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     file = str(context.options["file"])  # a look is little more than its system calls: no Path is made
     # While nothing changes a step is many looks: what is around a step costs as much as the rest of a look.
     patience = context.options.get("timeout", 0.0)
-    seen, data, due = None, {}, 0.0
+    seen, data, due, was_recent = None, {}, 0.0, False
     while True:
         try:
             files = look_at(file)
             state = [(name, _identity(found)) for name, found in files.items()]
-            # A file changed within the last moments may change again without its time stamp showing it.
-            is_news = state != seen or _is_recent(files.values())
+            # What was read moments after it changed may have changed again since, without its time stamp showing it.
+            is_news = state != seen or was_recent
             if is_news:
+                was_recent = _is_recent(files.values())
                 data, seen = load(files), state
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None

@@ -95,8 +95,10 @@ def _watch_memory(name: str, limit: int) -> None:
             return
         if resident > limit:
             text = f"more than {limit >> 20} MiB of memory: the process is replaced (raise {name}.memory if it needs more)"
-            log.error("%s", text)
-            os._exit(1)
+            try:
+                log.error("%s", text)
+            finally:
+                os._exit(1)
 
     signal.signal(signal.SIGPROF, look)
     signal.setitimer(signal.ITIMER_PROF, MEMORY_LOOK, MEMORY_LOOK)
