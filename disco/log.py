@@ -88,6 +88,8 @@ def set_up(level: str) -> StderrHandler:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.raiseExceptions = False  # a log line that cannot be written must not become a traceback
+    if root.isEnabledFor(logging.DEBUG):
+        from disco import pipe_log  # noqa: F401, PLC0415 -- each child will need it: imported here, its memory is shared
     return handler
 
 
