@@ -81,7 +81,7 @@ class SourcePlan(NamedTuple):
     place: str = ""
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All that the lifecycle goes by; durations in seconds, 0 for no limit.
 
