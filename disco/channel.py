@@ -76,7 +76,7 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Queue a message and write what fits. The protocol bounds the queue: at most one request is outstanding."""
-        self._outbox += map(memoryview, filter(None, encode(message)))
+        self._outbox += (memoryview(part) for part in encode(message) if part)
         self.flush()
 
     def flush(self) -> None:

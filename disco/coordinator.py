@@ -101,6 +101,7 @@ class Coordinator:
         process.adopt_orphans(True)
         self._descriptors = process.limit_descriptors()
         self._selector.register(self._signals.listen(), selectors.EVENT_READ)
+        process.return_memory()
         find_changed()  # once, not in each child
         gc.freeze()  # children share what is there now, and never copy it by collecting it
         gc.enable()

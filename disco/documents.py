@@ -36,6 +36,7 @@ _WORDS: Mapping[str, Any] = {"": None, "~": None} | {
     for word, value in {"null": None, "true": True, "false": False}.items()
     for form in (word, word.capitalize(), word.upper())
 }
+_LEAVES = (str, int, float, bool, type(None))
 _TAG = "tag:yaml.org,2002:"
 
 Path_ = tuple[str | int, ...]
@@ -160,6 +161,24 @@ def measure(data: Any) -> tuple[int, int]:  # noqa: ANN401 -- any JSON data
             break
         level = [value for value in below if isinstance(value, (dict, list, tuple))]
     return count, depth
+
+
+def is_plain(data: Any) -> bool:  # noqa: ANN401 -- any data
+    """Return whether data is built of nothing but the very types that `json.loads` makes, without recursion."""
+    level = [data]
+    while level:
+        below: list[Any] = []
+        for value in level:
+            if type(value) is dict:
+                if not all(type(key) is str for key in value):
+                    return False
+                below += value.values()
+            elif type(value) is list:
+                below += value
+            elif type(value) not in _LEAVES:
+                return False
+        level = below
+    return True
 
 
 def merge(base: Any, over: Any) -> Any:  # noqa: ANN401 -- any JSON data

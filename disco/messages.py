@@ -1,7 +1,7 @@
 """What crosses a pipe: frozen messages, and their form on the wire.
 
 A frame is `SIZES` (length of the header, length of the bodies), a JSON header and the bodies. A field of type `bytes`
-stands in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends
+or `View` stands in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends
 and handlers and is not trusted, so a frame is bounded and holds known fields of known types, or it is a ProtocolError.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from disco.errors import ProtocolError
 
+View = bytes | memoryview  # received, it is part of its frame, and keeps that: for what lives no longer than its message
 HEADER_LIMIT = 16 << 20
 BODY_LIMIT = 160 << 20
 SIZES = struct.Struct("!II")
@@ -76,13 +77,13 @@ class Checked(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Run a handler once; stdin is what it reads there, in parts; timeout in seconds, 0 for none."""
+    """Run a handler once; stdin is what it reads there, in parts (once received: views); timeout in seconds, 0 for none."""
 
     task: int
     rule: str
     argv: tuple[str, ...]
     env: dict[str, str]
-    stdin: tuple[bytes, ...]
+    stdin: tuple[View, ...]
     timeout: float
 
 
@@ -113,9 +114,9 @@ _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, Trouble, Alive
 _hints = cache(get_type_hints)
 
 
-def encode(message: Message) -> list[bytes]:
+def encode(message: Message) -> list[View]:
     """Return the frame of a message as its parts: sizes and header, then each body."""
-    bodies: list[bytes] = []
+    bodies: list[View] = []
     header = json.dumps([type(message).__name__, _pack(message, bodies)], separators=(",", ":")).encode()
     return [SIZES.pack(len(header), sum(map(len, bodies))) + header, *bodies]
 
@@ -133,7 +134,7 @@ def frame_size(start: bytes | bytearray) -> int | None:
 
 def decode(frame: bytes | bytearray) -> Message:
     """Return the message of a whole frame; raise ProtocolError for anything that is none."""
-    view = memoryview(frame)
+    view = memoryview(frame).toreadonly()
     try:
         header_size, _ = SIZES.unpack_from(frame)
         start = SIZES.size + header_size
@@ -154,19 +155,19 @@ class _Bodies:
         self._view = view
         self._at = 0
 
-    def take(self, size: int) -> bytes:
+    def take(self, size: int) -> memoryview:
         if size < 0 or size > len(self._view) - self._at:
             raise ValueError
         self._at += size
-        return bytes(self._view[self._at - size : self._at])
+        return self._view[self._at - size : self._at]
 
     def finish(self) -> None:
         if self._at != len(self._view):
             raise ValueError
 
 
-def _pack(value: Any, bodies: list[bytes]) -> Any:  # noqa: ANN401 -- any field's value
-    if isinstance(value, bytes):
+def _pack(value: Any, bodies: list[View]) -> Any:  # noqa: ANN401 -- any field's value
+    if isinstance(value, View):
         bodies.append(value)
         return len(value)
     if isinstance(value, tuple):  # a message or a fragment too
@@ -177,9 +178,9 @@ def _pack(value: Any, bodies: list[bytes]) -> Any:  # noqa: ANN401 -- any field'
 
 
 def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- any field's type and value
-    if kind is bytes:
-        kind = int
-        return bodies.take(_unpack(int, value, bodies))
+    if kind in (bytes, View):
+        view = bodies.take(_unpack(int, value, bodies))
+        return bytes(view) if kind is bytes else view
     if kind is Fragment or kind in _TYPES.values():
         hints = _hints(kind)
         if type(value) is not list:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
+M_MMAP_THRESHOLD = -3
+LARGE = 1 << 20  # bytes
 CHANNEL_FD = 3
 DESCRIPTORS_AT_MOST = 1 << 16  # that are closed one by one where the kernel does not tell which there are
 MARK = "DISCO_RUN"
@@ -143,6 +145,16 @@ def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:
     found = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits or (found[1], found[1]))
     return found
+
+
+def return_memory() -> None:
+    """Have the C library give this process's and its children's large blocks back to the system when they are freed.
+
+    glibc takes a large block's end as a sign that its like will be wanted again, and from then on keeps up to 64 MiB
+    (mallopt(3)): what passed through once would stay in each process. Another library may have nothing to set.
+    """
+    if set_option := getattr(_libc, "mallopt", None):
+        set_option(M_MMAP_THRESHOLD, LARGE)
 
 
 def reap(own: Container[int] = ()) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections import OrderedDict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -190,6 +192,26 @@ def test_limits_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
         data(within)
         data(within, places=False)
         assert "more than 7 values" in refusal(over)
+
+
+class Text(str):
+    """Text that is more than text."""
+
+    __slots__ = ()
+
+
+@given(JSON)
+def test_what_json_makes_is_plain(value: Any) -> None:
+    """Whatever JSON can hold and gives back is plain."""
+    assert documents.is_plain(value)
+    assert documents.is_plain(json.loads(json.dumps(value)))
+
+
+@pytest.mark.parametrize("value", [(), Text(), {1: 2}, {Text(): 1}, OrderedDict(), b"", object(), Decimal(1), Ellipsis])
+def test_what_json_does_not_make_is_not_plain(value: object) -> None:
+    """Anything else is not, however deep it lies."""
+    for wrapped in (value, [value], {"a": value}, {"a": [{"b": [1, value]}]}):
+        assert not documents.is_plain(wrapped)
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(1, 1), (64, 64), (65, 65), (66, 66), (5000, 66)])

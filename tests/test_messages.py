@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from disco import log, messages, records
 from disco.channel import Channel, Frames, Line
 from disco.errors import ProtocolError
-from disco.messages import SIZES, Alive, Check, Message, Run, Trouble
+from disco.messages import SIZES, Alive, Check, Diff, Fragment, Message, Run, Trouble
 from disco.text import duration, escape, plural, redact
 
 if TYPE_CHECKING:
@@ -47,6 +47,16 @@ def test_round_trip(message: Message) -> None:
     """Every message arrives as it was sent."""
     assert messages.decode(wire(message)) == message
     assert messages.frame_size(wire(message)) == len(wire(message))
+
+
+def test_large_bodies_that_do_not_last_are_views() -> None:
+    """What a runner hands on is not copied out of its frame; what the coordinator keeps does not hold a whole frame."""
+    frame = wire(Run(task=1, rule="r", argv=("true",), env={}, stdin=(b"one", b"two"), timeout=0.0))
+    views = messages.decode(frame).stdin  # type: ignore[union-attr]
+    assert [(view.obj, bytes(view), view.readonly) for view in views] == [(frame, b"one", True), (frame, b"two", True)]  # type: ignore[union-attr]
+    fragment = Fragment(digest="d", problems=(), body=b"one")
+    (kept,) = messages.decode(wire(Diff(True, {"a": fragment}, (), (), 0))).changed.values()  # type: ignore[union-attr]
+    assert type(kept.body) is bytes
 
 
 def test_every_split() -> None:

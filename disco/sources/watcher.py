@@ -200,7 +200,9 @@ class Publisher:
             return Fragment(digest=digest, problems=reasons, body=b"")
         try:
             with cpu_limit(schema.time_allowed(len(dumped))):
-                data = json.loads(dumped)  # judged is what is sent, whatever mappings and lists the source has made
+                # Judged is what is sent: read back where the source's own mappings and lists could be or become something else.
+                if not (self._source.text and documents.is_plain(data)):
+                    data = json.loads(dumped)
                 if self._source.text:
                     data, dumped = found.decode(data), b""  # no two copies at a time of what may be large
                     dumped = schema.canonical(data)
