@@ -29,24 +29,25 @@ if TYPE_CHECKING:
 LINE_LIMIT = 2000  # characters of one line told
 LABEL_LIMIT = 80  # characters of one label in the graph
 
+# Patterns are compiled when a message is told only: a start without trouble has none.
 # What start-up's messages ask for where they do not say it themselves: the first that is found in a message counts.
 _REMEDIES = (
-    (re.compile(r"^format .* not checked"), "install what checks it, or do without that format"),
-    (re.compile("has no schema"), "write a schema for it, or correct the name"),
-    (re.compile("^handler "), "put it into a directory of disco.path or of PATH, and chmod +x it"),
-    (re.compile("waits for itself"), "take one 'after' out of the circle"),
-    (re.compile("no rule is named"), "name a rule that there is"),
-    (re.compile("is there already"), "give one of the rules another name"),
-    (re.compile("has a schema already"), "remove one of the two, or give it another 'name'"),
-    (re.compile("no such option|^unknown key"), "correct its name, or remove it"),
-    (re.compile("No such file"), "create it, or correct the path"),
-    (re.compile("Permission denied"), "let the user that disco runs as read it"),
+    ("^format .* not checked", "install what checks it, or do without that format"),
+    ("has no schema", "write a schema for it, or correct the name"),
+    ("^handler ", "put it into a directory of disco.path or of PATH, and chmod +x it"),
+    ("waits for itself", "take one 'after' out of the circle"),
+    ("no rule is named", "name a rule that there is"),
+    ("is there already", "give one of the rules another name"),
+    ("has a schema already", "remove one of the two, or give it another 'name'"),
+    ("no such option|^unknown key", "correct its name, or remove it"),
+    ("No such file", "create it, or correct the path"),
+    ("Permission denied", "let the user that disco runs as read it"),
 )
-_PLACE = re.compile(r"(.+?:\d+:\d+|DISCO_CFG: .+?|\S.*?): ")
+_PLACE = r"(.+?:\d+:\d+|DISCO_CFG: .+?|\S.*?): "
 
 # Markdown and Mermaid's own syntax must not be seen in a label. Mermaid also drops a `;` from lines that seem to hold one of
 # its words `style` and `classDef`, so these lose a letter to an entity too.
-_MARKUP = re.compile(r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e)|(?<=class)D(?=ef)|(?<=/)/")
+_MARKUP = r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e)|(?<=class)D(?=ef)|(?<=/)/"
 
 
 class Site(NamedTuple):
@@ -190,12 +191,12 @@ def draw(site: Site, command: Sequence[str]) -> str:
 
 def _take_apart(line: str) -> Problem:
     """Return a line of start-up's as place, message and remedy."""
-    match = _PLACE.match(line)
+    match = re.match(_PLACE, line)
     place, rest = (match[1], line[match.end() :]) if match else ("DISCO_CFG", line)
     message, found, remedy = rest.partition("; ")
     if not found:
         expected = re.search(r"\bexpected (.+)", message)
-        remedies = (remedy for pattern, remedy in _REMEDIES if pattern.search(message))
+        remedies = (remedy for pattern, remedy in _REMEDIES if re.search(pattern, message))
         remedy = next(remedies, f"give {expected[1]}" if expected else "correct it")
     return Problem(place, message, remedy)
 
@@ -293,4 +294,4 @@ def _find_givers(settings: SourceSettings) -> Iterator[tuple[str, str]]:
 
 def _label(text: str) -> str:
     """Return text for a quoted label."""
-    return _MARKUP.sub(lambda match: f"#{ord(match[0])};", escape(text, LABEL_LIMIT))
+    return re.sub(_MARKUP, lambda match: f"#{ord(match[0])};", escape(text, LABEL_LIMIT))

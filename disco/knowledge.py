@@ -37,7 +37,7 @@ class View(NamedTuple):
 NOTHING = View(())
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Interface:
     composed: View = NOTHING
     taken: View = NOTHING
@@ -52,7 +52,7 @@ class _Interface:
     not_before: float = 0.0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Said:
     fragments: dict[str, Fragment] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()

@@ -81,7 +81,7 @@ class SourcePlan(NamedTuple):
     place: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Plan:
     """All that the lifecycle goes by; durations in seconds, 0 for no limit.
 
@@ -107,7 +107,7 @@ class Plan:
 # State
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Child:
     """A process of disco's own: running, or waiting to be started again."""
 
@@ -119,7 +119,7 @@ class Child:
     ended: str = ""  # how the last one ended
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Source(Child):
     """A source's process, and the health of what it reads."""
 
@@ -134,7 +134,7 @@ class Source(Child):
     retry_at: float = 0.0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Runner(Child):
     """A runner's process, and the run that it is busy with."""
 
@@ -144,7 +144,7 @@ class Runner(Child):
     children: bool = False  # what its handlers left behind
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RuleState:
     """What happened to a rule so far."""
 

@@ -6,7 +6,6 @@ take a time that depends on data, so only sources and the checker do them, under
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -14,6 +13,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+try:
+    from _blake2 import blake2b  # as the standard library's `random` takes its hash: hashlib loads all of OpenSSL first
+except ImportError:
+    from hashlib import blake2b
 
 # jsonschema imports what checks the formats `iri` and `iri-reference` (of the extra `formats`), and that compiles a grammar
 # for a second: it gets a stand-in, which imports the real one when it is needed.
@@ -209,7 +213,7 @@ def canonical(data: Any, stand_in: Callable[[object], str] | None = None) -> byt
 
 def digest(body: bytes) -> str:
     """Return what stands for a body wherever the body itself is not needed."""
-    return hashlib.blake2b(body, digest_size=16).hexdigest()
+    return blake2b(body, digest_size=16).hexdigest()
 
 
 def time_allowed(size: int) -> float:
