@@ -208,7 +208,7 @@ def change_key(bench: Bench, site: Site, kind: str, server: Server, name: str, v
 
 
 def idle(bench: Bench) -> Iterator[Line]:
-    """Measure what a disco with a source of each kind does in a minute of waiting."""
+    """Measure what a disco with a source of each kind does in a minute of waiting, and what costs CPU however it is done."""
     consul, etcd = bench.server("consul", **CONSUL_TELLS), bench.server("etcd")
     site = waiting_site(bench)
     for kind, server in (("flat", None), ("consul", consul), ("etcd", etcd)):
@@ -216,7 +216,7 @@ def idle(bench: Bench) -> Iterator[Line]:
     seconds = bench.size(60, 3)
 
     def look() -> dict[tuple[str, str], float]:
-        pids = {name_of(pid): pid for pid in tree(running.pid)}
+        pids = {name_of(pid): pid for pid in tree(running.pid)} | bare
         return {
             **{("CPU", name): cpu_of(pid) * 1000 for name, pid in pids.items()},
             **{("context switches", name): switches_of(pid) for name, pid in pids.items()},
@@ -224,7 +224,12 @@ def idle(bench: Bench) -> Iterator[Line]:
             ("requests", "etcd"): etcd_requests(etcd),
         }
 
-    with bench.run(site) as running:
+    with (
+        bench.run(site) as running,
+        bench.run_bare("look", site.cfg["flat.file"]) as looking,
+        bench.run_bare("watch", etcd.address, site.cfg["etcd.prefix"]) as watching,
+    ):
+        bare = {"a bare look each second": looking, "a bare watch of etcd": watching}
         await_answers(running, 3)
         if not bench.short:
             running.wait_for("WARNING")  # the first report: the start is over
@@ -234,7 +239,7 @@ def idle(bench: Bench) -> Iterator[Line]:
     limits = {"CPU": ("ms/min", 5.0), "context switches": ("1/min", None), "requests": ("1/min", 2.0)}
     for (what, name), count in after.items():
         unit, limit = limits[what]
-        yield Line(f"{what} of {name}", unit, [(count - before[what, name]) * 60 / seconds], limit=limit)
+        yield Line(f"{what} of {name}", unit, [(count - before[what, name]) * 60 / seconds], limit=None if name in bare else limit)
 
 
 def waiting_site(bench: Bench) -> Site:
@@ -277,6 +282,12 @@ def memory(kind: str, bench: Bench) -> Iterator[Line]:
             yield Line(f"the only source, {kind}", "MB", [found["s0"]])
     more = (totals[many] - totals[1]) / (many - 1)
     yield Line("each source after the first", "MB", [more], limit={"flat": 3, "consul": 8}.get(kind))
+    if kind == "flat":
+        for count in (1, many):
+            with bench.run_bare("read", str(count), site.cfg["s0.file"], str(site.etc / "seen.schema")) as pid:
+                bench.witness.wait_for_all(count)
+                totals[count] = memory_of(*tree(pid))
+        yield Line("each bare child that reads and validates a file", "MB", [(totals[many] - totals[1]) / (many - 1)])
 
 
 def after_exec(bench: Bench) -> Iterator[Line]:
@@ -417,6 +428,8 @@ def one_of_many(kind: str, bench: Bench) -> Iterator[Line]:
                 ours.append(our)
                 floors.append(floor)
     yield Line(f"write's return to handler, one of {len(names)}, by one of one", "ms", ours, floors, limit=3)
+    if kind == "consul":
+        yield from follow(bench, server, large.cfg["consul.prefix"], small.cfg["consul.prefix"])
     with bench.run(large, prologue=COUNT_DIFFS) as running:
         await_answers(running)
         bench.witness.wait_for_all(len(names))
@@ -424,6 +437,21 @@ def one_of_many(kind: str, bench: Bench) -> Iterator[Line]:
     size, interfaces = map(int, large.read("diffs").split()[-2:])
     yield Line("interfaces sent for a change", "", [interfaces], limit=1)
     yield Line("bytes sent for a change", "bytes", [size])
+
+
+def follow(bench: Bench, server: Server, large: str, small: str) -> Iterator[Line]:
+    """Measure a change of one key of many, and of few, up to where a bare client has read the answer."""
+    prefixes = {f"{large}/app0": large, f"{small}/only": small}
+    found: dict[str, list[float]] = {interface: [] for interface in prefixes}
+    for number in range(bench.times(12) + bench.warm_up):
+        for interface, prefix in prefixes.items():
+            with bench.run_bare("follow", server.address, prefix):
+                bench.witness.wait_for("bare")
+                time.sleep(QUIET)
+                _, returned = put(partial(server.put, f"{interface}/port", f"followed {number}"))
+                found[interface].append((bench.witness.wait_for("bare") - returned) / 1e6)
+    for which, samples in zip(("many", "one"), found.values(), strict=True):
+        yield Line(f"write's return to a bare client that has read {which}", "ms", samples[bench.warm_up :])
 
 
 def large(kind: str, bench: Bench) -> Iterator[Line]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PATIENCE = 120.0  # seconds for any one thing to come
 BATCH = 64  # keys in one transaction: Consul's limit
 QUIET = 0.2  # seconds after which a source that has answered waits in its next blocking query, and its pace allows two requests
-FLOOR = Path(__file__).with_name("bench_floor.py")
+FLOOR, BARE = (Path(__file__).with_name(f"bench_{name}.py") for name in ("floor", "bare"))
 READ = "#!/bin/sh\nexec cat > /dev/null\n"
 # The time is `date`'s: nothing that starts faster tells more than hundredths of a second.
 NOTE = '#!/bin/sh\nexec date "+$DISCO_RULE %s%N" > "$WITNESS"\n'
@@ -157,6 +157,16 @@ class Bench:
         finally:
             process.kill()
             process.wait()
+
+    @contextlib.contextmanager
+    def run_bare(self, what: str, *arguments: str) -> Iterator[int]:
+        """Run a bare program for the body of a `with`, and yield its pid; nothing of it is left then."""
+        site = self.site()
+        with self.run_directly(site, sys.executable, str(BARE), what, *arguments) as process:
+            try:
+                yield process.pid
+            finally:
+                end_all(f"OUT={site.folder}\0")
 
     def time(self, site: Site, argv: Sequence[str], cfg: str | None = None) -> float:
         """Return how long a program takes in the site's environment, in ms."""
