@@ -7,6 +7,7 @@ names the data that a run of it stands for.
 from __future__ import annotations
 
 import shlex
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".rules"
 NAME_LIMIT = 80  # characters of a name told
+CIRCLE_LIMIT = 10  # names told of rules that wait for each other
 _KEYS = ("when", "do", "name", "after")
 
 Basis = tuple[tuple[str, str], ...]
@@ -91,35 +93,27 @@ def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collecti
             if name not in named and name not in refused:
                 shown = escape(name, NAME_LIMIT)
                 yield f"{rule.where}: after: no rule is named {shown}{nearest(name, list(named))}"
-    open_ = {rule.name: set(rule.after) & set(named) for rule in rules}
-    while free := [name for name, waits in open_.items() if waits.isdisjoint(open_)]:
-        for name in free:
-            del open_[name]
-    for name in open_:  # whoever is left waits, in the end, for itself
-        if _leads_to(name, name, named):
-            yield f"{named[name].where}: after: the rule waits for itself ({' → '.join(_circle(name, named))})"
+    graph = {name: [other for other in rule.after if other in named] for name, rule in named.items()}
+    circles = {}
+    while circle := _find_circle(graph):
+        members = set(circle)
+        start = next(name for name in named if name in members)
+        way = [*circle[circle.index(start) :], *circle[: circle.index(start)]]
+        circles[start] = " → ".join([*way[:CIRCLE_LIMIT], *(["…"] if len(way) > CIRCLE_LIMIT else []), start])
+        graph |= {name: [] for name in circle}  # and so others can be found
+    for name, rule in named.items():
+        if name in circles:
+            yield f"{rule.where}: after: the rule waits for itself ({circles[name]})"
 
 
-def _leads_to(start: str, goal: str, named: Mapping[str, Rule]) -> bool:
-    seen: set[str] = set()
-    waiting = [start]
-    while waiting:
-        for name in named[waiting.pop()].after:
-            if name == goal:
-                return True
-            if name in named and name not in seen:
-                seen.add(name)
-                waiting.append(name)
-    return False
-
-
-def _circle(start: str, named: Mapping[str, Rule]) -> list[str]:
-    """Return the names on a way from a rule back to itself."""
-    path = [start]
-    while len(path) == 1 or (path[-1] != start and len(path) <= len(named)):
-        follows = [name for name in named[path[-1]].after if name in named]
-        path.append(next(name for name in follows if name == start or _leads_to(name, start, named)))
-    return path
+def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:
+    """Return names of which each waits for the next, and the last for the first; empty if there are none."""
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1][1:]))  # from what is waited for to who waits, its first name once more at the end
+    return []
 
 
 class _Reader:
