@@ -25,7 +25,7 @@ from disco.errors import ProtocolError, explain_failure
 from disco.events import Kind
 from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
-from disco.signals import find_changed
+from disco.signals import find_changed, kill, kill_group
 
 if TYPE_CHECKING:
     import socket
@@ -243,7 +243,7 @@ class Coordinator:
                 case events.Kill():
                     self._kill(action)
                 case events.KillGroup():
-                    process.kill_group(action.pid)
+                    kill_group(action.pid)
                     if not _is_our_child(action.pid):
                         self._events.append(events.Stray(action.pid))
                 case events.Sweep():
@@ -325,13 +325,13 @@ class Coordinator:
             return
         pid = self._processes[action.name].child.pid
         if action.number != signal.SIGKILL:
-            process.kill(pid, action.number)
+            kill(pid, action.number)
             return
         if self._processes[action.name].kind is Kind.SOURCE and process.children_of(pid) != set():
             # What a client library forked goes with it; once its parent is dead it could not be told from others'.
             for leftover in self._look({pid}):
-                process.kill(leftover.pid, signal.SIGKILL)
-        process.kill_group(pid)
+                kill(leftover.pid, signal.SIGKILL)
+        kill_group(pid)
 
     def _look(self, own: set[int]) -> dict[psutil.Process, int]:
         found = process.find_leftovers(own, self._seen, self._mark)
@@ -341,7 +341,7 @@ class Coordinator:
     def _sweep(self, action: events.Sweep) -> None:
         if action.run:
             for pid in process.find_run(action.run):
-                process.kill(pid, action.number)
+                kill(pid, action.number)
             return
         own = set(self._pids)
         found = self._look(own) if self._may_have_leftovers(own, action.number) else {}
@@ -353,7 +353,7 @@ class Coordinator:
                 action.number,
             ) not in self._signalled:
                 self._signalled.add((leftover, action.number))
-                process.kill(leftover.pid, action.number)
+                kill(leftover.pid, action.number)
         self._events.append(events.Swept(tuple(sorted(leftover.pid for leftover in found))))
 
     def _may_have_leftovers(self, own: set[int], number: int) -> bool:
@@ -367,9 +367,9 @@ class Coordinator:
     def _abandon(self) -> None:
         """After a bug: let nothing of ours outlive this process."""
         for leftover in self._look(set(self._pids)):
-            process.kill(leftover.pid, signal.SIGKILL)
+            kill(leftover.pid, signal.SIGKILL)
         for pid in self._pids:
-            process.kill_group(pid)
+            kill_group(pid)
 
 
 def _replace_file(path: Path, content: bytes) -> None:

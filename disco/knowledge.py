@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from disco import messages
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -279,6 +281,9 @@ class Knowledge:
         if len({part.digest for _, part in parts}) == 1:  # one source, or all say the same
             part = parts[0][1]
             return View(combination, "" if part.problems else part.digest, part.body, part.problems)
+        if sum(len(part.body) for _, part in parts) > messages.BODY_LIMIT:
+            much = f"{len(parts)} sources say more than {messages.BODY_LIMIT >> 20} MiB of it: let fewer of them have it"
+            return View(combination, problems=(much,))
         if known.checked and known.checked[0] == combination:
             return known.checked[1]
         return View(combination, pending=True)

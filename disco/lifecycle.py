@@ -265,10 +265,6 @@ class Lifecycle:
 
     def start(self) -> list[Action]:
         """Return what to do first."""
-        if not self.rules and not self.plan.dry:
-            self.phase = Phase.OVER
-            self.outcome = Outcome(None, "there is no rule")
-            return [Tell(logging.WARNING, "no-rules", f"no rules at all: {self.plan.command} is started at once")]
         actions: list[Action] = []
         for source in self.sources.values():
             actions += self._start(source)
@@ -687,12 +683,18 @@ class Lifecycle:
         return len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values())
 
     def _run(self, runner: Runner, state: RuleState, basis: Basis) -> Iterator[Action]:
+        interfaces = [interface for interface, _ in basis]
+        stdin = self._stdin(interfaces)
+        size, limit = sum(map(len, stdin)), messages.BODY_LIMIT
+        if size > limit:
+            much = f"its input of {size >> 20} MiB is over the limit of {limit >> 20} MiB"
+            yield from self._failed(state, f"cannot be started: {much} (let the rule name fewer interfaces)")
+            return
         yield from self._count_rerun(state, basis)
         self._tasks += 1
         state.running_on = state.started_on = basis
         runner.task, runner.rule, runner.handler = self._tasks, state.number, 0
         self._lease(runner.name, STARTED_LEASE)
-        interfaces = [interface for interface, _ in basis]
         attempt = state.failures + 1
         yield Tell(
             logging.INFO,
@@ -714,7 +716,7 @@ class Lifecycle:
                     "DISCO_ATTEMPT": str(attempt),
                     "DISCO_RUN": f"{self.plan.run}-{self._tasks}",
                 },
-                stdin=self._stdin(interfaces),
+                stdin=stdin,
                 timeout=self.plan.handler_timeout,
             ),
         )

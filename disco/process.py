@@ -172,28 +172,11 @@ def reap(own: Container[int] = ()) -> Iterator[tuple[int, int]]:
             if ended is None:
                 return
             if ended.si_pid in own:
-                kill_group(ended.si_pid)
+                signals.kill_group(ended.si_pid)
             pid, status = os.waitpid(ended.si_pid, 0)
         except ChildProcessError:
             return
         yield pid, os.waitstatus_to_exitcode(status)
-
-
-def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
-    """Signal a process group and its leader; whoever is gone already is fine."""
-    for send in (os.killpg, os.kill):
-        try:
-            send(pid, number)
-        except (ProcessLookupError, PermissionError):
-            continue
-
-
-def kill(pid: int, number: int) -> None:
-    """Signal a process; it may be gone."""
-    try:
-        os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def children_of(pid: int) -> set[int] | None:

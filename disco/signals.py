@@ -1,4 +1,4 @@
-"""Signals as data, and what fork and exec must put back.
+"""Signals as data, sending them, and what fork and exec must put back.
 
 Handlers only note the number in a set (the wakeup descriptor merely wakes: in a storm its bytes are dropped). Until the loop
 runs there is nothing to stop, so a stop signal ends the process at once.
@@ -79,6 +79,23 @@ def name_of(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
+    """Signal a process group and its leader; whoever is gone already is fine."""
+    for send in (os.killpg, os.kill):
+        try:
+            send(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def kill(pid: int, number: int) -> None:
+    """Signal a process; it may be gone."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def drain(descriptor: int) -> None:

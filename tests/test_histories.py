@@ -412,6 +412,32 @@ def test_flapping_does_not_prevent_exec() -> None:
     assert any("a keeps changing" in text for text in world.told)
 
 
+def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler whose input no message can hold counts as failed, with the reason; it runs when its data has become less."""
+    monkeypatch.setattr(messages, "BODY_LIMIT", len('{"a":{"d":"1"},"b":{"d":"1"}}\n'))
+    world = World(plan(rule("r", "a", "b"), rule("q", "a")))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("long")}, first=True))
+    assert [run.rule for run in world.runs] == ["q"]
+    assert any("rule r:" in text and "its input of 0 MiB is over the limit" in text for text in world.told)
+    world.ran("runner-1")
+    world.hear("s", diff({"b": fragment("1")}))
+    world.wait(1.0)
+    assert [run.rule for run in world.runs] == ["q", "r"]
+
+
+def test_sources_that_say_too_much_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several sources say of an interface is not merged if no message can hold it: a problem of this interface alone."""
+    monkeypatch.setattr(messages, "BODY_LIMIT", 2 * len('{"d":"1"}'))
+    world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    world.hear("t", diff({"a": fragment("22"), "b": fragment("2")}, first=True))
+    assert [check.interface for check in world.checks] == ["b"]
+    assert any("2 sources say more than 0 MiB of it" in line for line in report.lines(world.life))
+    world.hear("t", diff({"a": fragment("2")}))
+    world.checked()
+    assert [check.interface for check in world.checks] == ["a"]
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_fail_limit(limit: int) -> None:
     """So many failures in a row end disco with 70; each is tried again only after the interval, whatever the data does."""

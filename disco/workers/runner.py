@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from disco.errors import ProtocolError, explain_exec
 from disco.messages import Ran, Run, Started
-from disco.signals import drain
+from disco.signals import drain, kill, kill_group
 from disco.text import escape
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Runner:
             if ended.si_pid == self._handler:
                 if ended.si_code != os.CLD_EXITED or ended.si_status:
                     # While it is not reaped nobody else can have its id: what else is in its group dies with a failure.
-                    _kill_group(self._handler)
+                    kill_group(self._handler)
                 _, status = os.waitpid(self._handler, 0)
                 self._ended(os.waitstatus_to_exitcode(status))
             else:
@@ -254,7 +254,7 @@ class Runner:
     def _enforce_timeout(self) -> None:
         if self._timeout() == 0.0 and self._handler:
             self._timed_out = True
-            _kill_group(self._handler)
+            kill_group(self._handler)
 
 
 def _file_of(parts: tuple[View, ...]) -> int:
@@ -283,13 +283,6 @@ def _has_children() -> bool:
     return True
 
 
-def _kill_group(pid: int, number: int = signal.SIGKILL) -> None:
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
-
-
 def _below() -> list[int]:
     import psutil  # noqa: PLC0415 -- slow, and rarely needed
 
@@ -301,20 +294,14 @@ def _below() -> list[int]:
 
 def _signal_below(number: int) -> None:
     for pid in _below():
-        try:
-            os.kill(pid, number)
-        except (ProcessLookupError, PermissionError):
-            continue
+        kill(pid, number)
 
 
 def _kill_below() -> None:
     """Kill everything below, also what comes to us as its parents die."""
     while pids := [pid for pid in _below() if pid > 0]:
         for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                continue
+            kill(pid, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
