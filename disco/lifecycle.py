@@ -654,7 +654,7 @@ class Lifecycle:
 
     def _run_due(self) -> Iterator[Action]:
         """Give each idle runner the first rule that is due; there are more runners when all are busy."""
-        while self._queue:
+        while self._queue and self.phase is Phase.GATHERING:
             state = self.rules[self._queue[0]]
             basis = self.basis(state)
             if basis is not None and self._may_run(state):

@@ -425,6 +425,16 @@ def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [run.rule for run in world.runs] == ["q", "r"]
 
 
+def test_input_over_the_limit_for_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that is one failure too many nothing else is run any more."""
+    monkeypatch.setattr(messages, "BODY_LIMIT", 20)
+    world = World(plan(rule("r", "a", "b"), rule("q", "a"), fail_limit=1))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    assert not world.runs
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == Status.HANDLER
+
+
 def test_sources_that_say_too_much_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """What several sources say of an interface is not merged if no message can hold it: a problem of this interface alone."""
     monkeypatch.setattr(messages, "BODY_LIMIT", 2 * len('{"d":"1"}'))
