@@ -31,12 +31,13 @@ _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _BASED_INT = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS: Mapping[str, Any] = {"": None, "~": None} | {
     form: value
     for word, value in {"null": None, "true": True, "false": False}.items()
     for form in (word, word.capitalize(), word.upper())
 }
-_LEAVES = (str, int, float, bool, type(None))
+_LEAVES = (int, float, bool, type(None))
 _TAG = "tag:yaml.org,2002:"
 
 Path_ = tuple[str | int, ...]
@@ -164,21 +165,28 @@ def measure(data: Any) -> tuple[int, int]:  # noqa: ANN401 -- any JSON data
 
 
 def is_plain(data: Any) -> bool:  # noqa: ANN401 -- any data
-    """Return whether data is built of nothing but the very types that `json.loads` makes, without recursion."""
+    """Return whether data is what its JSON is read as: the very types, and no surrogates, which reading joins to characters.
+
+    Without recursion.
+    """
     level = [data]
     while level:
         below: list[Any] = []
         for value in level:
             if type(value) is dict:
-                if not all(type(key) is str for key in value):
+                if not all(map(_is_plain_text, value)):
                     return False
                 below += value.values()
             elif type(value) is list:
                 below += value
-            elif type(value) not in _LEAVES:
+            elif type(value) not in _LEAVES and not _is_plain_text(value):
                 return False
         level = below
     return True
+
+
+def _is_plain_text(value: object) -> bool:
+    return type(value) is str and (value.isascii() or not _SURROGATE.search(value))
 
 
 def merge(base: Any, over: Any) -> Any:  # noqa: ANN401 -- any JSON data

@@ -685,10 +685,8 @@ class Lifecycle:
     def _run(self, runner: Runner, state: RuleState, basis: Basis) -> Iterator[Action]:
         interfaces = [interface for interface, _ in basis]
         stdin = self._stdin(interfaces)
-        size, limit = sum(map(len, stdin)), messages.BODY_LIMIT
-        if size > limit:
-            much = f"its input of {size >> 20} MiB is over the limit of {limit >> 20} MiB"
-            yield from self._failed(state, f"cannot be started: {much} (let the rule name fewer interfaces)")
+        if excess := _find_excess(stdin):
+            yield from self._failed(state, f"cannot be started: {excess}")
             return
         yield from self._count_rerun(state, basis)
         self._tasks += 1
@@ -781,6 +779,9 @@ class Lifecycle:
         stuck = sum(self.basis(state) is None for state in self.rules)
         if stuck:
             return Outcome(Status.TIMEOUT, f"{plural(stuck, 'rule')} would wait for data")
+        for state in self.rules:
+            if excess := _find_excess(self._stdin([interface for interface, _ in self.basis(state) or ()])):
+                return Outcome(Status.HANDLER, f"rule {state.rule.name}: its handler could not be started: {excess}")
         return Outcome(None, "every rule would run")
 
     def _finish(self) -> Iterator[Action]:
@@ -849,6 +850,14 @@ def _say_child(child: Child) -> str:
             return f"{child.name} (which runs handlers)"
         case Kind.CHECKER:
             return f"{child.name} (which merges what several sources say)"
+
+
+def _find_excess(stdin: tuple[bytes, ...]) -> str:
+    """Return why a handler's input cannot be sent to a runner; empty if it can."""
+    size, limit = sum(map(len, stdin)), messages.BODY_LIMIT
+    if size <= limit:
+        return ""
+    return f"its input of {-(-size >> 20)} MiB is over the limit of {limit >> 20} MiB (let the rule name fewer interfaces)"
 
 
 def _say_handler(state: RuleState) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".rules"
 NAME_LIMIT = 80  # characters of a name told
-CIRCLE_LIMIT = 10  # names told of rules that wait for each other
+CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
 _KEYS = ("when", "do", "name", "after")
 
 Basis = tuple[tuple[str, str], ...]
@@ -93,17 +93,18 @@ def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collecti
             if name not in named and name not in refused:
                 shown = escape(name, NAME_LIMIT)
                 yield f"{rule.where}: after: no rule is named {shown}{nearest(name, list(named))}"
-    graph = {name: [other for other in rule.after if other in named] for name, rule in named.items()}
-    circles = {}
-    while circle := _find_circle(graph):
-        members = set(circle)
-        start = next(name for name in named if name in members)
-        way = [*circle[circle.index(start) :], *circle[: circle.index(start)]]
-        circles[start] = " → ".join([*way[:CIRCLE_LIMIT], *(["…"] if len(way) > CIRCLE_LIMIT else []), start])
-        graph |= {name: [] for name in circle}  # and so others can be found
-    for name, rule in named.items():
-        if name in circles:
-            yield f"{rule.where}: after: the rule waits for itself ({circles[name]})"
+    graph = {name: [other for other in dict.fromkeys(rule.after) if other in named] for name, rule in named.items()}
+    order = {name: number for number, name in enumerate(named)}
+    circles: list[list[str]] = []
+    while (circle := _find_circle(graph)) and len(circles) < CIRCLES_LIMIT:
+        start = circle.index(min(circle, key=lambda name: order[name]))
+        circles.append([*circle[start:], *circle[:start]])
+        graph[circles[-1][0]].remove(circles[-1][1 % len(circle)])  # so that the next one can be found
+    for first, *others in sorted(circles, key=lambda circle: order[circle[0]]):
+        way = [first, *others[:CIRCLE_LIMIT], *(["…"] if len(others) > CIRCLE_LIMIT else []), first]
+        yield f"{named[first].where}: after: the rule waits for itself ({' → '.join(way)})"
+    if circle:
+        yield f"{named[circle[0]].where}: after: the rule waits for itself, and others may do so too"
 
 
 def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:

@@ -207,7 +207,9 @@ def test_what_json_makes_is_plain(value: Any) -> None:
     assert documents.is_plain(json.loads(json.dumps(value)))
 
 
-@pytest.mark.parametrize("value", [(), Text(), {1: 2}, {Text(): 1}, OrderedDict(), b"", object(), Decimal(1), Ellipsis])
+@pytest.mark.parametrize(
+    "value", [(), "\ud83d\ude00", {"\udfff": 1}, Text(), {1: 2}, {Text(): 1}, OrderedDict(), b"", object(), Decimal(1), Ellipsis]
+)
 def test_what_json_does_not_make_is_not_plain(value: object) -> None:
     """Anything else is not, however deep it lies."""
     for wrapped in (value, [value], {"a": value}, {"a": [{"b": [1, value]}]}):

@@ -418,7 +418,7 @@ def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(plan(rule("r", "a", "b"), rule("q", "a")))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("long")}, first=True))
     assert [run.rule for run in world.runs] == ["q"]
-    assert any("rule r:" in text and "its input of 0 MiB is over the limit" in text for text in world.told)
+    assert any("rule r:" in text and "its input of 1 MiB is over the limit" in text for text in world.told)
     world.ran("runner-1")
     world.hear("s", diff({"b": fragment("1")}))
     world.wait(1.0)
@@ -433,6 +433,10 @@ def test_input_over_the_limit_for_the_last_time(monkeypatch: pytest.MonkeyPatch)
     assert not world.runs
     assert world.life.outcome is not None
     assert world.life.outcome.status == Status.HANDLER
+    dry = World(plan(rule("r", "a", "b"), rule("q", "a"), dry=True))
+    dry.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    assert dry.life.outcome is not None
+    assert dry.life.outcome.status == Status.HANDLER, "a dry run foresees it"
 
 
 def test_sources_that_say_too_much_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_round_trip(message: Message) -> None:
 
 def test_large_bodies_that_do_not_last_are_views() -> None:
     """What a runner hands on is not copied out of its frame; what the coordinator keeps does not hold a whole frame."""
-    frame = wire(Run(task=1, rule="r", argv=("true",), env={}, stdin=(b"one", b"two"), timeout=0.0))
+    frame = bytearray(wire(Run(task=1, rule="r", argv=("true",), env={}, stdin=(b"one", b"two"), timeout=0.0)))
     views = messages.decode(frame).stdin  # type: ignore[union-attr]
     assert [(view.obj, bytes(view), view.readonly) for view in views] == [(frame, b"one", True), (frame, b"two", True)]  # type: ignore[union-attr]
     fragment = Fragment(digest="d", problems=(), body=b"one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from disco import process, rules
 from disco.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from disco.rules import Rule
@@ -212,13 +214,14 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 
 def test_circles(tmp_path: Path) -> None:
     """Each circle of rules that wait for themselves is told once, with the way around; what only waits for one is not."""
-    after = {"d": "a", "b": "c", "c": "a", "a": "b", "e": "d f", "f": "", "g": "g", "i": "h", "h": "i b"}
+    after = {"d": "a", "b": "c", "c": "a", "a": "b", "e": "d f", "f": "", "g": "g", "i": "h j", "h": "i b", "j": "i i"}
     entries = [{"when": "mysql", "do": "x", "name": name, "after": names.split()} for name, names in after.items()]
     found = refusals(tmp_path, json.dumps({"rules": entries}))
     assert [problem.partition("itself ")[2] for problem in found] == [
         "(b → c → a → b)",
         "(g → g)",
         "(i → h → i)",
+        "(i → j → i)",
     ]
 
 
@@ -226,7 +229,24 @@ def test_a_long_circle(tmp_path: Path) -> None:
     """Of a long way around only the start is told."""
     entries = [{"when": "mysql", "do": "x", "name": f"r{n}", "after": f"r{(n + 1) % 2000}"} for n in range(2000)]
     [found] = refusals(tmp_path, json.dumps({"rules": entries}))
-    assert found.endswith("itself (r0 → r1 → r2 → r3 → r4 → r5 → r6 → r7 → r8 → r9 → … → r0)")
+    assert found.endswith("itself (r0 → r1 → r2 → r3 → r4 → r5 → r6 → r7 → r8 → r9 → r10 → … → r0)")
+
+
+def test_many_circles(tmp_path: Path) -> None:
+    """Of very many circles some are told, and that there may be more; it takes about as long as without any."""
+
+    def site(after: Callable[[int], int]) -> str:
+        entries = [{"when": "mysql", "do": "x", "name": f"r{n}", "after": f"r{after(n)}" if n else []} for n in range(6000)]
+        return json.dumps({"rules": entries})
+
+    began = time.process_time()
+    load(tmp_path, site(lambda n: n - 1))
+    least = time.process_time() - began
+    *found, last = refusals(tmp_path, site(lambda n: n - 1 if n % 2 else n + 1))
+    assert len(found) == 20
+    assert all("itself (r" in problem for problem in found)
+    assert "and others may do so too" in last
+    assert time.process_time() - began < 20 * least
 
 
 # Handlers

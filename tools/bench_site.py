@@ -165,6 +165,8 @@ class Bench:
         with self.run_directly(site, sys.executable, str(BARE), what, *arguments) as process:
             try:
                 yield process.pid
+                if process.poll() is not None:
+                    raise BenchError(f"the bare program {what} ended with {process.returncode}")
             finally:
                 end_all(f"OUT={site.folder}\0")
 
