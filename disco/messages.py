@@ -1,7 +1,7 @@
 """What crosses a pipe: frozen messages, and their form on the wire.
 
 A frame is `SIZES` (length of the header, length of the bodies), a JSON header and the bodies. A field of type `bytes`
-or `View` stands in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends
+or `Part` stands in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends
 and handlers and is not trusted, so a frame is bounded and holds known fields of known types, or it is a ProtocolError.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from disco.errors import ProtocolError
 
-View = bytes | memoryview  # received, it is part of its frame, and keeps that: for what lives no longer than its message
+Part = bytes | memoryview  # received, it is part of its frame, and keeps that: for what lives no longer than its message
 HEADER_LIMIT = 16 << 20
 BODY_LIMIT = 160 << 20
 SIZES = struct.Struct("!II")
@@ -83,7 +83,7 @@ class Run(NamedTuple):
     rule: str
     argv: tuple[str, ...]
     env: dict[str, str]
-    stdin: tuple[View, ...]
+    stdin: tuple[Part, ...]
     timeout: float
 
 
@@ -114,9 +114,9 @@ _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, Trouble, Alive
 _hints = cache(get_type_hints)
 
 
-def encode(message: Message) -> list[View]:
+def encode(message: Message) -> list[Part]:
     """Return the frame of a message as its parts: sizes and header, then each body."""
-    bodies: list[View] = []
+    bodies: list[Part] = []
     header = json.dumps([type(message).__name__, _pack(message, bodies)], separators=(",", ":")).encode()
     return [SIZES.pack(len(header), sum(map(len, bodies))) + header, *bodies]
 
@@ -166,8 +166,8 @@ class _Bodies:
             raise ValueError
 
 
-def _pack(value: Any, bodies: list[View]) -> Any:  # noqa: ANN401 -- any field's value
-    if isinstance(value, View):
+def _pack(value: Any, bodies: list[Part]) -> Any:  # noqa: ANN401 -- any field's value
+    if isinstance(value, Part):
         bodies.append(value)
         return len(value)
     if isinstance(value, tuple):  # a message or a fragment too
@@ -178,7 +178,7 @@ def _pack(value: Any, bodies: list[View]) -> Any:  # noqa: ANN401 -- any field's
 
 
 def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- any field's type and value
-    if kind in (bytes, View):
+    if kind in (bytes, Part):
         view = bodies.take(_unpack(int, value, bodies))
         return bytes(view) if kind is bytes else view
     if kind is Fragment or kind in _TYPES.values():

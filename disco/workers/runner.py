@@ -22,7 +22,7 @@ from disco.text import escape
 
 if TYPE_CHECKING:
     from disco.channel import Channel
-    from disco.messages import View
+    from disco.messages import Part
 
 OUTPUT_CHUNK = 64 << 10
 LINE_LIMIT = 2000  # bytes of one line of output that are logged
@@ -257,7 +257,7 @@ class Runner:
             kill_group(self._handler)
 
 
-def _file_of(parts: tuple[View, ...]) -> int:
+def _file_of(parts: tuple[Part, ...]) -> int:
     """Return a descriptor from which a handler reads the parts, then end of file.
 
     A file in memory: a handler that never reads it keeps nobody waiting.
