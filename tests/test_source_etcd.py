@@ -8,6 +8,7 @@ import os
 import queue
 import random
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -627,6 +628,30 @@ def test_frozen(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -
     server.thaw()
     for reader in (short, long):
         assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
+
+
+def test_flooded(read: Callable[..., Reader]) -> None:
+    """The connection to a server that never stops to send is closed in time, and the next try makes another one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        reader = read(None, f"port={listener.getsockname()[1]} timeout=1")
+        for _ in range(3):
+            with listener.accept()[0] as client:
+                flood(client)
+            assert "no answer within 1 s" in reader.error()
+
+
+def flood(client: socket.socket) -> None:
+    """Speak HTTP/2 so far that gRPC believes it, then send pings (RFC 9113, 6.7) until it hangs up."""
+    client.settimeout(PATIENCE)
+    client.sendall(bytes.fromhex("000000 04 00 00000000 000000 04 01 00000000"))
+    pings = bytes.fromhex("000008 06 00 00000000 0123456789abcdef") * 500
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(ConnectionError):
+        while not select.select([client], [], [], 0)[0] or client.recv(1 << 16):
+            assert time.monotonic() < deadline, "it never hangs up"
+            if select.select([], [client], [], 0.1)[1]:
+                client.sendall(pings)
 
 
 def test_interrupted(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:

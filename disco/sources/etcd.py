@@ -18,6 +18,7 @@ import random
 import re
 import socket
 import ssl
+import stat
 import time
 import warnings
 from contextlib import closing
@@ -238,7 +239,10 @@ class _Session:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        _run(end())
+        try:
+            _run(end())
+        finally:
+            _hang_up()
 
     def read(self) -> _Known:
         """Return everything below the prefix as it was at one revision, within one `timeout`."""
@@ -422,6 +426,19 @@ class _Session:
         return ""
 
 
+def _hang_up() -> None:
+    """Shut down all connections of this process: a closed channel keeps its own, and reads it, while the server floods it."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- numbers only
+        try:
+            descriptor = int(name)
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as connection:
+                    if connection.family in (socket.AF_INET, socket.AF_INET6):
+                        connection.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it is closed already, or was never connected
+            continue
+
+
 def _decode(key: bytes) -> str:
     return key.decode(errors="backslashreplace")
 
@@ -444,6 +461,8 @@ def _channel_options(timeout: float) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", int(timeout * 1000)),  # else a frozen server is noticed after 70 s or never
         ("grpc.http2.max_pings_without_data", 0),  # no limit: a watch may be quiet for long
         ("grpc.enable_http_proxy", 0),
+        # Else channels to one address share their connection, also with one that was closed because of it.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
 
 
