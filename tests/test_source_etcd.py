@@ -641,6 +641,24 @@ def test_flooded(read: Callable[..., Reader]) -> None:
             assert "no answer within 1 s" in reader.error()
 
 
+WITHOUT_PROC = """
+import os
+plain = os.listdir
+def listdir(path="."):
+    if str(path).startswith("/proc"):
+        raise FileNotFoundError(path)
+    return plain(path)
+os.listdir = listdir
+"""
+
+
+def test_closed_without_proc(read: Callable[..., Reader], tmp_path: Path) -> None:
+    """Where /proc is not there a server that does not answer is told as such all the same."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_PROC)
+    reader = read(None, "host=nowhere.invalid", environ={"PYTHONPATH": str(tmp_path)})
+    assert "cannot connect to nowhere.invalid:2379" in reader.error()
+
+
 def flood(client: socket.socket) -> None:
     """Speak HTTP/2 so far that gRPC believes it, then send pings (RFC 9113, 6.7) until it hangs up."""
     client.settimeout(PATIENCE)
