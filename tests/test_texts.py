@@ -1,181 +1,21 @@
-"""Every text that disco can show to a person, in one list; its help; and that nobody ever has to read a traceback.
-
-The list is `texts.txt` beside this file, to be read as somebody would who never saw disco. `python -m tests.test_texts >
-tests/texts.txt` renews it: read what changed.
-"""
+"""What people are told when something is wrong: the help, and words in the place of a traceback."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import disco
 from disco.errors import Status
 from tests.harness import disco_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from tests.harness import Site
-
-PACKAGE = Path(disco.__file__).parent
-LIST = Path(__file__).with_name("texts.txt")
-RENEW = "python -m tests.test_texts > tests/texts.txt"
-HEAD = f"""\
-Every text in disco that has a blank, by module, in the order of the code. {{…}} is filled in, [this|that] is one of them;
-many are parts of a longer line. Renewed by: {RENEW}
-"""
-
-# What has a blank and is no text for people, and why.
-CALLS = {"re.compile": "a regular expression", "re.search": "a regular expression", "len": "measured only"}
-FUNCTIONS = {"draw": "Mermaid's syntax", "_stand_in": "a digest is made of it"}
-PAIRS = {"REASONS": "the first of each pair is what etcd says, to be recognised"}
-LOGGING = ("debug", "info", "warning", "error", "log")
-
-
-# The list
-
-
-class Collector:
-    """The texts of one module; `used` are the exclusions that applied."""
-
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-
-    def find(self, node: ast.AST) -> Iterator[str]:
-        """Yield the texts at and below a node, in order, each whole: what is filled in is not told once more."""
-        if isinstance(node, ast.Call) and (logged := show_logged(node)):
-            yield logged
-            for keyword in node.keywords:
-                yield from self.find(keyword.value)
-            return
-        text = None if isinstance(node, ast.IfExp) else show(node)
-        if text and " " in text[1] and not (isinstance(node, ast.Constant) and not any(map(str.isalpha, text[1]))):
-            yield text[0]
-            return
-        for child in self.children(node):
-            yield from self.find(child)
-
-    def children(self, node: ast.AST) -> Iterator[ast.AST]:
-        """Yield the nodes below one in which there may be texts."""
-        match node:
-            case ast.Expr(value=ast.Constant()):  # a docstring
-                return
-            case ast.Call() if (name := ast.unparse(node.func)) in CALLS:
-                self.used.add(name)
-                return
-            case ast.FunctionDef(name=name) if name in FUNCTIONS:
-                self.used.add(name)
-                return
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple(elts=pairs)) if name in PAIRS:
-                self.used.add(name)
-                yield from (pair.elts[1] for pair in pairs if isinstance(pair, ast.Tuple))
-                return
-        for child in ast.iter_child_nodes(node):
-            compared = isinstance(node, ast.Compare) or (isinstance(node, ast.Dict) and child in node.keys)
-            if not (compared and isinstance(child, ast.Constant)):  # looked for or up, not told
-                yield child
-
-
-def show(node: ast.AST) -> tuple[str, str] | None:
-    """Return a text as it is listed, and what of it is literal; None if the node is none."""
-    match node:
-        case ast.Constant(value=str(value)):
-            return value, value
-        case ast.JoinedStr(values=values):
-            parts = [show_part(value.value if isinstance(value, ast.FormattedValue) else value) for value in values]
-        case ast.BinOp(left=left, op=ast.Add(), right=right) if show(left) or show(right):
-            parts = [show_part(left), show_part(right)]
-        case ast.IfExp(body=body, orelse=other) if show(body) or show(other):
-            one, two = show_part(body), show_part(other)
-            return f"[{one[0]}|{two[0]}]", one[1] + two[1]
-        case _:
-            return None
-    return "".join(shown for shown, _ in parts), "".join(literal for _, literal in parts)
-
-
-def show_part(node: ast.AST) -> tuple[str, str]:
-    return show(node) or (f"{{{ast.unparse(node)}}}", "")
-
-
-def show_logged(call: ast.Call) -> str:
-    """Return the text of a log call with its arguments put in; empty if it is none, or nothing has to be put in."""
-    if not isinstance(call.func, ast.Attribute) or call.func.attr not in LOGGING:
-        return ""
-    formats = [number for number, one in enumerate(call.args) if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-    if not formats:
-        return ""
-    text = ast.literal_eval(call.args[formats[0]])
-    values = iter([show_part(one)[0] for one in call.args[formats[0] + 1 :]])
-    shown = re.sub("%[sd]", lambda _: next(values), text)
-    return shown if " " in shown else ""
-
-
-def collect() -> tuple[str, set[str]]:
-    """Return the list, and the exclusions that applied."""
-    collector = Collector()
-    blocks = [HEAD]
-    for path in sorted(PACKAGE.rglob("*.py")):
-        texts = dict.fromkeys(collector.find(ast.parse(path.read_text())))
-        lines = (re.sub("\n(?!\n)", "\n    ", escape(text.strip("\n").rstrip())) for text in texts)
-        if texts:
-            blocks.append("".join(f"{line}\n" for line in [f"# disco/{path.relative_to(PACKAGE)}", *lines]))
-    return "\n".join(blocks), collector.used
-
-
-def escape(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
-def test_the_list_is_up_to_date() -> None:
-    """Whoever changes a text sees it in the list, among the others."""
-    assert LIST.read_text() == collect()[0], f"renew it from the checkout's root, and read what changed: {RENEW}"
-
-
-def test_every_exclusion_excludes_something() -> None:
-    """What is no text for people is named, with its reason, and no name is left over."""
-    assert collect()[1] == {*CALLS, *FUNCTIONS, *PAIRS}
-
-
-SAMPLE = '''
-"""A docstring."""
-REASONS = (("their words", "our words"), ("theirs too", f"ours, {1 << 20} too"))
-NAME = re.compile("a regular expression")
-def f(name: str = "x y") -> str:
-    """Do something."""
-    """No text either."""
-    log.log(level, "rule %s: %d lines", name, 5, extra={"a key": "a value"})
-    log.debug("no-blank")
-    if "searched for" in name:
-        raise ValueError(f"{name}: a {kind!r} of {size:.1f} MiB " "is "
-                         f"{'not ' if bad else ''}good")
-    problem = "one is missing" if bad else f"{name} is missing"
-    return ", ".join(lines) + (f" and {rest} more" if rest else "")
-'''
-
-
-def test_what_the_list_holds() -> None:
-    """Texts are whole, in the order of the code, with what is filled in; docstrings and what only the code reads are left out."""
-    assert list(Collector().find(ast.parse(SAMPLE))) == [
-        "our words",
-        "ours, {1 << 20} too",
-        "x y",
-        "rule {name}: {5} lines",
-        "a value",
-        "{name}: a {kind} of {size} MiB is [not |]good",
-        "one is missing",
-        "{name} is missing",
-        "{', '.join(lines)}[ and {rest} more|]",
-    ]
-
 
 # The help
 
@@ -416,7 +256,3 @@ def check(site: Site, status: int, told: str, *argv: str, **popen: Any) -> None:
     assert told in log
     assert "Traceback" not in log
     assert "a bug in disco" not in log
-
-
-if __name__ == "__main__":
-    sys.stdout.write(collect()[0])
