@@ -131,6 +131,7 @@ def _source(state: Lifecycle, source: Source) -> dict[str, Any]:
         "place": source.place,
         "answered": source.answered,
         "trouble": source.trouble,
+        "note": source.note,
         "interfaces": {
             interface: {"leaves": _leaves(fragment.body), "problems": list(fragment.problems)}
             for interface, fragment in state.knowledge.fragments(source.name).items()

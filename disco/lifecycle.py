@@ -132,6 +132,7 @@ class Source(Child):
     trouble: str = ""
     trouble_since: float = 0.0
     retry_at: float = 0.0
+    note: str = ""  # what people should know of it although it answers
 
 
 @dataclass(eq=False, repr=False)
@@ -353,6 +354,7 @@ class Lifecycle:
         match self._child(event.name), event.message:
             case (Source() as source, messages.Diff() as diff):
                 yield from self._good(source)
+                yield from self._note(source, escape(diff.note, 500))
                 before = self.knowledge.unknown(source.name)
                 emptied = self.knowledge.is_emptied(source.name)
                 self.knowledge.apply(source.name, diff, self.now)
@@ -397,6 +399,11 @@ class Lifecycle:
             yield Tell(logging.INFO, "source-recovered", text, source=source.name)
         source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
         self._lease(source.name, source.lease)
+
+    def _note(self, source: Source, note: str) -> Iterator[Action]:
+        if note and note != source.note:
+            yield Tell(logging.WARNING, "source-note", f"source {source.name}: {note}", source=source.name)
+        source.note = note
 
     def _trouble(self, source: Source, reason: str, retry_in: float) -> Iterator[Action]:
         if source.trouble != reason:

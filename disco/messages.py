@@ -36,7 +36,7 @@ class Diff(NamedTuple):
     """A source's news, to be applied atomically; an interface is always whole.
 
     first: this replaces all that an earlier process of the source said. unknown: up to 20 names that belong to no
-    interface; unknown_count: how many there are.
+    interface; unknown_count: how many there are. note: what people should know of the source although it answered.
     """
 
     first: bool
@@ -44,6 +44,7 @@ class Diff(NamedTuple):
     removed: tuple[str, ...]
     unknown: tuple[str, ...]
     unknown_count: int
+    note: str = ""
 
 
 class Trouble(NamedTuple):

@@ -66,7 +66,8 @@ def health(state: Lifecycle, source: Source) -> str:
         return f"not readable for {duration(state.now - source.trouble_since)}: {source.trouble}; {answered}{again}{place}"
     if state.knowledge.is_emptied(source.name):
         return f"{answered}; all that it had is gone at once, which is not believed yet{place}"
-    return (f"ok, changes are followed, {answered}" if source.answered else answered) + place
+    note = f"; {source.note}" if source.note else ""
+    return (f"ok, changes are followed, {answered}" if source.answered else answered) + place + note
 
 
 def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
@@ -91,7 +92,7 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
 def _sources(state: Lifecycle, awaited: str) -> Iterator[str]:
     """Yield each source's health; of many that are ill, or well, the rest is counted."""
     sources = state.sources.values()
-    ill = [one.name for one in sources if one.trouble or not one.answered or state.knowledge.is_emptied(one.name)]
+    ill = [one.name for one in sources if one.trouble or not one.answered or one.note or state.knowledge.is_emptied(one.name)]
     known_ill = set(ill)
     well = [name for name in state.sources if name not in known_ill]
     shown = {*ill[:SOURCE_LIMIT], *(well if len(well) <= SOURCE_LIMIT else ())}
@@ -100,7 +101,7 @@ def _sources(state: Lifecycle, awaited: str) -> Iterator[str]:
             yield f"source {source.name}: {health(state, source)}{awaited if state.is_awaited(source) else ''}"
     if len(ill) > SOURCE_LIMIT:
         rest = ill[SOURCE_LIMIT:]
-        yield f"… and {plural(len(rest), 'more source')} not readable, or without an answer so far: {_some(rest)}"
+        yield f"… and {plural(len(rest), 'more source')} not readable, without an answer so far, or with a note: {_some(rest)}"
     if len(well) > SOURCE_LIMIT:
         yield f"{plural(len(well), 'source')} ok: {_some(well)}"
 

@@ -71,7 +71,7 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
         assert health.startswith(f"source {source['name']}: ")
         assert ("has never answered" in health) == (not source["answered"])
         assert source["trouble"] in health
-        assert source["trouble"] or source["place"] in health
+        assert source["trouble"] or (source["place"] in health and source["note"] in health)
         expected.append(health)
         if source["answered"] and not source["interfaces"]:
             expected.append("  it holds nothing that has the name of an interface (wrong place or prefix, or no schema?)")
@@ -248,6 +248,15 @@ def test_source_that_never_answers(site: Site) -> None:
     assert [one["answered"] for one in told["sources"]] == [True, False]
     assert f"{site.folder}/gone.yaml: No such file or directory" in told["sources"][1]["trouble"]
     assert "interface app is valid (from flat)" in text
+
+
+def test_source_with_a_note(site: Site) -> None:
+    """What a source wants people to know is told with it."""
+    site.simple()
+    site.plug_in("context.note('nothing below a/, but 2 keys below b/')\nyield {}\ntime.sleep(60)")
+    _, text, told = dry(site, "echo")
+    assert [one["note"] for one in told["sources"]] == ["", "nothing below a/, but 2 keys below b/"]
+    assert "; nothing below a/, but 2 keys below b/\n" in text
 
 
 def test_source_that_need_not_answer(site: Site) -> None:

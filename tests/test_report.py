@@ -252,6 +252,17 @@ def test_source_that_cannot_be_read() -> None:
     assert "it is being tried again" in line(of, "source s")
 
 
+def test_source_with_a_note() -> None:
+    """A note of a source is in its line, harmless, until the source takes it back; it is logged when it is new."""
+    of = world(rule("r", "db"))
+    for _ in range(2):
+        of.hear("s", diff()._replace(note="nothing below a/\n" + "x" * 1000))
+    assert re.search(r": ok, .*\(/s\); nothing below a/\\nx+…$", line(of, "source s:"))
+    assert [one.partition("x")[0] for one in of.told if "nothing below" in one] == ["source s: nothing below a/\\n"]
+    of.hear("s", diff())
+    assert "nothing below" not in line(of, "source s:")
+
+
 def test_source_that_was_emptied() -> None:
     """A source from which everything is gone at once is told, with that it is not believed yet."""
     plan = SourcePlan(name="s", lease=60.0, required=True, timeout=10.0, settle=5.0)

@@ -379,6 +379,29 @@ def test_life(schemas: Mapping[str, Schema], waits: list[float]) -> None:
     assert [message.retry_in for message in said if isinstance(message, Trouble)][:1] == waits
 
 
+@pytest.mark.usefixtures("waits")
+def test_notes(schemas: Mapping[str, Schema]) -> None:
+    """A note goes with the next snapshot, also one that is the same; it is made harmless, and ends with its call."""
+    calls = []
+
+    def watch(context: Context) -> Iterator[Any]:
+        calls.append(context)
+        data: dict[str, Any] = {"app": {}}
+        if len(calls) == 1:
+            context.note(f"nothing at http://me:{SECRET}@host/\n" + "x" * 1000)
+            yield data
+            yield data
+            context.note("few")
+            yield data
+        yield data
+
+    said = diffs([message for message in run(schemas, watch, 6) if isinstance(message, Diff)])
+    assert [(diff.first, set(diff.changed)) for diff in said] == [(True, {"app"}), (False, set()), (False, set())]
+    assert said[0].note.startswith("nothing at http://host/\\nx")
+    assert len(said[0].note) < 600
+    assert [diff.note for diff in said[1:]] == ["few", ""]
+
+
 @pytest.mark.parametrize(
     ("act", "reason"),
     [

@@ -33,6 +33,9 @@ The rules for a generator:
 - One step (from one `yield` to the next) may take `step_limit(options, interval)`; a longer one is interrupted, and the
   process is killed if that does not help. A source that waits for changes has an option `wait`: how long one blocking
   query may last.
+- What people should know although the backend answered (nothing at the prefix, a right that is missing) is given to
+  `context.note` before the `yield`: the report shows it with the source. It stands until the next note, or the next call; an
+  empty one takes it away.
 - Clients, sessions and sockets are made in the generator: it runs in the source's own process.
 - It never prints or logs a value, a credential, or an exception's text that may hold one. What it prints or logs is shown
   with `-l DEBUG` only; what people have to know is a `SourceError`.
@@ -62,13 +65,17 @@ Value = TypeVar("Value", str, bytes)
 
 
 class Context(NamedTuple):
-    """What a generator is given: its configured name, part and options, seconds between reads, the known interfaces."""
+    """What a generator is given: its configured name, part and options, seconds between reads, the known interfaces.
+
+    note: takes a text for people, which is bounded and escaped by whom it is given to.
+    """
 
     name: str
     part: str
     options: Options
     interval: float
     interfaces: frozenset[str]
+    note: Callable[[str], None] = lambda _text: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

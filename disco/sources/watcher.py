@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from disco.sources import Context, Source
 
 KEY_LIMIT = 100_000
+NOTE_LIMIT = 500  # characters
 UNKNOWN_LIMIT = 20  # names told of keys that belong to no interface
 RETRY_FIRST, RETRY_LAST, RETRY_AFTER_LAST = 0.25, 30.0, 60.0
 MEMORY_LOOK = 0.05  # seconds of CPU time between looks at the memory
@@ -53,11 +54,13 @@ def run(
     gc.disable()  # until the first step is over: what a client library makes at its import stays
     step, quiet = limits
     publisher = Publisher(source, schemas, send, quiet)
+    context = context._replace(note=publisher.note)
     send(Alive(answered=False))
     _watch_memory(context.name, context.options["memory"])
     errors = 0
     while True:
         retry_after = None
+        publisher.note("")  # like all else, a note does not outlive the call
         try:
             with closing(_steps(source.watch(context), step + MARGIN)) as steps:
                 for snapshot in steps:
@@ -133,6 +136,7 @@ class Publisher:
         self._seen: dict[str, _Seen] = {}  # by interface
         self._sent: dict[str, str] = {}  # digests of what was sent
         self._unknown: tuple[tuple[str, ...], int] | None = None
+        self._note = self._noted = ""  # of now, and as it was sent
         self._snapshot: object = self  # which no source yields
         self._told = time.monotonic()
         self._troubled = False
@@ -144,7 +148,7 @@ class Publisher:
             SourceError: the snapshot is no mapping, or over a limit.
 
         """
-        if snapshot is not self._snapshot:
+        if snapshot is not self._snapshot or self._note != self._noted:
             diff = self._diff(snapshot)
             self._snapshot = snapshot
             if diff:
@@ -156,6 +160,10 @@ class Publisher:
                 return
         if self._troubled or time.monotonic() - self._told >= self._quiet:
             self._tell(Alive(answered=True))
+
+    def note(self, text: str) -> None:
+        """Take what people should know; it goes with the next snapshot."""
+        self._note = escape(redact(text), NOTE_LIMIT)
 
     def trouble(self, reason: str, retry_in: float) -> None:
         """Send why nothing could be read."""
@@ -183,14 +191,14 @@ class Publisher:
                 if first or fragment.digest != self._sent.get(interface):
                     changed[interface] = fragment
         removed = tuple(interface for interface in self._seen if interface not in seen)
-        news = first or changed or removed or told != self._unknown
-        self._seen, self._unknown = seen, told
+        news = first or changed or removed or told != self._unknown or self._note != self._noted
+        self._seen, self._unknown, self._noted = seen, told, self._note
         for interface in removed:
             del self._sent[interface]
         self._sent |= {name: fragment.digest for name, fragment in changed.items()}
         if not news:
             return None
-        return Diff(first=first, changed=changed, removed=removed, unknown=told[0], unknown_count=told[1])
+        return Diff(first=first, changed=changed, removed=removed, unknown=told[0], unknown_count=told[1], note=self._note)
 
     def _fragment(self, interface: str, data: Any, dumped: bytes) -> Fragment:  # noqa: ANN401 -- any JSON data
         """Return what is said of an interface; unusable data has no body."""
