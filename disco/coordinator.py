@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 from disco import events, log, process, records, report
 from disco.channel import CHUNK, Channel, Line
 from disco.errors import ProtocolError, explain_failure
-from disco.events import Kind
+from disco.events import ChildId, Kind
 from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
 from disco.signals import find_changed, kill, kill_group
@@ -56,8 +56,8 @@ class Job(NamedTuple):
 class _Process:
     """A child and the lines of its log."""
 
+    id: ChildId
     child: process.Child
-    kind: Kind
     lines: records.LineReader
     log_eof: bool = False
 
@@ -87,11 +87,11 @@ class Coordinator:
         self._schemas = schemas
         self._signals = signals
         self._mark = plan.run
-        self._processes: dict[str, _Process] = {}
-        self._pids: dict[int, str] = {}
+        self._processes: dict[ChildId, _Process] = {}
+        self._pids: dict[int, ChildId] = {}
         self._selector = selectors.DefaultSelector()
         self._events: list[events.Event] = []  # of actions
-        self._paused: dict[tuple[str, str], float] = {}  # what is not read before a time: it said too much at once
+        self._paused: dict[tuple[ChildId, str], float] = {}  # what is not read before a time: it said too much at once
         self._seen: set[psutil.Process] = set()  # leftovers
         self._descriptors = (0, 0)  # the limits as they were found
         self._signalled: set[tuple[psutil.Process, int]] = set()
@@ -132,8 +132,8 @@ class Coordinator:
         found += (events.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD)
         for key, mask in ready:
             if isinstance(key.data, tuple):
-                name, what = key.data
-                found += self._serve(name, what, mask, now)
+                child, what = key.data
+                found += self._serve(child, what, mask, now)
         for pid, status in process.reap(self._pids):
             found += self._ended(pid, status)
         for paused in [paused for paused, until in self._paused.items() if until <= now]:
@@ -149,8 +149,8 @@ class Coordinator:
             times.append(self.lifecycle.deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
-    def _serve(self, name: str, what: str, mask: int, now: float) -> list[events.Event]:
-        one = self._processes[name]
+    def _serve(self, child: ChildId, what: str, mask: int, now: float) -> list[events.Event]:
+        one = self._processes[child]
         found: list[events.Event] = []
         if what == LOG:
             count = self._read_log(one, LOG_CHUNK)
@@ -162,17 +162,17 @@ class Coordinator:
                 found = self._read(one, CHUNK)
             count, rate = len(found), MESSAGES_A_SECOND
         if count > BURST:
-            self._paused[name, what] = now + count / rate
-        self._watch(name, what)
+            self._paused[child, what] = now + count / rate
+        self._watch(child, what)
         return found
 
     def _read(self, one: _Process, budget: int) -> list[events.Event]:
         found: list[events.Event] = []
         try:
-            found += (events.Heard(one.child.name, message) for message in one.child.channel.receive(budget))
+            found += (events.Heard(one.id, message) for message in one.child.channel.receive(budget))
         except ProtocolError as error:
             one.child.channel.eof = True
-            found.append(events.Broken(one.child.name, str(error)))
+            found.append(events.Broken(one.id, str(error)))
         return found
 
     def _read_log(self, one: _Process, limit: int) -> int:
@@ -185,7 +185,7 @@ class Coordinator:
                 break
             except OSError:
                 data = b""
-            about = {"source": one.child.name} if one.kind is Kind.SOURCE else {}
+            about = {"source": one.child.name} if one.id.kind is Kind.SOURCE else {}
             for level, text, fields in one.lines.feed(data):
                 log.emit(level, one.child.name, one.child.pid, text, {**about, **fields})
                 count += 1
@@ -194,40 +194,40 @@ class Coordinator:
             count += len(data) // LINE_SIZE
         return count
 
-    def _watch(self, name: str, what: str) -> None:
+    def _watch(self, child: ChildId, what: str) -> None:
         """Wait for what is needed: input until the end of file, unless it is paused; room while something is unsent."""
-        one = self._processes.get(name)
+        one = self._processes.get(child)
         if one is None:
             return
         end = one.end(what)
         eof = one.log_eof if what == LOG else one.child.channel.eof
-        wanted = 0 if eof or (name, what) in self._paused else selectors.EVENT_READ
+        wanted = 0 if eof or (child, what) in self._paused else selectors.EVENT_READ
         if what == CHANNEL and one.child.channel.unsent:
             wanted |= selectors.EVENT_WRITE
         key = self._selector.get_map().get(end)
         if key is None and wanted:
-            self._selector.register(end, wanted, (name, what))
+            self._selector.register(end, wanted, (child, what))
         elif key is not None and not wanted:
             self._selector.unregister(end)
         elif key is not None and key.events != wanted:
-            self._selector.modify(end, wanted, (name, what))
+            self._selector.modify(end, wanted, (child, what))
 
     def _ended(self, pid: int, status: int) -> list[events.Event]:
         """Return a dead child's last words, then its end."""
-        name = self._pids.pop(pid, None)
-        if name is None:
+        child = self._pids.pop(pid, None)
+        if child is None:
             return [events.Stray(pid)]
-        one = self._processes.pop(name)
+        one = self._processes.pop(child)
         # Until nothing is there now: a grandchild may keep either pipe open.
         found = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
         self._read_log(one, LAST_WORDS_LIMIT)
         for what in (CHANNEL, LOG):
-            self._paused.pop((name, what), None)
+            self._paused.pop((child, what), None)
             if one.end(what) in self._selector.get_map():
                 self._selector.unregister(one.end(what))
         one.child.channel.close()
         os.close(one.child.log)
-        return [*found, events.Ended(name, status)]
+        return [*found, events.Ended(child, status)]
 
     # Actions
 
@@ -237,9 +237,9 @@ class Coordinator:
                 case events.Start():
                     self._start(action)
                 case events.Send():
-                    if action.name in self._processes:  # else its end, or why it did not start, is on its way
-                        self._processes[action.name].child.channel.send(action.message)
-                        self._watch(action.name, CHANNEL)
+                    if action.child in self._processes:  # else its end, or why it did not start, is on its way
+                        self._processes[action.child].child.channel.send(action.message)
+                        self._watch(action.child, CHANNEL)
                 case events.Kill():
                     self._kill(action)
                 case events.KillGroup():
@@ -268,19 +268,18 @@ class Coordinator:
                 logging.getLogger(__name__).warning("disco.report_file: %s: %s", self._report_file, error.strerror)
 
     def _start(self, action: events.Start) -> None:
-        main, dies = self._main(action.name, action.kind)
+        main, dies = self._main(action.child)
         try:
-            child = process.fork(action.name, main, dies_with_parent=dies)
+            child = process.fork(action.child.name, main, dies_with_parent=dies)
         except OSError as error:
-            self._events.append(events.NotStarted(action.name, ": ".join(filter(None, (error.filename, error.strerror)))))
+            self._events.append(events.NotStarted(action.child, ": ".join(filter(None, (error.filename, error.strerror)))))
             return
-        one = _Process(child, action.kind, records.LineReader())
-        self._processes[action.name] = one
-        self._pids[child.pid] = action.name
-        self._watch(action.name, LOG)
-        self._watch(action.name, CHANNEL)
+        self._processes[action.child] = _Process(action.child, child, records.LineReader())
+        self._pids[child.pid] = action.child
+        self._watch(action.child, LOG)
+        self._watch(action.child, CHANNEL)
 
-    def _main(self, name: str, kind: Kind) -> tuple[Callable[[socket.socket], None], bool]:
+    def _main(self, child: ChildId) -> tuple[Callable[[socket.socket], None], bool]:
         """Return what a child runs, and whether the kernel kills it with the coordinator.
 
         A runner is not killed: it sees the end of file, and has its handler to kill first.
@@ -289,45 +288,45 @@ class Coordinator:
         def main(end: socket.socket) -> None:
             log.enter_child(2)
             process.limit_descriptors(self._descriptors)
-            os.environ[process.MARK] = f"{self._mark}-{name}"
+            os.environ[process.MARK] = f"{self._mark}-{child.name}"
             # The interpreter's own print the text, which may hold a secret.
             sys.unraisablehook = _tell_unraisable
             threading.excepthook = _tell_thread
             warnings.showwarning = _tell_warning
             logging.getLogger(__name__).debug("started")
             try:
-                self._work(name, kind, end)
+                self._work(child, end)
             except Exception as error:
                 logging.getLogger(__name__).error("%s", explain_failure(error))  # noqa: TRY400 -- its text may hold a secret
                 raise
 
-        return main, kind is not Kind.RUNNER
+        return main, child.kind is not Kind.RUNNER
 
-    def _work(self, name: str, kind: Kind, end: socket.socket) -> None:
+    def _work(self, child: ChildId, end: socket.socket) -> None:
         """Be a child, with its end of the channel."""
-        if kind is Kind.RUNNER:
+        if child.kind is Kind.RUNNER:
             from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
 
             process.adopt_orphans(True)
             runner.run(Channel(end))
-        elif kind is Kind.CHECKER:
+        elif child.kind is Kind.CHECKER:
             from disco.workers import checker  # noqa: PLC0415 -- as above
 
             checker.run(Line(end), self._schemas)
         else:
             from disco.sources import watcher  # noqa: PLC0415 -- as above
 
-            job = self._jobs[name]
+            job = self._jobs[child.name]
             watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
 
     def _kill(self, action: events.Kill) -> None:
-        if action.name not in self._processes:
+        if action.child not in self._processes:
             return
-        pid = self._processes[action.name].child.pid
+        pid = self._processes[action.child].child.pid
         if action.number != signal.SIGKILL:
             kill(pid, action.number)
             return
-        if self._processes[action.name].kind is Kind.SOURCE and process.children_of(pid) != set():
+        if action.child.kind is Kind.SOURCE and process.children_of(pid) != set():
             # What a client library forked goes with it; once its parent is dead it could not be told from others'.
             for leftover in self._look({pid}):
                 kill(leftover.pid, signal.SIGKILL)
@@ -345,7 +344,7 @@ class Coordinator:
             return
         own = set(self._pids)
         found = self._look(own) if self._may_have_leftovers(own, action.number) else {}
-        runners = {one.child.pid for one in self._processes.values() if one.kind is Kind.RUNNER}
+        runners = {one.child.pid for one in self._processes.values() if one.id.kind is Kind.RUNNER}
         for leftover, above in found.items():
             # A runner that lives hands SIGTERM on to what is below it.
             if (action.number == signal.SIGKILL or above not in runners) and (
@@ -361,7 +360,7 @@ class Coordinator:
         direct = process.children_of(os.getpid())
         if direct is None or not direct <= own:
             return True
-        runners = {one.child.pid for one in self._processes.values() if one.kind is Kind.RUNNER}
+        runners = {one.child.pid for one in self._processes.values() if one.id.kind is Kind.RUNNER}
         return any(process.children_of(pid) != set() for pid in (own if number == signal.SIGKILL else own - runners))
 
     def _abandon(self) -> None:

@@ -20,34 +20,41 @@ class Kind(Enum):
     CHECKER = auto()
 
 
+class ChildId(NamedTuple):
+    """Which child: a source may have the name of a runner or of the checker."""
+
+    kind: Kind
+    name: str
+
+
 # Events
 
 
 class Heard(NamedTuple):
     """A child said something."""
 
-    name: str
+    child: ChildId
     message: messages.Message
 
 
 class Broken(NamedTuple):
     """A child sent what is no message."""
 
-    name: str
+    child: ChildId
     reason: str
 
 
 class Ended(NamedTuple):
     """A child is dead, all that it said was heard before, and it is reaped."""
 
-    name: str
+    child: ChildId
     status: int
 
 
 class NotStarted(NamedTuple):
     """A child could not be forked."""
 
-    name: str
+    child: ChildId
     reason: str
 
 
@@ -82,21 +89,20 @@ Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | Elapse
 class Start(NamedTuple):
     """Fork a child."""
 
-    name: str
-    kind: Kind
+    child: ChildId
 
 
 class Send(NamedTuple):
     """Send a child a message."""
 
-    name: str
+    child: ChildId
     message: messages.Message
 
 
 class Kill(NamedTuple):
     """Signal a child; for SIGKILL its whole process group."""
 
-    name: str
+    child: ChildId
     number: int
 
 

@@ -18,6 +18,7 @@ from disco.errors import Status
 from disco.events import (
     Action,
     Broken,
+    ChildId,
     Elapsed,
     Ended,
     Event,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from disco.knowledge import Combination
     from disco.rules import Basis, Rule
 
-CHECKER = "checker"
+CHECKER = ChildId(Kind.CHECKER, "checker")
 START_LEASE = 30.0  # seconds from the fork until a child's first word, on a loaded machine
 STARTED_LEASE = 30.0  # from Run to Started
 CHECK_MARGIN = 10.0
@@ -111,12 +112,16 @@ class Plan:
 class Child:
     """A process of disco's own: running, or waiting to be started again."""
 
-    name: str
-    kind: Kind
+    id: ChildId
     running: bool = False
     told: str = ""  # why disco told it to end; "" if it did not
     deaths: int = 0  # in a row, without a good answer in between
     ended: str = ""  # how the last one ended
+
+    @property
+    def name(self) -> str:
+        """Its name, for people."""
+        return self.id.name
 
 
 @dataclass(eq=False, repr=False)
@@ -180,8 +185,7 @@ class Lifecycle:
         self.now = now
         self.sources = {
             source.name: Source(
-                source.name,
-                Kind.SOURCE,
+                ChildId(Kind.SOURCE, source.name),
                 lease=source.lease,
                 required=source.required,
                 timeout=source.timeout,
@@ -190,7 +194,7 @@ class Lifecycle:
             for source in plan.sources
         }
         self.runners: dict[str, Runner] = {}
-        self.checker = Child(CHECKER, Kind.CHECKER)
+        self.checker = Child(CHECKER)
         self.rules = [RuleState(rule, number) for number, rule in enumerate(plan.rules)]
         self.left: tuple[int, ...] = ()  # leftovers seen by the last sweep
         self._named = {state.rule.name: state for state in self.rules}
@@ -207,8 +211,8 @@ class Lifecycle:
         self._queued: set[int] = set()  # what is in it
         self._settle = {source.name: source.settle for source in plan.sources}
         self._jitter = jitter
-        self._timers: dict[tuple[str, str], float] = {}
-        self._doubted: set[str] = set()
+        self._timers: dict[tuple[str, str | ChildId], float] = {}
+        self._doubted: set[ChildId] = set()
         self._checking: tuple[int, str, Combination] | None = None
         self._tasks = 0
         self._reports = 0
@@ -287,7 +291,7 @@ class Lifecycle:
             case Heard():
                 return list(self._heard(event))
             case Broken():
-                return list(self._broken(self._child(event.name), event.reason))
+                return list(self._broken(self._child(event.child), event.reason))
             case Ended():
                 return list(self._ended(event))
             case NotStarted():
@@ -308,50 +312,57 @@ class Lifecycle:
         yield from self.runners.values()
         yield self.checker
 
-    def _child(self, name: str) -> Child:
-        return self.sources.get(name) or self.runners.get(name) or self.checker
+    def _child(self, child: ChildId) -> Child:
+        match child.kind:
+            case Kind.SOURCE:
+                return self.sources[child.name]
+            case Kind.RUNNER:
+                return self.runners[child.name]
+            case Kind.CHECKER:
+                return self.checker
 
     def _new_runner(self) -> Runner:
-        runner = Runner(f"runner-{len(self.runners) + 1}", Kind.RUNNER)
+        runner = Runner(ChildId(Kind.RUNNER, f"runner-{len(self.runners) + 1}"))
         self.runners[runner.name] = runner
         return runner
 
     def _start(self, child: Child) -> list[Action]:
         child.running, child.told = True, ""
-        if child.kind is Kind.SOURCE:
-            self._lease(child.name, START_LEASE)
-        return [Start(child.name, child.kind)]
+        if isinstance(child, Source):
+            self._lease(child, START_LEASE)
+        return [Start(child.id)]
 
-    def _lease(self, name: str, seconds: float) -> None:
+    def _lease(self, child: Child, seconds: float) -> None:
         """Expect to hear of a child within so many seconds; 0: no need to."""
-        self._doubted.discard(name)
+        self._doubted.discard(child.id)
         if seconds:
-            self._timers["lease", name] = self.now + seconds
+            self._timers["lease", child.id] = self.now + seconds
         else:
-            self._timers.pop(("lease", name), None)
+            self._timers.pop(("lease", child.id), None)
 
     def _restart_later(self, child: Child) -> float:
         wait = min(RESTART_LAST, RESTART_FIRST * 2.0 ** min(child.deaths, 10))
         wait = max(RESTART_FIRST / 10, wait * self._jitter())
         child.deaths += 1
-        self._timers["restart", child.name] = self.now + wait
+        self._timers["restart", child.id] = self.now + wait
         return wait
 
     def _kill(self, child: Child, number: int = KILL, told: str = STOPPED) -> Iterator[Action]:
         if child.running:
             child.told = told
-            yield Kill(child.name, number)
+            yield Kill(child.id, number)
 
     # Events
 
     def _heard(self, event: Heard) -> Iterator[Action]:
         if self.phase is not Phase.GATHERING:
-            if isinstance(event.message, messages.Ran) and event.name in self.runners:
-                self._free(self.runners[event.name], event.message.children)
-            elif isinstance(event.message, messages.Started) and event.name in self.runners:
-                self.runners[event.name].handler = event.message.pid
+            match self._child(event.child), event.message:
+                case (Runner() as runner, messages.Ran() as ran):
+                    self._free(runner, ran.children)
+                case (Runner() as runner, messages.Started() as started):
+                    runner.handler = started.pid
             return
-        match self._child(event.name), event.message:
+        match self._child(event.child), event.message:
             case (Source() as source, messages.Diff() as diff):
                 yield from self._good(source)
                 yield from self._note(source, escape(diff.note, 500))
@@ -364,20 +375,20 @@ class Lifecycle:
             case (Source() as source, messages.Alive(answered=True)):
                 yield from self._good(source)
             case (Source() as source, messages.Alive()):
-                self._lease(source.name, source.lease)
+                self._lease(source, source.lease)
             case (Source() as source, messages.Trouble(reason=reason, retry_in=retry_in)):
                 yield from self._trouble(source, escape(reason, 500), min(retry_in, 120.0))
             case (Runner() as runner, messages.Started() as started) if started.task == runner.task:
                 runner.handler = started.pid
                 limit = self.plan.handler_timeout
-                self._lease(runner.name, limit + self.plan.grace + CHECK_MARGIN if limit else 0.0)
+                self._lease(runner, limit + self.plan.grace + CHECK_MARGIN if limit else 0.0)
             case (Runner() as runner, messages.Ran() as ran) if ran.task == runner.task:
                 yield from self._ran(runner, ran)
-            case (Child(kind=Kind.CHECKER), messages.Checked() as checked):
+            case (Child(id=ChildId(kind=Kind.CHECKER)), messages.Checked() as checked):
                 if self._checking and self._checking[0] == checked.task:
                     _, interface, combination = self._checking
                     self._checking = None
-                    self._lease(CHECKER, 0.0)
+                    self._lease(self.checker, 0.0)
                     self.checker.deaths = 0
                     self.knowledge.checked(interface, combination, checked)
             case (child, message):
@@ -398,7 +409,7 @@ class Lifecycle:
             text = f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}"
             yield Tell(logging.INFO, "source-recovered", text, source=source.name)
         source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
-        self._lease(source.name, source.lease)
+        self._lease(source, source.lease)
 
     def _note(self, source: Source, note: str) -> Iterator[Action]:
         if note and note != source.note:
@@ -415,7 +426,7 @@ class Lifecycle:
             source.trouble_since = self.now
         source.trouble, source.retry_at = reason, self.now + retry_in
         self.knowledge.doubt(source.name, self.now, retry_in)
-        self._lease(source.name, source.lease + retry_in)
+        self._lease(source, source.lease + retry_in)
 
     def _tell_emptied(self, source: Source, before: bool) -> Iterator[Action]:  # noqa: FBT001 -- a fact
         if self.knowledge.is_emptied(source.name) and not before:
@@ -470,12 +481,12 @@ class Lifecycle:
 
     def _free(self, runner: Runner, children: bool) -> None:  # noqa: FBT001 -- as in the message
         runner.task, runner.rule, runner.handler, runner.children = 0, -1, 0, children
-        self._lease(runner.name, 0.0)
+        self._lease(runner, 0.0)
 
     def _ended(self, event: Ended) -> Iterator[Action]:
-        child = self._child(event.name)
+        child = self._child(event.child)
         child.running, child.ended = False, child.told or f"its process ended ({_say_status(event.status)})"
-        self._lease(child.name, 0.0)
+        self._lease(child, 0.0)
         if isinstance(child, Runner) and child.task:
             yield from self._lost_run(child)
         if self.phase is not Phase.GATHERING:
@@ -487,7 +498,7 @@ class Lifecycle:
         wait = self._restart_later(child)
         if isinstance(child, Source):
             yield from self._trouble(child, child.ended, wait)
-            self._lease(child.name, 0.0)
+            self._lease(child, 0.0)
         else:
             yield Tell(logging.WARNING, "child-ended", f"{_say_child(child)}: {child.ended}; it is replaced")
         self._check_again(child)
@@ -514,9 +525,9 @@ class Lifecycle:
             yield from self._failed(state, f"{runner.name}, which ran it: {runner.ended}")
 
     def _not_started(self, event: NotStarted) -> Iterator[Action]:
-        child = self._child(event.name)
+        child = self._child(event.child)
         child.running = False
-        self._lease(child.name, 0.0)
+        self._lease(child, 0.0)
         if self.phase is not Phase.GATHERING:
             yield from self._wind_up()
             return
@@ -563,14 +574,14 @@ class Lifecycle:
                 if source.running:
                     yield from self._kill(source, told=RENEWED)
                 else:
-                    self._timers["restart", source.name] = self.now
+                    self._timers["restart", source.id] = self.now
         elif event.number == USR1:
             yield Report()
 
     # Time
 
     def _elapsed(self) -> Iterator[Action]:
-        due = sorted((at, timer) for timer, at in self._timers.items() if at <= self.now)
+        due = sorted(((at, timer) for timer, at in self._timers.items() if at <= self.now), key=lambda one: one[0])
         for at, timer in due:
             if self._timers.get(timer) == at:  # an earlier one may have changed it
                 del self._timers[timer]
@@ -578,40 +589,40 @@ class Lifecycle:
         if self.phase is Phase.GATHERING:
             yield from self._advance()
 
-    def _expired(self, kind: str, name: str, late: float) -> Iterator[Action]:
-        match kind:
-            case "lease":
-                yield from self._overdue(self._child(name), late)
-            case "restart":
-                yield from self._start(self._child(name))
-            case "timeout":
+    def _expired(self, kind: str, what: str | ChildId, late: float) -> Iterator[Action]:
+        match kind, what:
+            case "lease", ChildId() as child:
+                yield from self._overdue(self._child(child), late)
+            case "restart", ChildId() as child:
+                yield from self._start(self._child(child))
+            case "timeout", _:
                 yield from self._stop(self._foresee() if self.plan.dry else self._time_out())
-            case "report":
+            case "report", _:
                 self._reports += 1
                 self._timers["report", ""] = self.now + REPORT_AFTER[min(self._reports, len(REPORT_AFTER) - 1)]
                 yield Report()
-            case "orphan":
+            case "orphan", str() as name:
                 state = self._named[name]
                 reason = f"rule {name}: its handler's process {state.orphan} is {_SURVIVED}"
                 yield from self._stop(Outcome(Status.SYSTEM, reason))
-            case "grace":
+            case "grace", _:
                 if self.left or any(runner.running and (runner.task or runner.children) for runner in self.runners.values()):
                     yield Tell(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
                 yield from self._force()
-            case "kill":
+            case "kill", _:
                 self.phase = Phase.OVER
                 self.outcome = Outcome(Status.SYSTEM, f"{_SURVIVED}: {', '.join(self.still_there())}")
                 yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
-            case "retry":
+            case "retry", str() as name:
                 self._enqueue(self._named[name])
             case _:  # "optional": exec may be due now
                 return
 
     def _overdue(self, child: Child, late: float) -> Iterator[Action]:
         """Kill a silent child, but only after watching it for a while: disco may have slept itself (SIGSTOP, load)."""
-        if child.name not in self._doubted or late > DOUBT / 2:
-            self._doubted.add(child.name)
-            self._timers["lease", child.name] = self.now + DOUBT
+        if child.id not in self._doubted or late > DOUBT / 2:
+            self._doubted.add(child.id)
+            self._timers["lease", child.id] = self.now + DOUBT
             return
         if child is self.checker and self._checking:
             task, interface, combination = self._checking
@@ -699,7 +710,7 @@ class Lifecycle:
         self._tasks += 1
         state.running_on = state.started_on = basis
         runner.task, runner.rule, runner.handler = self._tasks, state.number, 0
-        self._lease(runner.name, STARTED_LEASE)
+        self._lease(runner, STARTED_LEASE)
         attempt = state.failures + 1
         yield Tell(
             logging.INFO,
@@ -709,7 +720,7 @@ class Lifecycle:
             rule=state.rule.name,
         )
         yield Send(
-            runner.name,
+            runner.id,
             messages.Run(
                 task=self._tasks,
                 rule=state.rule.name,
@@ -759,7 +770,7 @@ class Lifecycle:
         self._tasks += 1
         self._checking = (self._tasks, interface, combination)
         # Its own limit is CPU time; this one is for a checker that hangs all the same.
-        self._lease(CHECKER, START_LEASE + CHECK_MARGIN + sum(map(len, bodies)) / (1 << 18))
+        self._lease(self.checker, START_LEASE + CHECK_MARGIN + sum(map(len, bodies)) / (1 << 18))
         yield Send(CHECKER, messages.Check(task=self._tasks, interface=interface, bodies=bodies))
 
     # The end
@@ -850,7 +861,7 @@ def _source(child: Child) -> str:
 
 def _say_child(child: Child) -> str:
     """Return a child's name with what it is, for people."""
-    match child.kind:
+    match child.id.kind:
         case Kind.SOURCE:
             return f"source {child.name}"
         case Kind.RUNNER:

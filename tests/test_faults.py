@@ -262,3 +262,12 @@ def test_forks_of_a_source_that_died(site: Site, death: str) -> None:
     assert running.output == "done\n", running.log
     assert f"{site.folder}/sleeper" not in site.read("ps")
     assert f"{site.folder}/plug-ins" not in site.read("ps")
+
+
+@pytest.mark.parametrize("name", ["runner-1", "checker"])
+def test_source_with_the_name_of_another_child(site: Site, name: str) -> None:
+    """A source may be called like a runner or the checker: children are told apart by what they are, too."""
+    site.simple({"a": 1})
+    site.flat({"app": {"b": 2}}, name="more.yaml", source=name)
+    running = site.run()
+    assert (running.process.returncode, site.seen()[-1:]) == (0, [{"app": {"a": 1, "b": 2}}]), running.log

@@ -14,7 +14,7 @@ import pytest
 from disco import events, messages, report
 from disco.lifecycle import Phase, Plan, SourcePlan
 from tests.harness import Running, Site
-from tests.test_histories import World, diff, fragment, rule
+from tests.model import World, diff, fragment, rule, who
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def end_run(of: World, runner: str, status: int, *tail: str) -> None:
     """Let a handler end, after it has printed some lines."""
     run = of.busy.pop(runner)
     ran = messages.Ran(task=run.task, status=status, problem="", tail=tail, seconds=0.5, children=False)
-    of.feed(events.Heard(runner, ran))
+    of.feed(events.Heard(who(runner), ran))
 
 
 def test_whole_report() -> None:
@@ -235,7 +235,7 @@ def test_source_whose_process_cannot_be_started() -> None:
     """A source that could not even be forked is told as not readable since then."""
     of = world(rule("r", "db"))
     of.wait(3.0)
-    of.feed(events.NotStarted("s", "no memory"))
+    of.feed(events.NotStarted(who("s"), "no memory"))
     assert "not readable for 0 ms: its process cannot be started: no memory" in line(of, "source s:")
 
 
@@ -393,7 +393,7 @@ def test_report_while_disco_stops_for_exec() -> None:
     give(of, "s", "db")
     run = of.busy.pop("runner-1")
     ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    of.life.handle(events.Heard("runner-1", ran), of.now)
+    of.life.handle(events.Heard(who("runner-1"), ran), of.now)
     of.life.handle(events.Elapsed(), of.now)
     assert of.life.phase is Phase.STOPPING
     assert not any(words in one for one in told(of) for words in ("goes on", "waiting for changes"))
