@@ -88,6 +88,7 @@ reads this table and holds the code to it.
     rank 4: check, dry_run, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
     rank 5: coordinator
     rank 6: cli
+    rank 7: __main__
 
 `events`, `rules`, `knowledge`, `lifecycle` and `report` are pure: they import no os, signal, time, selectors, socket or
 subprocess; time and randomness are given to them. Nothing under `sources` or `workers` knows `coordinator`,

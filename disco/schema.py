@@ -142,7 +142,8 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
         if schema.formats & _SLOW_FORMATS and find_spec(_SLOW):
             import_module(_SLOW)  # once for all that are forked, and not within the time that a verdict may take
         warnings += (
-            f"{path}: format {escape(name, NAME_LIMIT)} is not checked here (pip install 'disco[formats]' brings the usual ones)"
+            f"{path}: format {escape(name, NAME_LIMIT)} is not checked here"
+            " (pip install 'disco-entrypoint[formats]' brings the usual ones)"
             for name in sorted(schema.formats - set(schema.validator.FORMAT_CHECKER.checkers))
         )
     collect(problems)

@@ -168,11 +168,12 @@ class Site:
         options: Sequence[str] = ("-l", "DEBUG"),
         before: Sequence[str] = (),
         prologue: str = "",
+        disco: Sequence[str] = (),
         **popen: Any,
     ) -> Running:
         """Start disco with a COMMAND (by default one that prints `done`), after a prologue in its own interpreter if need be."""
         environ = self.environ | {"DISCO_CFG": self.cfg_line()}
-        argv = [*before, *self._disco(prologue), *options, *(command or ("echo", "done"))]
+        argv = [*before, *(disco or self._disco(prologue)), *options, *(command or ("echo", "done"))]
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             given: dict[str, Any] = {
                 "stdin": subprocess.DEVNULL,

@@ -46,6 +46,7 @@ RANKS = {
     "workers.checker": 4,
     "coordinator": 5,
     "cli": 6,
+    "__main__": 7,
 }
 PURE = ("events", "rules", "knowledge", "lifecycle", "report")
 IMPURE_IMPORTS = {"os", "signal", "time", "selectors", "socket", "subprocess"}

@@ -156,4 +156,4 @@ def test_missing_library(site: Site, backend: str) -> None:
     )
     running = site.start(options=(), prologue=hide)
     assert running.wait() == 78
-    assert f"pip install 'disco[{backend}]'" in running.log
+    assert f"pip install 'disco-entrypoint[{backend}]'" in running.log

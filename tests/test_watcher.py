@@ -849,7 +849,7 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sources.find("good") is good
     assert sources.find("bad") == "source type 'bad' cannot be loaded: RuntimeError"
     assert sources.find("odd") == "source type 'odd': its entry point is no disco.sources.Source"
-    remedy = "needs the Python module no_such_module, which is not installed: pip install 'disco[x]'"
+    remedy = "needs the Python module no_such_module, which is not installed: pip install 'disco-entrypoint[x]'"
     assert sources.find("bare") == f"source type 'bare' {remedy}"
 
 

@@ -127,7 +127,7 @@ def find(name: str) -> Source | str:
         if not isinstance(source, Source):
             return f"source type {name!r}: its entry point is no disco.sources.Source"
     if missing := [module for module in source.modules if not _importable(module)]:
-        remedy = f"pip install 'disco[{source.extra}]'" if source.extra else "install it beside disco"
+        remedy = f"pip install 'disco-entrypoint[{source.extra}]'" if source.extra else "install it beside disco"
         return f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed: {remedy}"
     assert isinstance(source, Source)  # noqa: S101 -- the built-in modules' own
     return source

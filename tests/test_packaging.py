@@ -1,0 +1,44 @@
+"""What is installed: its name, its extras, and the ways to call it."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from disco import __version__
+
+if TYPE_CHECKING:
+    from tests.harness import Site
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_every_text_names_the_distribution_that_is_disco() -> None:
+    """Messages and README install the distribution `disco-entrypoint`, with extras that it has: `disco` is somebody else's."""
+    files = [ROOT / "README.md", *sorted((ROOT / "disco").rglob("*.py"))]
+    named = [found for file in files for found in re.findall(r"pip install '([\w.-]+)\[([^]]*)\]'", file.read_text())]
+    assert PROJECT["name"] == "disco-entrypoint"
+    assert {name for name, _ in named} == {PROJECT["name"], "."}
+    extras = {extra for _, listed in named for extra in listed.split(",") if extra.isidentifier()}
+    assert extras == set(PROJECT["optional-dependencies"])
+    assert PROJECT["optional-dependencies"]["all"] == [f"{PROJECT['name']}[consul,etcd,formats]"]
+
+
+def test_the_readme_names_the_wheel_that_is_built() -> None:
+    """The wheel that the README copies into an image has the name and the version of this project."""
+    wheels = set(re.findall(r"[\w.]+-[\w.]+-py3-none-any\.whl", (ROOT / "README.md").read_text()))
+    assert wheels == {f"{PROJECT['name'].replace('-', '_')}-{__version__}-py3-none-any.whl"}
+
+
+def test_python_m_disco_is_the_command(site: Site) -> None:
+    """`python -m disco` does what `disco` does, and modules in the working directory shadow none of its imports."""
+    site.simple()
+    for name in ("yaml", "json", "logging", "signal", "psutil", "jsonschema", "getopt"):
+        (site.folder / f"{name}.py").write_text("raise SystemExit('foreign module')\n")
+    running = site.run("sh", "-c", "pwd", disco=[sys.executable, "-m", "disco"])
+    assert running.output.strip() == str(site.folder), running.log
+    assert site.seen() == [{"app": {"a": 1}}]
