@@ -319,13 +319,14 @@ def _plan_source(
 ) -> tuple[SourcePlan, Job]:
     from disco.coordinator import Job  # noqa: PLC0415 -- as in _run
     from disco.lifecycle import SourcePlan  # noqa: PLC0415
-    from disco.sources import Context, step_limit  # noqa: PLC0415
+    from disco.sources import Context, provided, step_limit  # noqa: PLC0415
     from disco.text import redact  # noqa: PLC0415
 
     options = settings.options
     step = step_limit(options, interval)
     quiet = min(QUIET, step / 4)
     name = f"{settings.name}/{part}" if part else settings.name
+    may = provided(options, part, interfaces)
     plan = SourcePlan(
         name=name,
         lease=step + quiet + LEASE_MARGIN,
@@ -333,8 +334,9 @@ def _plan_source(
         timeout=options["timeout"],
         settle=options["settle"],
         place=redact(source.place(options, part)),
+        interfaces=None if options["interfaces"] is None else may,
     )
-    context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=interfaces)
+    context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=may)
     return plan, Job(source, context, (step, quiet))
 
 

@@ -96,6 +96,14 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip()) or _expect("a list joined by ','")
 
 
+def patterns(value: str) -> tuple[str, ...]:
+    """Take a list of interfaces' names joined by commas, with `*` for any characters."""
+    found = words(value)
+    if not all(re.fullmatch(r"[^\s:/]+", word) for word in found):
+        raise ValueError("names of interfaces joined by ',', with * for any characters")
+    return found
+
+
 def choice(*names: str) -> Callable[[str], str]:
     """Return the type of an option that takes one of these names."""
 
@@ -163,6 +171,7 @@ SOURCE_OPTIONS = (
     Option(name="settle", type=seconds, default=5.0, help="how long a sudden total emptiness is held before it is believed"),
     Option(name="memory", type=size, default=512 << 20, help="resident memory at which the source's process is replaced"),
     Option(name="required", type=boolean, default=True, help="whether exec waits for this source's first good answer"),
+    Option(name="interfaces", type=patterns, help="what it may provide, with * for any characters; if it is not set: all"),
 )
 
 

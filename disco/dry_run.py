@@ -80,7 +80,7 @@ def _lines(state: Lifecycle) -> Iterator[str]:
         names, count = state.knowledge.unknown(source.name)
         if count:
             more = ", …" if count > len(names) else ""
-            yield f"  {plural(count, 'name')} that no schema knows, ignored: {', '.join(names)}{more}"
+            yield f"  {plural(count, 'name')} {source.ignored}, ignored: {', '.join(names)}{more}"
     for name in _interfaces(state):
         if state.lacks(name):
             yield from report.interface_lines(state, name)

@@ -71,7 +71,7 @@ class SourcePlan(NamedTuple):
     """A source's process: its name, the seconds in which it must be heard of, and whether exec waits for its first answer.
 
     timeout: how long exec waits for one that is not required. settle: how long its sudden total emptiness is not believed.
-    place: where it reads, for people.
+    place: where it reads, for people. interfaces: those that its `interfaces` names; None: that is not set.
     """
 
     name: str
@@ -80,6 +80,7 @@ class SourcePlan(NamedTuple):
     timeout: float
     settle: float = 0.0
     place: str = ""
+    interfaces: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -138,6 +139,13 @@ class Source(Child):
     trouble_since: float = 0.0
     retry_at: float = 0.0
     note: str = ""  # what people should know of it although it answers
+    interfaces: frozenset[str] | None = None  # those that its `interfaces` names
+
+    @property
+    def ignored(self) -> str:
+        """Which names of those that it holds are ignored, for people."""
+        option = f"{self.name.partition('/')[0]}.interfaces"
+        return "that no schema knows" + ("" if self.interfaces is None else f" or {option} does not name")
 
 
 @dataclass(eq=False, repr=False)
@@ -190,6 +198,7 @@ class Lifecycle:
                 required=source.required,
                 timeout=source.timeout,
                 place=source.place,
+                interfaces=source.interfaces,
             )
             for source in plan.sources
         }
@@ -444,7 +453,7 @@ class Lifecycle:
     def _tell_unknown(self, source: Source, diff: messages.Diff) -> Tell:
         names = ", ".join(escape(name, 100) for name in diff.unknown[:20])
         more = ", …" if diff.unknown_count > len(diff.unknown) else ""
-        known = plural(diff.unknown_count, "name") + " that no schema knows"
+        known = f"{plural(diff.unknown_count, 'name')} {source.ignored}"
         return Tell(logging.INFO, "unknown-names", f"source {source.name}: {known}, ignored: {names}{more}", source=source.name)
 
     def _ran(self, runner: Runner, ran: messages.Ran) -> Iterator[Action]:

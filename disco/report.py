@@ -125,11 +125,14 @@ def _looked(state: Lifecycle, interface: str) -> str:
 
 
 def _similar(state: Lifecycle, interface: str) -> Iterator[str]:
-    """Yield the names in the sources that look like a mistyped interface."""
+    """Yield the names in the sources that are an interface which they may not provide, or look like a mistyped one."""
     import difflib  # noqa: PLC0415 -- only where something is missing
 
-    for source in state.sources:
+    for source, one in state.sources.items():
         names, _ = state.knowledge.unknown(source)
+        if one.interfaces is not None and interface in names:
+            yield f"; {source} has it, but {source.partition('/')[0]}.interfaces does not name it"
+            continue
         for name in difflib.get_close_matches(interface, names, n=1):
             yield f"; {source} has {escape(name, 80)}, which no schema knows: a typing error?"
 

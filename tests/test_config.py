@@ -103,7 +103,7 @@ def test_grammar(pairs: str, expected: dict[str, str]) -> None:
     assert values(pairs) == expected
 
 
-RESERVED = {"type", "timeout", "required", "settle", "memory"}
+RESERVED = {"type", "timeout", "required", "settle", "memory", "interfaces"}
 KEYS: st.SearchStrategy[str] = st.from_regex(r"any(\.[A-Za-z_][A-Za-z0-9_-]{0,3}){1,2}", fullmatch=True).filter(
     lambda key: key[4:] not in RESERVED
 )
@@ -223,6 +223,9 @@ def test_any_key() -> None:
     (source,) = load("any.x.y=1:any.timeout=2s")[0].sources
     assert (source.options["x.y"], source.options["timeout"], "z" in source.options) == ("1", 2.0, False)
     assert problem("any.timeout=0") == "DISCO_CFG: any.timeout: expected at least 0.05"
+    assert load("any.interfaces=db, web-*")[0].sources[0].options["interfaces"] == ("db", "web-*")
+    assert "names of interfaces" in problem("any.interfaces=a/b")
+    assert "a list" in problem("any.interfaces=,")
 
 
 # Secrets

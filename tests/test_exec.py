@@ -330,6 +330,23 @@ def test_usr1_reports(site: Site) -> None:
     assert running.wait() == 0
 
 
+def test_a_source_provides_what_it_names_only(site: Site) -> None:
+    """Names outside of a source's `interfaces` are not taken from it, told like unknown names, and named where one is missing."""
+    site.simple()
+    site.schema("db")
+    site.rules({"when": "db", "do": "see"})
+    site.flat({"app": {}, "db": {"host": "dev-db"}}, "base.yaml", source="base")
+    site.flat({})
+    site.cfg["base.interfaces"] = "a*,other"
+    running = site.start(options=())
+    running.wait_for("source base: 1 name that no schema knows or base.interfaces does not name, ignored: db")
+    running.report_until("interface db is missing")
+    running.report_until("base has it, but base.interfaces does not name it")
+    site.flat({"db": {"host": "prod-db"}})
+    assert running.wait() == 0
+    assert site.seen() == [{"db": {"host": "prod-db"}}]
+
+
 # PID 1
 
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from disco import schema, sources
+from disco.config import patterns
 from disco.documents import DEPTH_LIMIT
 from disco.messages import Alive, Diff, Message, Trouble
 from disco.sources import Context, Options, Source, SourceError, Tree, Unusable, flat, nest, watcher
@@ -51,7 +52,8 @@ def publish(schemas: dict[str, Schema]) -> Callable[..., list[Message]]:
 
     def give(*snapshots: Any, text: bool = False, quiet: float = 1000.0) -> list[Message]:
         said: list[Message] = []
-        publisher = watcher.Publisher(Source(options=(), watch=iter, text=text), schemas, said.append, quiet)  # type: ignore[arg-type]
+        source = Source(options=(), watch=iter, text=text)  # type: ignore[arg-type]
+        publisher = watcher.Publisher(source, schemas, frozenset(schemas), said.append, quiet)
         for snapshot in snapshots:
             if isinstance(snapshot, str):
                 publisher.trouble(snapshot, 1.0)
@@ -180,6 +182,20 @@ def test_any_mapping_is_a_snapshot(publish: Callable[..., list[Message]]) -> Non
     """A snapshot is any mapping."""
     (said,) = diffs(publish(types.MappingProxyType({"app": {}})))
     assert list(said.changed) == ["app"]
+
+
+def test_what_a_part_of_a_source_may_provide() -> None:
+    """`interfaces` names what a source may provide, with `*` for any characters only; a part provides what it is named by."""
+    known = {"db", "db.old", "web-1", "web[1]", "web"}
+
+    def may(wanted: str | None, part: str = "") -> set[str]:
+        return set(sources.provided({"interfaces": wanted and patterns(wanted)}, part, known))
+
+    assert may(None) == may("*") == known
+    assert may("db,web-*,else") == {"db", "web-1"}
+    assert may("web[1]") == {"web[1]"}
+    assert may("d.*") == set()
+    assert (may(None, "db"), may("d*", "db"), may("web*", "db")) == ({"db"}, {"db"}, set())
 
 
 def deep(levels: int) -> Any:

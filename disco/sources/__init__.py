@@ -43,6 +43,7 @@ The rules for a generator:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -58,16 +59,30 @@ if TYPE_CHECKING:
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
 
-__all__ = ["Context", "Option", "Options", "Source", "SourceError", "Tree", "Unusable", "find", "is_same", "nest", "step_limit"]
+__all__ = [
+    "Context",
+    "Option",
+    "Options",
+    "Source",
+    "SourceError",
+    "Tree",
+    "Unusable",
+    "find",
+    "is_same",
+    "nest",
+    "provided",
+    "step_limit",
+]
 
 Key = TypeVar("Key", str, bytes)
 Value = TypeVar("Value", str, bytes)
 
 
 class Context(NamedTuple):
-    """What a generator is given: its configured name, part and options, seconds between reads, the known interfaces.
+    """What a generator is given: its configured name, part and options, seconds between reads, and what it may provide.
 
-    note: takes a text for people, which is bounded and escaped by whom it is given to.
+    interfaces: the names that it may provide; whatever else it yields is not taken. note: takes a text for people, which is
+    bounded and escaped by whom it is given to.
     """
 
     name: str
@@ -84,9 +99,9 @@ class Source:
 
     watch: the generator. options, any_key, check: as in `config.SourceType`. place: where it reads with these options as
     this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text, to be
-    decoded by the schema. parts: the names of the processes that a namespace needs, one blocking query each ("" is the
-    namespace's own). modules: what must be importable, preload: imports them, once before forking where several
-    processes share them. extra: which extra of disco installs them.
+    decoded by the schema. parts: the names of the processes that a namespace needs, one blocking query each: "" is the
+    namespace's own, any other is the name of the one interface that it provides. modules: what must be importable,
+    preload: imports them, once before forking where several processes share them. extra: which extra of disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
@@ -140,6 +155,15 @@ def step_limit(options: Mapping[str, Any], interval: float) -> float:
     """
     wait = options.get("wait", 0.0)
     return float(2 * options["timeout"] + (wait * 17 / 16 if isinstance(wait, float) else 0.0) + interval)
+
+
+def provided(options: Mapping[str, Any], part: str, known: Iterable[str]) -> frozenset[str]:
+    """Return which of the known interfaces a part of a source may provide."""
+    wanted = options["interfaces"]
+    if wanted is None:
+        return frozenset(name for name in known if part in {"", name})
+    admitted = re.compile("|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in wanted))
+    return frozenset(name for name in known if part in {"", name} and admitted.fullmatch(name))
 
 
 def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data

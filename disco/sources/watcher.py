@@ -53,7 +53,7 @@ def run(
     """
     gc.disable()  # until the first step is over: what a client library makes at its import stays
     step, quiet = limits
-    publisher = Publisher(source, schemas, send, quiet)
+    publisher = Publisher(source, schemas, context.interfaces, send, quiet)
     context = context._replace(note=publisher.note)
     send(Alive(answered=False))
     _watch_memory(context.name, context.options["memory"])
@@ -127,10 +127,18 @@ class _Seen(NamedTuple):
 class Publisher:
     """What was sent last, and so what is news."""
 
-    def __init__(self, source: Source, schemas: Mapping[str, Schema], send: Callable[[Message], None], quiet: float) -> None:
-        """Send nothing yet; `quiet` is how long (seconds) nothing need be said."""
+    def __init__(
+        self,
+        source: Source,
+        schemas: Mapping[str, Schema],
+        interfaces: frozenset[str],
+        send: Callable[[Message], None],
+        quiet: float,
+    ) -> None:
+        """Send nothing yet. interfaces: what the source may provide. quiet: how long (seconds) nothing need be said."""
         self._source = source
-        self._schemas = schemas
+        self._schemas = {name: found for name, found in schemas.items() if name in interfaces}
+        self._refused = schemas.keys() - interfaces
         self._send = send
         self._quiet = quiet
         self._seen: dict[str, _Seen] = {}  # by interface
@@ -177,7 +185,10 @@ class Publisher:
 
     def _diff(self, snapshot: Mapping[str, Any]) -> Diff | None:
         seen, dumped = _dump_all(snapshot, self._schemas, self._seen)
-        unknown = sorted(str(name) for name in snapshot if name not in self._schemas)
+        unknown = sorted(
+            (str(name) for name in snapshot if name not in self._schemas),
+            key=lambda name: (name not in self._refused, name),  # what some rule may wait for is told first
+        )
         told = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[:UNKNOWN_LIMIT]), len(unknown))
         first = self._unknown is None
         changed: dict[str, Fragment] = {}
