@@ -34,7 +34,7 @@ HUSH = "hush"  # is in every password, and in values that must not be logged
 
 # Runs the generator as a source's process does (anew after each error) and prints what it gives, a JSON line each.
 DRIVER = """
-import json, logging, os, sys, time
+import gc, json, logging, os, sys, time
 from disco import config, sources
 from disco.signals import Overrun, time_limit
 from disco.sources import etcd
@@ -60,6 +60,7 @@ def tell(**what):
     what["variable"] = os.environ.get("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION")
     print(json.dumps(what, default=lambda unusable: {"unusable": unusable.reason}), flush=True)
 
+gc.disable()  # as in the watcher: what a try leaves behind is not taken away by chance
 while True:
     before, generator = None, etcd.SOURCE.watch(context)
     while True:
@@ -115,7 +116,8 @@ class Reader:
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self._lines.put(json.loads(line))
+            if line.endswith(b"\n"):  # else the process was killed while it wrote
+                self._lines.put(json.loads(line))
 
     @property
     def log(self) -> str:
@@ -639,6 +641,57 @@ def test_flooded(read: Callable[..., Reader]) -> None:
             with listener.accept()[0] as client:
                 flood(client)
             assert "no answer within 1 s" in reader.error()
+
+
+@contextlib.contextmanager
+def greeter(greeting: bytes, *, closes: bool) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Serve a greeting on each connection, and close it or keep it open and silent; give the port and the connections."""
+    accepted: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the listener is shut down
+                while True:
+                    accepted.append(listener.accept()[0])
+                    with contextlib.suppress(ConnectionError):
+                        accepted[-1].sendall(greeting)
+                    if closes:
+                        accepted[-1].close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], accepted
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in accepted:
+                connection.close()
+
+
+def test_refused_by_goaway(read: Callable[..., Reader]) -> None:
+    """A server that takes connections and sends each away again costs no memory."""
+    goaway = bytes.fromhex("000000 04 00 00000000 000008 07 00 00000000 00000000 00000000")  # RFC 9113, 6.5 and 6.8
+    with greeter(goaway, closes=True) as (port, accepted):
+        reader = read(None, f"port={port} timeout=3")
+        for _ in range(3):
+            reader.error()
+        status = Path(f"/proc/{reader.process.pid}/status").read_text()
+        assert int(status.partition("VmHWM:")[2].split()[0]) < 150 << 10
+        assert accepted
+
+
+@pytest.mark.parametrize(("closes", "tries"), [(True, 40), (False, 4)], ids=["closed", "silent"])
+def test_one_connection_for_each_try(read: Callable[..., Reader], closes: bool, tries: int) -> None:
+    """Each try makes one connection, none is made after it, and none is kept."""
+    with greeter(b"", closes=closes) as (port, accepted):
+        reader = read(None, f"port={port} timeout=1")
+        for _ in range(tries):
+            reader.error()
+        descriptors = Path(f"/proc/{reader.process.pid}/fd")
+        sockets = [name for name in descriptors.iterdir() if "socket:" in str(name.readlink())]
+        assert tries <= len(accepted) <= tries + 1
+        assert len(sockets) <= 3  # the loop's own two, and what the next try has made by now
 
 
 WITHOUT_PROC = """

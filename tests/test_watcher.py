@@ -8,6 +8,7 @@ import os
 import random
 import time
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -466,6 +467,27 @@ def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[f
     found = [watcher.backoff(10_000, None) for _ in range(200)]
     assert 0.025 <= min(found) < 10
     assert 20 < max(found) <= 30
+
+
+@pytest.mark.usefixtures("waits")
+def test_nothing_is_left_of_a_failed_call(schemas: Mapping[str, Schema]) -> None:
+    """A client that its call has left in a circle, with its connection, is gone before the next call."""
+    clients: list[weakref.ref[Any]] = []
+    left: list[bool] = []
+
+    class Client:
+        def __init__(self) -> None:
+            self.itself = self
+
+    def watch(_context: Context) -> Iterator[Any]:
+        left.append(any(client() for client in clients))
+        client = Client()
+        clients.append(weakref.ref(client))
+        yield {}
+        raise SourceError("x")
+
+    run(schemas, watch, 6)
+    assert left == [False] * 3
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

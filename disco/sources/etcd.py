@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 KEY_LIMIT = 100_000
 PAGE = 1_000  # keys in one answer
 ANSWER_LIMIT = 64 << 20  # bytes of one answer; gRPC's own limit is 4 MiB
+NEVER = 86_400_000  # milliseconds; longer than any channel lives
 KEEPALIVE = 8.0  # seconds; etcd closes a connection that is pinged more often than each 5 s (--grpc-keepalive-min-time)
 DEADLINE_SLACK = 0.2  # seconds by which a watch may end early
 PROBE_LIMIT = 2.0  # seconds for each step of finding out why TLS fails
@@ -130,7 +131,12 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _run(waiting: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- a stub's answer
-    return _loop().run_until_complete(waiting)
+    try:
+        return _loop().run_until_complete(waiting)
+    except BaseException as error:  # noqa: BLE001 -- it is raised again
+        # The loop's frame holds the task, the task this error, and its traceback that frame: a circle, in which the channel
+        # would stay until the garbage is collected.
+        raise error.with_traceback(None) from None
 
 
 def _connect(context: Context) -> _Session:
@@ -427,7 +433,7 @@ class _Session:
 
 
 def _hang_up() -> None:
-    """Shut down all connections of this process: a closed channel keeps its own, and reads it, while the server floods it."""
+    """Shut down all connections of this process: one whose handshake has not ended outlives its channel, and is read on."""
     try:
         names = os.listdir("/proc/self/fd")  # noqa: PTH208 -- numbers only
     except OSError:  # nothing tells which there are, and why the channel is closed is what counts
@@ -465,6 +471,11 @@ def _channel_options(timeout: float) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", int(timeout * 1000)),  # else a frozen server is noticed after 70 s or never
         ("grpc.http2.max_pings_without_data", 0),  # no limit: a watch may be quiet for long
         ("grpc.enable_http_proxy", 0),
+        # What fails is tried again by the watcher alone. gRPC repeats a call that the server did not process without end and
+        # without a pause, hundreds of MiB each second.
+        ("grpc.enable_retries", 0),
+        ("grpc.initial_reconnect_backoff_ms", NEVER),
+        ("grpc.max_reconnect_backoff_ms", NEVER),
         # Else channels to one address share their connection, also with one that was closed because of it.
         ("grpc.use_local_subchannel_pool", 1),
     ]

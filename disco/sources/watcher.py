@@ -79,6 +79,7 @@ def run(
         errors += 1
         publisher.trouble(reason, retry_in)
         gc.enable()
+        gc.collect()  # frames hold clients, and clients connections: what this call left in circles goes before the next one
         time.sleep(retry_in)
 
 
