@@ -336,7 +336,7 @@ def _plan_source(
         place=redact(source.place(options, part)),
         interfaces=None if options["interfaces"] is None else may,
     )
-    context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=may)
+    context = Context(name=settings.name, part=part, options=options, interval=interval, interfaces=may, memory={})
     return plan, Job(source, context, (step, quiet))
 
 

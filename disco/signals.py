@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ HANDLED = (*STOP, HUP, USR1, signal.SIGCHLD)
 # What the interpreter ignores for itself: how disco found them cannot be known, the default is what programs expect.
 INTERPRETER = (signal.SIGPIPE, signal.SIGXFSZ)
 ALL = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+_REPEAT = 0.1  # seconds until a limit that was swallowed raises again
+_SOON = 0.001  # seconds; 0 would switch a timer off
 
 
 class Signals:
@@ -145,19 +148,23 @@ def _raise_overrun(_number: int, _frame: FrameType | None) -> None:
 
 
 class _Limit:
-    """A `with` whose body is interrupted by Overrun after a time; in the main thread of a child only.
+    """A `with` whose body is interrupted by Overrun after a time; in the main thread of a process only.
 
-    The timer repeats: an exception raised inside a `__del__` or a broad `except` of a library is swallowed.
+    The timer repeats: an exception raised inside a `__del__` or a broad `except` of a library is swallowed. One limit may
+    lie within another: what is left of the outer one bounds the inner one, and goes on when that ends.
     """
 
-    def __init__(self, timer: int, number: int, seconds: float) -> None:
+    def __init__(self, timer: int, number: int, clock: Callable[[], float], seconds: float) -> None:
         self._timer = timer
         self._number = number
+        self._clock = clock
         self._seconds = seconds
 
     def __enter__(self) -> None:
-        signal.signal(self._number, _raise_overrun)
-        signal.setitimer(self._timer, self._seconds, 0.1)
+        self._began = self._clock()
+        self._outer_left, self._outer_repeats = signal.getitimer(self._timer)
+        self._outer = signal.signal(self._number, _raise_overrun)
+        signal.setitimer(self._timer, min(self._seconds, self._outer_left or self._seconds), _REPEAT)
 
     def __exit__(self, *_exception: object) -> None:
         try:
@@ -165,13 +172,17 @@ class _Limit:
         finally:  # the last one may be raised right there: the timer must not outlive the body all the same
             signal.signal(self._number, signal.SIG_IGN)
             signal.setitimer(self._timer, 0)
+        if self._outer_left:
+            signal.signal(self._number, self._outer)
+            left = max(self._outer_left - (self._clock() - self._began), _SOON)
+            signal.setitimer(self._timer, left, self._outer_repeats)
 
 
 def time_limit(seconds: float) -> _Limit:
     """Raise Overrun in the body of a `with` after so many seconds."""
-    return _Limit(signal.ITIMER_REAL, signal.SIGALRM, seconds)
+    return _Limit(signal.ITIMER_REAL, signal.SIGALRM, time.monotonic, seconds)
 
 
 def cpu_limit(seconds: float) -> _Limit:
     """Raise Overrun in the body of a `with` after so many seconds of this process's own CPU time: load does not count."""
-    return _Limit(signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds)
+    return _Limit(signal.ITIMER_VIRTUAL, signal.SIGVTALRM, time.process_time, seconds)

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -22,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from disco import config, sources
-from disco.signals import Overrun, time_limit
 from disco.sources import Context, SourceError, Unusable
 from disco.sources.consul import SOURCE, _locate
 from tests.consul_server import ConsulServer
@@ -48,40 +48,39 @@ def problems(pairs: str) -> list[str]:
 
 
 class Follower:
-    """One generator, each step in a thread: a step that hangs fails the test, and one may wait while the test acts."""
+    """One generator, whose steps are made here in the main thread, as in a source's own process."""
 
-    def __init__(self, pairs: str, *, part: str = "", interfaces: tuple[str, ...] = ("web", "db"), interval: float = 0.05) -> None:
+    def __init__(
+        self,
+        pairs: str,
+        *,
+        part: str = "",
+        interfaces: tuple[str, ...] = ("web", "db"),
+        interval: float = 0.05,
+        memory: dict[str, Any] | None = None,
+    ) -> None:
         self.options = load(pairs)
-        context = Context(name="consul", part=part, options=self.options, interval=interval, interfaces=frozenset(interfaces))
+        self.note = ""
+        context = Context(
+            name="consul",
+            part=part,
+            options=self.options,
+            interval=interval,
+            interfaces=frozenset(interfaces),
+            memory={} if memory is None else memory,
+            note=lambda text: setattr(self, "note", text),
+        )
         self.generator = SOURCE.watch(context)
-        self._result: Any = None
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin a step."""
-
-        def step() -> None:
+    def step(self, meanwhile: Callable[[], object] = lambda: None) -> dict[str, Any]:
+        """Return what the next step yields; meanwhile: what is done beside it, in a thread."""
+        with ThreadPoolExecutor(1) as threads:
+            done = threads.submit(meanwhile)
             try:
-                self._result = next(self.generator)
-            except Exception as error:  # noqa: BLE001 -- handed to the test
-                self._result = error
-
-        self._thread = threading.Thread(target=step, daemon=True)
-        self._thread.start()
-
-    def finish(self) -> dict[str, Any]:
-        """Return what the step yields."""
-        assert self._thread
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the step hangs"
-        if isinstance(self._result, Exception):
-            raise self._result
-        found: dict[str, Any] = self._result
-        return found
-
-    def step(self) -> dict[str, Any]:
-        self.start()
-        return self.finish()
+                found = next(self.generator)
+            finally:
+                done.result()
+        return found  # type: ignore[return-value]  # the very object
 
     def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Step until what is yielded is wanted: a store may answer before all of a change is there."""
@@ -111,8 +110,7 @@ def follow() -> Iterator[Callable[..., Follower]]:
 
     yield make
     for follower in made:
-        with contextlib.suppress(ValueError):  # a step hangs: the test has failed already
-            follower.close()
+        follower.close()
 
 
 # Real servers.
@@ -191,16 +189,15 @@ def test_a_change_arrives_while_the_query_waits(consul: ConsulServer, follow: Fo
     consul.put("app/web/port", "80")
     follower = follow(f"consul.host={consul.address}:consul.prefix=app:consul.wait=9m")
     first = follower.step()
-    follower.start()
-    assert waiting.wait(PATIENCE)
-    consul.put("app/web/port", "81")
-    second = follower.finish()
+
+    def then(change: Callable[[], None]) -> None:
+        assert waiting.wait(PATIENCE)
+        waiting.clear()
+        change()
+
+    second = follower.step(lambda: then(lambda: consul.put("app/web/port", "81")))
     assert (first, second) == ({"web": {"port": "80"}}, {"web": {"port": "81"}})
-    waiting.clear()
-    follower.start()
-    assert waiting.wait(PATIENCE)
-    consul.delete("app/web/port")
-    assert follower.finish() == {}
+    assert follower.step(lambda: then(lambda: consul.delete("app/web/port"))) == {}
 
 
 def note_blocking(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
@@ -373,11 +370,13 @@ def test_a_restart_with_and_without_data(
         follower = follow(common)
         follower.step()
         waiting.clear()
-        follower.start()
-        assert waiting.wait(PATIENCE)
-        server.kill()
+
+        def kill() -> None:
+            assert waiting.wait(PATIENCE)
+            server.kill()
+
         with pytest.raises(SourceError, match=r"closed the connection|connection refused"):
-            follower.finish()
+            follower.step(kill)
         assert str(follow(common).fail()) == f"cannot connect to {server.address}: connection refused"
         server.start()
         follower = follow(common)
@@ -444,6 +443,7 @@ class Reply:
     index: int | str | None = 10
     headers: dict[str, str] = field(default_factory=dict)
     chunks: Iterator[bytes] | None = None
+    before: Iterator[bytes] | None = None  # sent before all else
     hold: bool = False  # answer a blocking query only when its wait is over
 
 
@@ -509,6 +509,8 @@ class FakeHandler(BaseHTTPRequestHandler):
         fake.requests.append(Request(url.path, query, dict(self.headers), self.client_address))
         if reply.hold and "index" in query:
             time.sleep(float(query["wait"].removesuffix("ms")) / 1000)
+        for chunk in reply.before or ():
+            self.wfile.write(chunk)
         body = reply.data if isinstance(reply.data, bytes) else json.dumps(reply.data).encode()
         headers = {"X-Consul-KnownLeader": "true", "X-Consul-LastContact": "0", "Content-Type": "application/json"}
         if reply.index is not None:
@@ -710,21 +712,33 @@ def test_null_values_are_empty_text(follow: Follow) -> None:
         assert follow(fake.pairs).step() == {"web": {"none": ""}}
 
 
-@pytest.mark.timeout(60, method="thread")  # the other method uses the signal that this test is about
-@pytest.mark.parametrize("interval", [0.02])
-def test_a_dripping_server_is_interrupted(interval: float) -> None:
-    """The limit of a whole step goes through the libraries, though each byte comes in time."""
+@pytest.mark.parametrize("where", ["body", "headers", "blocking"])
+def test_one_request_has_one_deadline(follow: Follow, where: str) -> None:
+    """A request ends after `timeout`, a blocking one after its wait besides, though each byte of the answer drips in in time."""
 
     def drip() -> Iterator[bytes]:
         while True:
-            time.sleep(interval)
+            time.sleep(0.05)
             yield b" "
 
-    with Fake(Reply(chunks=drip())) as fake:
-        follower = Follower(f"{fake.pairs}:consul.timeout=5s")
-        with pytest.raises(Overrun), time_limit(0.5):
-            next(follower.generator)
+    answered = [Reply()] if where == "blocking" else []
+    dripping = Reply(before=drip()) if where == "headers" else Reply(chunks=drip())
+    with Fake(*answered, dripping) as fake:
+        follower = follow(f"{fake.pairs}:consul.timeout=500ms:consul.wait=1s")
+        for _ in answered:
+            follower.step()
+        assert str(follower.fail()) == f"no answer within {'1.56 s' if answered else '500 ms'}"
         assert fake.ended.acquire(timeout=PATIENCE)  # the connection was closed
+
+
+def test_a_server_that_shakes_no_hands(follow: Follow) -> None:
+    """A port that accepts connections and says nothing is told as that, with TLS and without."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        common = f"consul.host={where}:consul.timeout=200ms"
+        assert str(follow(common).fail()) == "no answer within 200 ms"
+        secure = f"{common}:consul.scheme=https"
+        assert str(follow(secure).fail()) == f"cannot connect to {where}: no TLS handshake within 100 ms"
 
 
 def test_an_answer_without_leader_is_not_believed(follow: Follow) -> None:

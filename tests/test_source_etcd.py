@@ -46,7 +46,7 @@ for name, value in constants.items():
 settings, problems = config.load(pairs, None, {}, sources.find)
 assert not problems, problems
 context = sources.Context(
-    name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces))
+    name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces), memory={})
 follow = etcd._Session.follow
 def late(session, known):
     if os.path.exists(hold):

@@ -72,6 +72,7 @@ def context(interval: float = 0.0, **options: Any) -> Context:
         options=Options(options, {}, frozenset(options)),
         interval=interval,
         interfaces=frozenset({"app", "db"}),
+        memory={},
     )
 
 
@@ -458,12 +459,15 @@ def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -
 
 
 def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits double to 30 s, with full jitter; any good answer resets them; a server's wish is kept to within bounds."""
+    """Waits double to 30 s, with full jitter; any good answer resets them; a server's wish is kept within bounds, and spread."""
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
     run(schemas, script(*[[SourceError("x")]] * 9, [{}, SourceError("x")], [SourceError("x")]), 14)
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 0.25, 0.5]
-    assert [watcher.backoff(3, asked) for asked in (0.0, 5.0, 1000.0)] == [0.25, 5.0, 60.0]
+    assert [watcher.backoff(3, asked) for asked in (0.0, 8.0, 1000.0)] == [0.3125, 10.0, 75.0]
     monkeypatch.undo()
+    fleet = [watcher.backoff(0, 8.0) for _ in range(200)]  # all of which the server has sent away until the same moment
+    assert 8.0 <= min(fleet) < 8.5
+    assert 9.5 < max(fleet) <= 10.0
     found = [watcher.backoff(10_000, None) for _ in range(200)]
     assert 0.025 <= min(found) < 10
     assert 20 < max(found) <= 30
@@ -512,6 +516,46 @@ def test_a_step_is_interrupted(schemas: Mapping[str, Schema], monkeypatch: pytes
     assert isinstance(said[2], Trouble)
     assert said[2].reason == "no complete answer within 50 ms"
     assert closed == [True]
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_request_has_a_deadline_of_its_own(schemas: Mapping[str, Schema], stubborn: bool) -> None:
+    """A request ends at its deadline, also where a library swallows exceptions; what is left of the step's time goes on."""
+
+    def ask() -> None:
+        with sources.deadline(0.05):
+            if stubborn:
+                try:
+                    time.sleep(60)
+                except Exception:  # noqa: BLE001, S110 -- as libraries do
+                    pass
+            time.sleep(60)
+
+    def watch(_context: Context) -> Iterator[Mapping[str, Any]]:
+        with pytest.raises(SourceError, match=r"^no answer within 50 ms$"):
+            ask()
+        yield {}
+        with sources.deadline(0.01):
+            pass
+        with sources.deadline(60):
+            time.sleep(60)
+        yield {}
+
+    said = run(schemas, watch, 3, step=0.2)
+    assert [type(message) for message in said] == [Alive, Diff, Trouble]
+
+
+def test_a_memory_outlives_a_call(schemas: Mapping[str, Schema]) -> None:
+    """What a generator keeps in its memory is there in its next call."""
+    remembered = []
+
+    def watch(context: Context) -> Iterator[Any]:
+        remembered.append(dict(context.memory))
+        context.memory["calls"] = context.memory.get("calls", 0) + 1
+        yield 5
+
+    run(schemas, watch, 4)
+    assert remembered == [{}, {"calls": 1}, {"calls": 2}]
 
 
 def test_a_generator_is_closed_on_wrong_data(schemas: Mapping[str, Schema], waits: list[float]) -> None:
@@ -698,7 +742,7 @@ def test_flat_broken_then_mended(
         assert isinstance(trouble, Trouble)
         assert reason in trouble.reason
         assert SECRET not in trouble.reason
-        assert trouble.retry_in == 0.5
+        assert 0.5 <= trouble.retry_in <= 0.5 * 1.25
 
 
 def test_flat_limit(tmp_path: Path) -> None:

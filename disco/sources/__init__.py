@@ -27,12 +27,14 @@ The rules for a generator:
   concern. Yielding the very same object again says: the backend answered, and nothing is new. The very same object again
   as one interface's data says so of that interface, which then costs next to nothing: what was yielded is never changed
   in place, and what has to be changed is made anew (`Tree` does both for a key/value store).
-- It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later: nothing is
-  kept from one call to the next, so no stale index, session or cache survives an error. Any other exception is told by
-  its class alone.
-- One step (from one `yield` to the next) may take `step_limit(options, interval)`; a longer one is interrupted, and the
-  process is killed if that does not help. A source that waits for changes has an option `wait`: how long one blocking
-  query may last.
+- It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later. No session
+  and no cache outlives a call. What a later call must know (how new the backend's data was) is kept in `context.memory`,
+  which lives as long as the process. Any other exception is told by its class alone.
+- One request to the backend may take `timeout` in all, a blocking query its `wait` besides. A library that limits each of
+  its reads only does not keep to that: `with deadline(seconds):` ends what is in it.
+- One step (from one `yield` to the next) may take `step_limit(options, interval)`, as the last resort: a longer one is
+  interrupted, and the process is killed if that does not help. A source that waits for changes has an option `wait`: how
+  long one blocking query may last.
 - What people should know although the backend answered (nothing at the prefix, a right that is missing) is given to
   `context.note` before the `yield`: the report shows it with the source. It stands until the next note, or the next call; an
   empty one takes it away.
@@ -44,6 +46,7 @@ The rules for a generator:
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -52,6 +55,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from disco.config import Option, Options, nearest
 from disco.documents import DEPTH_LIMIT, merge, strict_json
 from disco.errors import SourceError
+from disco.signals import Overrun, time_limit
+from disco.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -67,6 +72,7 @@ __all__ = [
     "SourceError",
     "Tree",
     "Unusable",
+    "deadline",
     "find",
     "is_same",
     "nest",
@@ -81,8 +87,8 @@ Value = TypeVar("Value", str, bytes)
 class Context(NamedTuple):
     """What a generator is given: its configured name, part and options, seconds between reads, and what it may provide.
 
-    interfaces: the names that it may provide; whatever else it yields is not taken. note: takes a text for people, which is
-    bounded and escaped by whom it is given to.
+    interfaces: the names that it may provide; whatever else it yields is not taken. memory: what a generator keeps for its
+    next call, empty in each new process. note: takes a text for people, which is bounded and escaped by whom it is given to.
     """
 
     name: str
@@ -90,6 +96,7 @@ class Context(NamedTuple):
     options: Options
     interval: float
     interfaces: frozenset[str]
+    memory: dict[str, Any]
     note: Callable[[str], None] = lambda _text: None
 
 
@@ -164,6 +171,19 @@ def provided(options: Mapping[str, Any], part: str, known: Iterable[str]) -> fro
         return frozenset(name for name in known if part in {"", name})
     admitted = re.compile("|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in wanted))
     return frozenset(name for name in known if part in {"", name} and admitted.fullmatch(name))
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Bound a whole request, whatever its library does: raise SourceError in the body of a `with` after so many seconds.
+
+    In the main thread only, where generators run. A call into C that does not return is interrupted when it does.
+    """
+    try:
+        with time_limit(seconds):
+            yield
+    except Overrun:
+        raise SourceError(f"no answer within {duration(seconds)}") from None
 
 
 def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import Context, Option, Options, Source, SourceError, Tree, is_same
+from disco.sources import Context, Option, Options, Source, SourceError, Tree, deadline, is_same
 from disco.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BURST, PAUSE = 2, 1.0  # requests at once, and seconds for each further one (less if disco.interval is)
+JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients do not return all at once
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +91,16 @@ class _Query:
             wait = random.uniform(min(PAUSE, longest), longest)  # noqa: S311 -- no secret; less than the pace allows gains nothing
         asked = time.monotonic()
         common = {"index": index, "wait": f"{wait * 1000:.0f}ms", "dc": self._context.options["dc"]}
+        limit = deadline(self._context.options["timeout"] + (wait * JITTER if index else 0.0))
         try:
             if self._service:
-                latest, items = self._client.health.service(self._service, passing=True, **common)
+                with limit:
+                    latest, items = self._client.health.service(self._service, passing=True, **common)
                 found = _read_instances(items, self._context.part)
                 data = before if before is not None and is_same(found, before) else found
             else:
-                latest, items = self._client.read_keys(self._prefix, **common)
+                with limit:
+                    latest, items = self._client.read_keys(self._prefix, **common)
                 if index is None:
                     self._tree = self._plant()
                 data = self._read_keys(items, before)

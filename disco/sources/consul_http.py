@@ -36,7 +36,6 @@ BODY_LIMIT = 32 << 20  # bytes, decompressed; base64 makes 4/3 of the 16 MiB tha
 ERROR_LIMIT = 4 << 10  # bytes read of an answer that is an error, to recognise its reason
 CHUNK = 16 << 10
 STALE_LIMIT = 2.0  # seconds that a stale answer may be behind the leader; consul-template's default
-JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients do not return all at once
 
 # What py-consul and a look into its data raise for an answer of the wrong shape.
 UNREADABLE = (ConsulException, LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -69,6 +68,8 @@ class Client(base.Consul):  # type: ignore[misc]
 
 class HTTP(base.HTTPClient):  # type: ignore[misc]
     """One connection to one server: it follows no redirect and takes no proxy, so a token goes nowhere else.
+
+    Who asks bounds the request as a whole (`sources.deadline`); here only connecting has a limit of its own.
 
     consistency: the mode of the next request. is_doubtful: whether the last answer, a stale one, may be out of date.
     """
@@ -110,9 +111,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
     ) -> Any:  # noqa: ANN401 -- what py-consul's callback makes of the answer
         """Return what the callback makes of an answer that can be believed; raise SourceError for any other."""
         self._has_token = "X-Consul-Token" in (headers or {})
-        timeout = longest = self._options["timeout"]
-        if any(name == "index" for name, _ in params):
-            longest += self._options["wait"] * JITTER
+        connecting = self._options["timeout"] / 2  # a name's second address has its turn within the request's deadline
         if self.consistency != "default":  # py-consul sends it with a read of keys only
             params = [*params, (self.consistency, "1")]
         url = self.uri(path, params)
@@ -120,12 +119,12 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
             request = self._session.prepare_request(requests.Request("GET", url, headers=headers))
             # Past Session.send, which reads all of a redirect's body, however long, even to follow none.
             with self._session.get_adapter(url).send(
-                request, stream=True, timeout=(timeout, longest), verify=self.verify, cert=self.cert
+                request, stream=True, timeout=(connecting, None), verify=self.verify, cert=self.cert
             ) as response:
                 status, answered, body = response.status_code, response.headers, _read_body(response)
             del response  # urllib3 closes a connection when nothing refers to it: an error's traceback would
         except (requests.RequestException, urllib3.HTTPError, OSError) as error:
-            raise SourceError(_explain_failure(error, self._where, timeout, longest)) from None
+            raise SourceError(_explain_failure(error, self._where, connecting)) from None
         self._check(status, answered, body, path)
         answer = base.Response(status, answered, body.decode())
         del body  # it may be large
@@ -202,7 +201,7 @@ _TLS = {
 }
 
 
-def _explain_failure(error: BaseException, where: str, timeout: float, longest: float) -> str:
+def _explain_failure(error: BaseException, where: str, connecting: float) -> str:
     """Return why there was no answer, from the exceptions' types and codes: their texts may hold URL and headers."""
     causes = _causes(error)
     if reason := next(filter(None, map(_explain_tls, causes)), ""):
@@ -212,8 +211,8 @@ def _explain_failure(error: BaseException, where: str, timeout: float, longest: 
         ((requests.exceptions.InvalidURL, urllib3.LocationParseError), f"{where} is no address"),
         ((gaierror,), f"cannot connect to {where}: its name does not resolve"),
         ((urllib3.NewConnectionError,), f"cannot connect to {where}: {os.strerror(number).lower()}"),
-        ((urllib3.ConnectTimeoutError,), f"cannot connect to {where}: no answer within {duration(timeout)}"),
-        ((TimeoutError, urllib3.TimeoutError), f"no answer within {duration(longest)}"),
+        ((urllib3.ConnectTimeoutError,), f"cannot connect to {where}: no answer within {duration(connecting)}"),
+        ((TimeoutError, urllib3.TimeoutError), f"cannot connect to {where}: no TLS handshake within {duration(connecting)}"),
         ((urllib3.DecodeError,), "answered with what is not compressed as it says"),
         (
             (ConnectionError, ssl.SSLEOFError),

@@ -34,6 +34,7 @@ KEY_LIMIT = 100_000
 NOTE_LIMIT = 500  # characters
 UNKNOWN_LIMIT = 20  # names told of keys that belong to no interface
 RETRY_FIRST, RETRY_LAST, RETRY_AFTER_LAST = 0.25, 30.0, 60.0
+SPREAD = 1.25
 MEMORY_LOOK = 0.05  # seconds of CPU time between looks at the memory
 MARGIN = 1.0  # seconds by which a step may outlast its limit before it is interrupted
 
@@ -109,9 +110,12 @@ def _watch_memory(name: str, limit: int) -> None:
 
 
 def backoff(errors: int, retry_after: float | None) -> float:
-    """Return seconds to wait after so many errors in a row: exponential with full jitter, or what was asked for."""
+    """Return seconds to wait after so many errors in a row: exponential with full jitter, or what was asked for.
+
+    To what was asked for up to a quarter is added: a server gives a whole fleet the same answer.
+    """
     if retry_after is not None:
-        return min(max(retry_after, RETRY_FIRST), RETRY_AFTER_LAST)
+        return min(max(retry_after, RETRY_FIRST), RETRY_AFTER_LAST) * random.uniform(1, SPREAD)  # noqa: S311 -- no secret
     longest = min(RETRY_LAST, RETRY_FIRST * 2 ** min(errors, 10))
     return max(random.uniform(0, longest), RETRY_FIRST / 10)  # noqa: S311 -- no secret
 
