@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_rows_are_green(tmp_path: Path) -> None:
         assert (result["status"], result["left"]) == (0, 0)
         assert result["back"] is not None
     assert done.stdout.splitlines()[-1].startswith("3 rows in ")
+
+
+def test_one_disco_goes_through_a_history() -> None:
+    """A row of one disco alone is judged by what its handlers saw, how it ended, and what it left and took."""
+    done = run_tool("--only", "flat directory swapped")
+    assert re.search(r"directory swapped while it is read +- +- +- +- +0 +0 +\d+ MiB  (green|red: \d+ of 36 times)", done.stdout)
 
 
 def test_rows_are_listed() -> None:

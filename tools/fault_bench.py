@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from fault_servers import Gate, MissingError, wait_for
+from fault_servers import EtcdFront, Gate, MissingError, wait_for
 
 from tests.consul_server import ConsulServer
 from tests.etcd_server import EtcdServer
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
-    Make = Callable[["Bench"], "Case"]
+    Make = Callable[["Bench"], "Case | Trial"]
 
 INTERFACES, CHANGES_EACH = 24, 3  # of the healthy source; more changes of one than that are taken over ever more rarely
 CHANGES = 36  # measured; all that there can be where the first say that something is slower
 DOUBT = 1.2  # the ratio from which more is measured
 LIMIT = 1.5  # the ratio that is red
 CPU_LIMIT = 0.3  # of a core, used by the coordinator while the fault is on
+MEMORY = 200  # MiB: the sources' own limit; no process of disco's may have a quarter more for longer than a second …
+PEAK, CEILING = 400, 1024  # … nor this at any time; from the last on it is killed, so that the machine lives on
+LINES_A_SECOND, LINES = 3.0, 40  # of the log, without DEBUG, about the faulty source: more than so many in the time are a flood
 INTERVAL = 0.05
 PATIENCE = 60.0  # seconds for any one thing to come
 SECRET = "f4ults-s3cret"
@@ -59,9 +62,9 @@ class Case:
     """What a row does to one of two discos; `twin` and `write_twin` are of the other one, whose source is healthy.
 
     faulty: configuration. write: gives the source its change of a number, while the fault is on if `while_on`, else after it.
-    begin, end: of the fault. is_on: whether it was met. passes: changes may come through it. to_end: it never ends. status: how
-    disco is to end. before: words before its command. plug_in: the source's generator, if it is one of our own. check: says what
-    else is wrong at the end.
+    begin, end: of the fault. is_on: whether it was met. passes: changes may come through it. to_end: it never ends. lasts: seconds
+    for which it stays at least. status: how disco is to end. before: words before its command. plug_in: the source's generator, if
+    it is one of our own. check: says what else is wrong at the end.
     """
 
     faulty: dict[str, str]
@@ -77,13 +80,23 @@ class Case:
     to_end: bool = False
     status: int = 0
     before: Sequence[str] = ()
+    lasts: float = 0.0
     plug_in: str = ""
     check: Callable[[], str] = str
 
 
 @dataclass
+class Trial:
+    """A history of one disco alone; play: goes through it, up to where disco is to exec. check: says what is wrong at the end."""
+
+    site: Site
+    play: Callable[[Running], object]
+    check: Callable[[Running], str]
+
+
+@dataclass
 class Row:
-    """A line of the table, and what makes its case."""
+    """A line of the table, and what makes its case or its trial."""
 
     source: str
     fault: str
@@ -97,7 +110,7 @@ class Row:
 
 @dataclass
 class Result:
-    """What a row found; times in seconds, `back` is negative if the change came while the fault was on."""
+    """What a row found; times in seconds, `back` is negative if the change came while the fault was on; memory in MiB."""
 
     source: str
     fault: str
@@ -112,6 +125,7 @@ class Result:
     back: float | None = None
     status: int | None = None
     left: int | None = None
+    memory: int | None = None
     told: str = ""
     seconds: float = 0.0
 
@@ -175,6 +189,30 @@ class Bench:
         self.stack.callback(gate.close)
         return gate
 
+    def site(self, plug_in: str = "") -> Site:
+        """Return an empty site for a trial, in which a rule waits for the interface `end` until `finish`."""
+        site = Site(self.folder / "faulty-disco")
+        self.stack.callback(_end_all, site)
+        _furnish(site, plug_in)
+        site.flat({})
+        return site
+
+    @staticmethod
+    def finish(site: Site) -> None:
+        """Give a trial's disco what it waits for."""
+        site.flat({"end": {}})
+
+    @staticmethod
+    def wait(fact: Callable[[], Any], what: str) -> Any:
+        """Wait for a fact, and return it; the row is red if it does not come."""
+        return _await(fact, what)
+
+    def etcd_front(self, *, cancels: bool) -> EtcdFront:
+        """Open what fails watches in front of the shared etcd."""
+        front = EtcdFront(self.servers.shared("etcd").port, cancels=cancels)
+        self.stack.callback(front.close)
+        return front
+
     def case(self, kind: str, server: Any, port: int, **details: Any) -> Case:
         """Return a case in which one disco has `server` through `port`, and its twin the shared server."""
         shared = self.servers.shared(kind)
@@ -188,7 +226,7 @@ class Bench:
 
     def _options(self, kind: str, port: int, side: str) -> dict[str, str]:
         named = {"host": "127.0.0.1", "port": str(port), "prefix": f"{self.number}/{side}", "timeout": "1", "wait": "1"}
-        return {f"{kind}.{name}": value for name, value in named.items()}
+        return {f"{kind}.{name}": value for name, value in (named | {"memory": f"{MEMORY}M"}).items()}
 
     def _writer(self, server: Any, side: str) -> Callable[[int], object]:
         return lambda n: server.put(f"{self.number}/{side}/odd/n", str(n))
@@ -203,7 +241,11 @@ def run_row(row: Row, number: int, folder: Path, servers: Servers) -> Result:
         _check_stopping()
         with contextlib.ExitStack() as stack:
             folder.mkdir()
-            _run(result, row.make(Bench(number, folder, servers, stack)), folder, stack)
+            made = row.make(Bench(number, folder, servers, stack))
+            if isinstance(made, Trial):
+                _try(result, made)
+            else:
+                _run(result, made, folder, stack)
     except MissingError as error:
         result.verdict, result.reasons = "skipped", [str(error)]
     except StoppedError:
@@ -218,11 +260,26 @@ def run_row(row: Row, number: int, folder: Path, servers: Servers) -> Result:
     return result
 
 
+def _try(result: Result, trial: Trial) -> None:
+    site = trial.site
+    running = site.start("sh", "-c", COMMAND, options=("-l", "DEBUG"), cwd="/")
+    with Meter(running.pid, result):
+        try:
+            trial.play(running)
+            result.status = _wait(running)
+        finally:
+            result.told = _told(running.log)
+    _judge_process(result, site, running, 0)
+    if problem := trial.check(running):
+        result.reasons.append(problem)
+
+
 def _run(result: Result, case: Case, folder: Path, stack: contextlib.ExitStack) -> None:
     faulty, twin = Site(folder / "faulty-disco"), Site(folder / "twin-disco")
     for site, cfg in ((faulty, case.faulty), (twin, case.twin)):
         stack.callback(_end_all, site)
         _furnish(site, case.plug_in)
+        _furnish_pair(site)
         site.cfg |= cfg
     case.write(1)
     case.write_twin(1)
@@ -230,20 +287,22 @@ def _run(result: Result, case: Case, folder: Path, stack: contextlib.ExitStack) 
         case.begin()
     start = partial(Site.start, options=("-l", "DEBUG"), cwd="/")
     running, other = start(faulty, "sh", "-c", COMMAND, before=case.before), start(twin, "sh", "-c", COMMAND)
-    _await_first(twin, "see", INTERFACES)
-    _await_first(twin, "other", 1)
-    _await_first(faulty, "see", INTERFACES)
-    _await_first(faulty, "other", not case.from_start)
-    try:
-        _break(result, case, faulty, twin, running)
-    finally:
-        result.told = _told(running.log)
-    for site in (faulty, twin):
-        _change(site, "end", 1)
-    result.status = _wait(running)
+    with Meter(running.pid, result):
+        _await_first(twin, "see", INTERFACES)
+        _await_first(twin, "other", 1)
+        _await_first(faulty, "see", INTERFACES)
+        _await_first(faulty, "other", not case.from_start)
+        try:
+            _break(result, case, faulty, twin, running)
+        finally:
+            result.told = _told(running.log)
+        for site in (faulty, twin):
+            _change(site, "end", 1)
+        result.status = _wait(running)
     if _wait(other):
         result.reasons.append("the disco without the fault ended badly, too")
-    _judge_end(result, case, (faulty, running), (twin, other))
+    _judge_process(result, faulty, running, case.status)
+    _judge_pair(result, case, (faulty, running), (twin, other))
 
 
 def _await_first(site: Site, handler: str, count: int) -> None:
@@ -252,28 +311,38 @@ def _await_first(site: Site, handler: str, count: int) -> None:
 
 def _furnish(site: Site, plug_in: str) -> None:
     site.cfg |= {"disco.interval": str(INTERVAL), "disco.settle": "0", "disco.timeout": "150", "disco.grace": "2"}
+    site.schema("end")
+    site.rules({"when": "end", "do": "last"}, file="end.rules")
+    for name in ("see", "other", "last"):
+        site.handler(name, SEE.replace("NAME", name))
+    if plug_in:
+        site.plug_in(plug_in)
+        site.cfg["odd.memory"] = f"{MEMORY}M"
+
+
+def _furnish_pair(site: Site) -> None:
+    """Add what a disco with a fault and its twin have: interfaces of a healthy source, and one of the other's."""
     names = [f"app{index}" for index in range(INTERFACES)]
-    for name in [*names, "end"]:
+    for name in names:
         site.schema(name)
     integer = {"type": "integer"}
     site.schema("odd", {"type": "object", "properties": {"n": integer, "port": integer}, "minProperties": 1})
-    rules = [{"when": name, "do": "see"} for name in names]
-    site.rules(*rules, {"when": "odd", "do": "other"}, {"when": "end", "do": "last"})
-    for name in ("see", "other", "last"):
-        site.handler(name, SEE.replace("NAME", name))
+    site.rules(*({"when": name, "do": "see"} for name in names), {"when": "odd", "do": "other"})
     site.flat({name: {"n": 0} for name in names})
-    if plug_in:
-        site.plug_in(plug_in)
 
 
 def _break(result: Result, case: Case, faulty: Site, twin: Site, running: Running) -> None:
     """Let the fault begin, measure, let it end, and wait for what was changed."""
     if not case.from_start:
         case.begin()
-    since, cpu = time.monotonic(), _cpu(running.pid)
+    since, cpu, lines = time.monotonic(), _cpu(running.pid), _count_lines(running.log)
     _await(lambda: case.is_on(running), "the fault to be met")
     _measure(result, faulty, twin)
-    result.coordinator_cpu = round((_cpu(running.pid) - cpu) / (time.monotonic() - since), 3)
+    _await(lambda: time.monotonic() > since + case.lasts, "the end of the fault's time")
+    seconds = time.monotonic() - since
+    if (lines := _count_lines(running.log) - lines) > LINES + LINES_A_SECOND * seconds:
+        result.reasons.append(f"{lines} lines of the log about the faulty source in {seconds:.0f} s")
+    result.coordinator_cpu = round((_cpu(running.pid) - cpu) / seconds, 3)
     if result.coordinator_cpu > CPU_LIMIT:
         result.reasons.append(f"the coordinator is busy for {result.coordinator_cpu:.0%} of the time")
     if case.to_end:
@@ -351,15 +420,22 @@ def _seen(site: Site, name: str) -> list[dict[str, Any]]:
         return []
 
 
-def _judge_end(result: Result, case: Case, one: tuple[Site, Running], other: tuple[Site, Running]) -> None:
-    site, running = one
-    if result.status != case.status:
-        result.reasons.append(f"exit status {result.status}, expected {case.status}")
+def _judge_process(result: Result, site: Site, running: Running, status: int) -> None:
+    """Judge how disco ended, and what it left and took."""
+    if result.status != status:
+        result.reasons.append(f"exit status {result.status}, expected {status}")
     wait_for(lambda: not _left(site), 1.0)  # killed, and not yet gone
     left = _left(site)
     result.left = len(left)
     if left:
         result.reasons.append(f"{len(left)} processes are left")
+    for word, problem in ((SECRET, "a secret is in the log"), ("Traceback", "a traceback is in the log")):
+        if word in running.log:
+            result.reasons.append(problem)
+
+
+def _judge_pair(result: Result, case: Case, one: tuple[Site, Running], other: tuple[Site, Running]) -> None:
+    """Judge what one found that the other did not."""
     found = [running.output.replace(str(site.folder), "SITE").splitlines() for site, running in (one, other)]
     if case.status == 0 and found[0] != found[1]:
         differing = sorted(set(found[0]) ^ set(found[1]))
@@ -367,11 +443,72 @@ def _judge_end(result: Result, case: Case, one: tuple[Site, Running], other: tup
     lines = [line for site, _ in (one, other) for name in ("see", "other", "last") for line in _seen(site, name)]
     if len({line["umask"] for line in lines}) > 1:
         result.reasons.append("handlers had different umasks")
-    for word, problem in ((SECRET, "a secret is in the log"), ("Traceback", "a traceback is in the log")):
-        if word in running.log:
-            result.reasons.append(problem)
     if problem := case.check():
         result.reasons.append(problem)
+
+
+class Meter(threading.Thread):
+    """Looks at the resident memory of a disco and of its children ten times a second, and ends what would eat up the machine."""
+
+    def __init__(self, pid: int, result: Result) -> None:
+        """Look at nothing yet; what was seen gets into the result at the end."""
+        super().__init__(daemon=True)
+        self._pid = pid
+        self._result = result
+        self._peak = 0  # MiB, of any one process
+        self._problem = ""
+        self._over = threading.Event()
+        self._above: dict[int, float] = {}  # since when a process has too much
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self.join()
+        self._result.memory = self._peak
+        if self._problem:
+            self._result.reasons.append(self._problem)
+
+    def run(self) -> None:
+        """Look until it is over."""
+        while not self._over.wait(0.1):
+            for pid in (self._pid, *_children(self._pid)):
+                self._look(pid)
+
+    def _look(self, pid: int) -> None:
+        size, now = _resident(pid), time.monotonic()
+        self._peak = max(self._peak, size)
+        if size <= MEMORY * 5 / 4:
+            self._above.pop(pid, None)
+        elif size > PEAK or now - self._above.setdefault(pid, now) > 1:
+            who = "the coordinator" if pid == self._pid else "a child"
+            self._problem = f"{who} had {size} MiB of memory" + (", and was killed" if size > CEILING else "")
+        if size > CEILING:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _resident(pid: int) -> int:
+    """Return a process's resident memory (MiB); 0 if it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _count_lines(log: str) -> int:
+    """Return how many lines of a log, without those for -l DEBUG, speak of a faulty source."""
+    return len(re.findall(r"^(?!.* DEBUG ).*\b(?:odd|consul|etcd)\b", log, re.MULTILINE))
 
 
 def _left(site: Site) -> set[int]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import shutil
 import signal
 import textwrap
+import time
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import fault_servers as bad
-from fault_bench import SECRET, Bench, Case, Row
+from fault_bench import INTERVAL, MEMORY, SECRET, Bench, Case, Row, Trial
 
 from tests.etcd_server import EtcdCluster
 from tests.servers import make_certificates
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fault_bench import Make
+
+    from tests.harness import Running
 
     Options = Mapping[str, str]
 
@@ -39,7 +43,11 @@ def list_rows() -> list[Row]:
         **{("etcd", fault): make for fault, make in _etcd().items()},
         **{("flat", fault): _flat_row(what) for fault, what in FLAT.items()},
         ("flat", "no file from the start"): _flat_row(lambda _: None, from_start=True),
+        ("flat", "directory swapped while it is read"): _swap_row,
         **{("plug-in", fault): _library_row(body, passes=passes) for fault, (body, passes) in LIBRARIES.items()},
+        **{("plug-in", fault): _library_row(LIES + body, passes=True, check=_find_lies) for fault, body in LIARS.items()},
+        ("plug-in", "exec while changes lie unread"): _unread_row,
+        **{(kind, "transaction after changes of a part"): _transaction_row(kind) for kind in ("consul", "etcd", "flat")},
     }
     order = ("consul", "consul services", "etcd", "flat", "plug-in")
     return [Row(*title, make) for title, make in sorted(makes.items(), key=lambda item: order.index(item[0][0]))]
@@ -56,7 +64,7 @@ def _both(kind: str) -> dict[str, Make]:
         "accepts and never answers": row(bad.stay_silent, hold=True),
         "never answers from the start": row(bad.stay_silent, from_start=True),
         "answers half and stops": row(bad.stop_after(half)),
-        "one byte a second": row(bad.drip),
+        "one byte a second": row(bad.drip(1)),
         "connection reset": row(bad.reset),
         "accepts and hangs up": row(bad.hang_up),
         "garbage": row(bad.send_garbage),
@@ -70,11 +78,13 @@ def _both(kind: str) -> dict[str, Make]:
         "server killed, back with its data": _restart_row(kind, keep_data=True),
         "server killed, back without its data": _restart_row(kind, keep_data=False),
         "server back with older data": _restored_row(kind),
+        "empty, keys come back one by one": _refilled_row(kind),
     }
 
 
 def _consul() -> dict[str, Make]:
     bomb = bad.bomb(1 << 30)
+    objects = b"[" + b"{}," * 10_000_000 + b"{}]"
     row = partial(_gate_row, "consul")
     answers: dict[str, bad.Serve] = {
         "429 for a while": bad.answer("429 Too Many Requests"),
@@ -95,11 +105,15 @@ def _consul() -> dict[str, Make]:
         "endless body of an error": bad.answer("500 Internal Server Error", bad.Endless(b"x" * 65536)),
         "endless headers": _send_headers,
         "gzip bomb": bad.answer("200 OK", bomb, Content_Encoding="gzip"),
+        "gzip bomb of JSON": bad.answer("200 OK", gzip.compress(objects), Content_Encoding="gzip"),
+        "JSON: ten million objects": bad.answer("200 OK", objects),
         "gzip bomb in an error": bad.answer("500 Internal Server Error", bomb, Content_Encoding="gzip"),
     }
     return {
         **{name: row(serve) for name, serve in answers.items()},
         "redirect to another host": _redirect_row,
+        "first read drips, with a long wait": _drip_row,
+        "reads well, then fails": _half_well_row,
         "index goes backwards": _index_row(lambda count: max(1, 1_000_000 - count)),
         "index is 0": _index_row(lambda _: 0),
         "index jumps, so that nothing blocks": _index_row(lambda count: 1 + count % 2),
@@ -124,6 +138,10 @@ def _etcd() -> dict[str, Make]:
     return {
         "speaks HTTP/1.1": _gate_row("etcd", bad.answer("400 Bad Request", b"no")),
         "endless HTTP/2 pings": _gate_row("etcd", bad.flood_http2),
+        "greets with GOAWAY": _gate_row("etcd", bad.say_goaway, options={"etcd.timeout": "4"}),
+        "one connection for each try": _tries_row,
+        "reads well, then each watch fails": _watch_row(cancels=False),
+        "each watch is accepted and cancelled": _watch_row(cancels=True),
         "compaction while its source is stopped": _compaction_row,
         "two of three members frozen": _majority_row,
         "password changed": _etcd_password_row(),
@@ -144,7 +162,7 @@ def _gate_row(
     says: str = "",
     options: Options | None = None,
     **details: Any,
-) -> Make:
+) -> Callable[[Bench], Case]:
     """Return what makes a row in which a gate does something (None: refuse); says: what the log holds once it was met."""
 
     def make(bench: Bench) -> Case:
@@ -306,6 +324,63 @@ def _index_row(value: Callable[[int], int]) -> Make:
     return _gate_row("consul", bad.changed(change), passes=True)
 
 
+def _drip_row(bench: Bench) -> Case:
+    """Make a row in which the first answer drips: whatever a blocking query may take, a first read has its timeout."""
+    server = bench.servers.shared("consul")
+    gate = bench.gate(server)
+    return bench.case(
+        "consul", server, gate.port, options={"consul.wait": "55s"}, from_start=True, lasts=15,
+        begin=lambda: gate.fail(bad.drip(0.5)), end=gate.heal, is_on=lambda _: gate.hits,
+        check=lambda: f"a request was kept for {gate.held:.0f} s" if gate.held > 10 else "",
+    )  # fmt: skip
+
+
+def _half_well_row(bench: Bench) -> Case:
+    """Make a row in which a full read is answered, and each blocking query is an error."""
+    server = bench.servers.shared("consul")
+    gate = bench.gate(server)
+    return bench.case(
+        "consul", server, gate.port, lasts=10, passes=True,
+        begin=lambda: gate.fail(partial(bad.relay, refused=b"index=")), end=gate.heal, is_on=lambda _: gate.hits,
+        check=lambda: _find_hurry(gate),
+    )  # fmt: skip
+
+
+def _watch_row(*, cancels: bool) -> Make:
+    """Return what makes a row in which etcd is read, and no watch of it lasts."""
+
+    def make(bench: Bench) -> Case:
+        front = bench.etcd_front(cancels=cancels)
+        return bench.case(
+            "etcd", bench.servers.shared("etcd"), front.port, lasts=10, passes=True,
+            begin=front.fail, end=front.heal, is_on=lambda _: front.hits, check=lambda: _find_hurry(front),
+        )  # fmt: skip
+
+    return make
+
+
+def _find_hurry(gate: bad.Gate | bad.EtcdFront) -> str:
+    """Return what is wrong with how often a failing server was asked: that is to be ever more rarely."""
+    most = 20 + gate.seconds / INTERVAL / 5
+    return f"asked {gate.hits} times in {gate.seconds:.0f} s" if gate.hits > most else ""
+
+
+def _tries_row(bench: Bench) -> Case:
+    """Make a row in which an etcd hangs up: each try of disco's is one connection, and none is made behind its back."""
+    server = bench.servers.shared("etcd")
+    gate = bench.gate(server)
+    log = bench.folder / "faulty-disco" / "stderr"
+
+    def check() -> str:
+        tries = len(re.findall(r" DEBUG +etcd\[.*connection was closed", log.read_text()))
+        return f"{gate.hits} connections for {tries} tries" if gate.hits > 2 + 1.5 * tries else ""
+
+    return bench.case(
+        "etcd", server, gate.port, lasts=15,
+        begin=lambda: gate.fail(bad.hang_up), end=gate.heal, is_on=lambda _: gate.hits, check=check,
+    )  # fmt: skip
+
+
 # Real servers that misbehave themselves
 
 
@@ -363,6 +438,36 @@ def _restored_row(kind: str) -> Make:
             kind, server, server.port, begin=server.kill, end=end, while_on=False,
             is_on=lambda running: REFUSED in running.log,
         )  # fmt: skip
+
+    return make
+
+
+def _refilled_row(kind: str) -> Make:
+    """Return what makes a trial in which a server lost all its data, and the same is written back one by one."""
+    names = ("app", "bee", "cat")
+
+    def make(bench: Bench) -> Trial:
+        server, site = bench.own(kind), bench.site()
+        for name in names:
+            site.schema(name)
+        site.rules({"when": f"any:{','.join(names)}", "do": "other"})
+        site.cfg |= {f"{kind}.port": str(server.port), f"{kind}.settle": "30", f"{kind}.timeout": "2", f"{kind}.wait": "1"}
+        server.transact({f"{name}/n": "1" for name in names})
+
+        def play(running: Running) -> None:
+            bench.wait(lambda: site.seen("other"), "the first run")
+            server.restart(keep_data=False)
+            bench.wait(lambda: "is gone at once" in running.log, "the emptiness to be told")
+            for name in names:
+                server.put(f"{name}/n", "1")
+                time.sleep(10 * INTERVAL)  # in which what is there alone could be used
+            bench.finish(site)
+
+        def check(_running: Running) -> str:
+            parts = [[*line["in"]] for line in site.seen("other") if line["in"].keys() != {*names}]
+            return f"the handler ran on {parts[0]} alone, while the rest was on its way back" if parts else ""
+
+        return Trial(site, play, check)
 
     return make
 
@@ -558,7 +663,7 @@ def _flat_row(fault: Callable[[Path], object], *, from_start: bool = False) -> M
                 files["faulty"].unlink()
 
         return Case(
-            faulty={"odd.type": "flat", "odd.file": str(files["faulty"])},
+            faulty={"odd.type": "flat", "odd.file": str(files["faulty"]), "odd.memory": f"{MEMORY}M"},
             twin={"odd.type": "flat", "odd.file": str(files["twin"])},
             write=partial(write, "faulty"),
             write_twin=partial(write, "twin"),
@@ -593,6 +698,135 @@ FLAT: dict[str, Callable[[Path], object]] = {
     "/dev/zero": lambda path: path.symlink_to("/dev/zero"),
     "a symlink to itself": lambda path: path.symlink_to("faulty.yaml"),
 }
+
+
+def _swap_row(bench: Bench) -> Trial:
+    """Make a trial with a directory as Kubernetes mounts it: all its files change in the moment in which a link is renamed."""
+    site, mount = bench.site(), bench.folder / "mount"
+    pairs, fillers, turns = 12, 20, 3
+    names = [*(f"a{n}" for n in range(pairs)), *(f"m{n}" for n in range(fillers)), *(f"z{n}" for n in range(pairs))]
+    for name in names:
+        site.schema(name)
+    site.rules(*({"when": f"a{n},z{n}", "do": "other"} for n in range(pairs)))
+    site.cfg |= {"odd.type": "flat", "odd.file": str(mount)}
+    mount.mkdir()
+    data = dict.fromkeys(names, 0)
+
+    def swap(generation: int) -> None:
+        folder = mount / f"..{generation}"
+        folder.mkdir()
+        for name, n in data.items():
+            (folder / f"{name}.yaml").write_text(f"{name}: {{n: {n}}}\n")
+        (mount / "..new").symlink_to(folder.name)
+        (mount / "..new").rename(mount / "..data")
+        shutil.rmtree(mount / f"..{generation - 1}", ignore_errors=True)
+
+    swap(0)
+    for name in names:
+        (mount / f"{name}.yaml").symlink_to(f"..data/{name}.yaml")
+
+    def play(_running: Running) -> None:
+        bench.wait(lambda: len(site.seen("other")) >= pairs, "the first runs")
+        for turn in range(pairs * turns):
+            pair = (f"a{turn % pairs}", f"z{turn % pairs}")
+            data.update(dict.fromkeys(pair, turn // pairs + 1))
+            new = {name: {"n": data[name]} for name in pair}
+            time.sleep(2 * INTERVAL * (turn * 0.618 % 1))  # at any point of a read
+            swap(turn + 1)
+            bench.wait(lambda new=new: any(line["in"] == new for line in site.seen("other")), "a change of both")  # type: ignore[misc]
+        bench.finish(site)
+
+    def check(_running: Running) -> str:
+        torn = [line["in"] for line in site.seen("other") if len({found["n"] for found in line["in"].values()}) > 1]
+        return f"{len(torn)} of {pairs * turns} times a handler ran on two generations: {torn[0]}" if torn else ""
+
+    return Trial(site, play, check)
+
+
+# Many interfaces, one truth
+
+
+def _transaction_row(kind: str) -> Make:
+    """Return what makes a trial in which one of two interfaces changed often, and then both do in one transaction."""
+
+    def make(bench: Bench) -> Trial:
+        site = bench.site()
+        for name in ("app", "bee"):
+            site.schema(name, {"type": "object", "properties": {"n": {"type": "integer"}}})
+        site.rules({"when": "app,bee", "do": "other"})
+        held = {"app": 0, "bee": 0}
+        if kind == "flat":
+            site.flat({}, "data.yaml", source="data")
+        else:
+            server = bench.servers.shared(kind)
+            prefix = f"{bench.number}/t"
+            site.cfg |= {f"{kind}.port": str(server.port), f"{kind}.prefix": prefix}
+
+        def write(**new: int) -> None:
+            held.update(new)
+            if kind == "flat":
+                site.flat({name: {"n": n} for name, n in held.items()}, "data.yaml", source="data")
+            else:
+                server.transact({f"{prefix}/{name}/n": str(n) for name, n in new.items()})
+
+        write(**held)
+
+        def play(_running: Running) -> None:
+            for n in range(6):
+                write(app=n)
+                seen = {"app": {"n": n}, "bee": {"n": 0}}
+                bench.wait(lambda seen=seen: any(line["in"] == seen for line in site.seen("other")), "a change")  # type: ignore[misc]
+            write(app=100, bee=100)
+            bench.finish(site)
+
+        def check(_running: Running) -> str:
+            runs = [{name: found["n"] for name, found in line["in"].items()} for line in site.seen("other")]
+            torn = [run for run in runs if (run["app"] == 100) != (run["bee"] == 100)]
+            how = " and disco did exec on it" if torn and torn[-1] == runs[-1] else ""
+            return f"the handler ran on half of a transaction: {torn[0]}{how}" if torn else ""
+
+        return Trial(site, play, check)
+
+    return make
+
+
+CHANGES, RATE = 140, 200  # of a source, and how many of them a second
+
+
+def _unread_row(bench: Bench) -> Trial:
+    """Make a trial in which disco is stopped for a while, and has a lot to read then: it execs on all of it, or not yet."""
+    site = bench.site(f"""
+with open(os.environ['OUT'] + '/sent', 'w', buffering=1) as sent:
+    for n in range({CHANGES}):
+        yield {{'odd': {{'n': n}}}}
+        print(time.time(), n, file=sent)
+        time.sleep({1 / RATE})
+while True:
+    yield {{'odd': {{'n': n}}}}
+    time.sleep(0.1)
+""")
+    site.schema("odd")
+    site.rules({"when": "odd", "do": "other"})
+    site.cfg["disco.settle"] = "0.1"
+    bench.finish(site)
+
+    def sent() -> list[tuple[float, int]]:
+        """Return when each change was in disco's hands."""
+        lines = [line.split() for line in site.read("sent").splitlines()]
+        return [(float(words[0]), int(words[1])) for words in lines if len(words) > 1]
+
+    def play(running: Running) -> None:
+        bench.wait(lambda: len(sent()) > CHANGES // 10, "the first changes")
+        running.send(signal.SIGSTOP)
+        time.sleep(0.6)
+        running.send(signal.SIGCONT)
+
+    def check(_running: Running) -> str:
+        last = site.seen("other")[-1]
+        n, newest = last["in"]["odd"]["n"], max(n for at, n in sent() if at < last["at"])
+        return f"exec on change {n}, though change {newest} lay there before its handler began" if n < newest else ""
+
+    return Trial(site, play, check)
 
 
 # Client libraries
@@ -703,8 +937,49 @@ time.sleep(1e6)
 }
 
 
-def _library_row(fault: str, *, passes: bool) -> Make:
-    """Return what makes a row in which a source of our own does something; passes: its changes come all the same."""
+# A source that was taken over speaks the protocol itself. `tell` sends a Diff with these fragments, whatever else a Diff may hold.
+LIES = """
+from typing import get_origin, get_type_hints
+from disco.messages import Diff, Fragment, encode
+from disco.schema import canonical, digest
+def blank(kind): return kind(*((get_origin(hint) or hint)() for hint in get_type_hints(kind).values()))
+def tell(fragments, **fields):
+    changed = {name: blank(Fragment)._replace(digest=mark, body=body) for name, (mark, body) in fragments.items()}
+    for part in encode(blank(Diff)._replace(changed=changed, **fields)): channel.sendall(part)
+channel = socket.socket(fileno=os.dup(3))
+channel.setblocking(True)
+"""
+LIE = 666
+LIARS = {
+    "lies: a body with another interface": f"""tell({{'odd': ('0' * 32, b'{{"n":2}},"end":{{"n":{LIE}}}')}})""",
+    "lies: a body that is no JSON": f"""tell({{'odd': ('0' * 32, b'{{"n":{LIE}')}})""",
+    "lies: a name twice in a body": f"""tell({{'odd': ('0' * 32, b'{{"n":1,"n":{LIE}}}')}})""",
+    "lies: a body under another's digest": f"""tell({{'app0': (digest(canonical({{'n': 1}})), b'{{"n":{LIE}}}')}})""",
+    "lies: new names with 150 MiB each": """
+import mmap
+body = memoryview(mmap.mmap(-1, 150 << 20, mmap.MAP_PRIVATE))
+for n in itertools.count(): tell({f'new{n}': ('0' * 32, body)})
+""",
+    "lies: a message of 5 million names": """
+import disco.messages
+frame = b''.join(encode(blank(Diff)._replace(removed=('',) * 5_000_000)))
+while True: channel.sendall(frame)
+""",
+}
+
+
+def _find_lies(folder: Path) -> str:
+    """Return which lie a handler has seen; empty if none has."""
+    texts = ((folder / f"{handler}.seen").read_text() for handler in ("see", "other", "last"))
+    found = re.search(rf'.*"n": ?{LIE}.*', "".join(texts))
+    return f"a handler saw the lie: {found[0]}" if found else ""
+
+
+def _library_row(fault: str, *, passes: bool, check: Callable[[Path], str] = lambda _: "") -> Make:
+    """Return what makes a row in which a source of our own does something.
+
+    passes: its changes come all the same. check: says what else is wrong, seen in disco's folder.
+    """
     lines = textwrap.indent(fault.strip("\n"), " " * 8)
 
     def make(bench: Bench) -> Case:
@@ -717,8 +992,8 @@ def _library_row(fault: str, *, passes: bool) -> Make:
 
         switch = folders["faulty"] / "fault"
         return Case(
-            faulty={"odd.memory": "200M"},
-            twin={"odd.memory": "200M"},
+            faulty={},
+            twin={},
             write=partial(write, "faulty"),
             write_twin=partial(write, "twin"),
             begin=switch.touch,
@@ -726,6 +1001,7 @@ def _library_row(fault: str, *, passes: bool) -> Make:
             is_on=lambda _: (folders["faulty"] / "hit").exists(),
             plug_in=PLUG_IN.replace("FAULT", lines),
             passes=passes,
+            check=lambda: check(folders["faulty"]),
         )
 
     return make

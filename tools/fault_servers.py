@@ -15,7 +15,8 @@ import struct
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from tests.servers import sign_certificate
 
@@ -46,7 +47,11 @@ class Gate:
         self.failures = 0
         self.hold = False
         self.over = threading.Event()
+        self.failed_at = 0.0
+        self.seconds = 0.0  # from `fail` to `heal`
         self._fault: Serve | None = None
+        self._open: dict[socket.socket, float] = {}  # since when, of the connections made while it fails
+        self._held = 0.0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -56,11 +61,17 @@ class Gate:
         """Whether it was told to fail, and not yet to heal."""
         return self._fault is not None
 
+    @property
+    def held(self) -> float:
+        """How many seconds the longest of the connections since `fail` was kept, up to now."""
+        return max([self._held, *(time.monotonic() - began for began in [*self._open.values()])])
+
     def fail(self, fault: Serve | None = None, *, hold: bool = False) -> None:
         """Do this with each new connection (None: refuse it); those that are there are held without a word, or else reset."""
         self.hold = hold
         self._fault = fault or reset
         self.failures += 1
+        self.failed_at = time.monotonic()
         if fault is None:  # bound, and so nobody else's, but not listening
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -72,6 +83,7 @@ class Gate:
     def heal(self) -> None:
         """Serve new connections again; those made while it failed stay as bad as they are."""
         self._fault = None
+        self.seconds = time.monotonic() - self.failed_at
         self._listener.listen(100)
 
     def close(self) -> None:
@@ -93,20 +105,29 @@ class Gate:
     def _serve(self, client: socket.socket) -> None:
         fault = self._fault
         self.hits += fault is not None
+        began = time.monotonic()
+        if fault:
+            self._open[client] = began
         client.settimeout(PATIENCE)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        spoken = client
         with contextlib.suppress(OSError):
             if self.tls:
-                client = self.tls.wrap_socket(client, server_side=True)
-            (fault or relay)(self, client)
-        client.close()
+                spoken = self.tls.wrap_socket(client, server_side=True)
+            (fault or relay)(self, spoken)
+        spoken.close()
+        if self._open.pop(client, None):
+            self._held = max(self._held, time.monotonic() - began)
 
 
 # What can be done with a connection
 
 
-def relay(gate: Gate, client: socket.socket, change: Change | None = None) -> None:
-    """Hand on both ways until one end closes, or until the gate fails; `change` sees what the server sends."""
+def relay(gate: Gate, client: socket.socket, change: Change | None = None, refused: bytes = b"") -> None:
+    """Hand on both ways until one end closes, or until the gate fails.
+
+    change: sees what the server sends. refused: a request that holds this is an error of the server's.
+    """
     failures = gate.failures
     with socket.create_connection(("127.0.0.1", gate.upstream), PATIENCE) as server:
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -120,6 +141,9 @@ def relay(gate: Gate, client: socket.socket, change: Change | None = None) -> No
             for source in ready:
                 data = _receive(source)
                 if not data:
+                    return
+                if source is client and refused and refused in data:
+                    client.sendall(b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
                     return
                 if source is client:
                     server.sendall(data)
@@ -177,16 +201,16 @@ def stop_after(count: int) -> Serve:
     return serve
 
 
-def drip(gate: Gate, client: socket.socket) -> None:
-    """Hand on the server's bytes one a second."""
+def drip(seconds: float) -> Serve:
+    """Hand on the server's bytes one by one, with so many seconds between them."""
 
     def change(gate: Gate, data: bytes) -> Iterator[bytes]:
         for byte in data:
             yield bytes([byte])
-            if gate.over.wait(1):
+            if gate.over.wait(seconds):
                 return
 
-    relay(gate, client, change)
+    return lambda gate, client: relay(gate, client, change)
 
 
 def changed(change: Callable[[bytes], bytes]) -> Serve:
@@ -233,16 +257,99 @@ def bomb(size: int) -> bytes:
     return gzip.compress(b" " * (1 << 20)) * (size >> 20)
 
 
+def _http2(kind: int, payload: bytes = b"", flags: int = 0) -> bytes:
+    """Return a frame of the connection itself (RFC 9113, 4.1)."""
+    return struct.pack(">BHBBL", 0, len(payload), kind, flags, 0) + payload
+
+
+SETTINGS, PING, GOAWAY, ACK = 4, 6, 7, 1
+
+
+def say_goaway(_gate: Gate, client: socket.socket) -> None:
+    """Greet with GOAWAY: no stream was or will be looked at, and there is no error (RFC 9113, 6.8); close."""
+    client.sendall(_http2(SETTINGS) + _http2(GOAWAY, bytes(8)))
+
+
 def flood_http2(gate: Gate, client: socket.socket) -> None:
     """Speak HTTP/2 so far that a client believes it, then send PING frames without end (RFC 9113, 6.7)."""
-    frame, settings, ping, ack = ">BHBBL", 4, 6, 1
-    client.sendall(struct.pack(frame, 0, 0, settings, 0, 0) + struct.pack(frame, 0, 0, settings, ack, 0))
-    pings = (struct.pack(frame, 0, 8, ping, 0, 0) + b"flooding") * 500
+    client.sendall(_http2(SETTINGS) + _http2(SETTINGS, flags=ACK))
+    pings = _http2(PING, b"flooding") * 500
     while not gate.over.is_set():
         if select.select([client], [], [], 0)[0] and not client.recv(CHUNK):
             return
         if select.select([], [client], [], 0.1)[1]:
             client.sendall(pings)
+
+
+class EtcdFront:
+    """Speaks etcd's gRPC in front of a real etcd: reads are handed on always, watches as long as all is well.
+
+    From `fail` to `heal` a watch is created and then cancelled (`cancels`), or its call fails. Calls are not looked into: the first
+    field of each answer is its header, and the others that a WatchResponse needs are written by hand (etcd's rpc.proto).
+    """
+
+    CREATED, CANCELLED = b"\x18\x01", b"\x20\x01"
+
+    def __init__(self, upstream: int, *, cancels: bool) -> None:
+        """Listen on a loopback port."""
+        import grpc
+
+        self.hits = 0  # reads and watches since `fail`
+        self.failed_at = self.seconds = 0.0
+        self._grpc = grpc
+        self._cancels = cancels
+        self._is_failing = False
+        self._header = b""
+        channel = grpc.insecure_channel(f"127.0.0.1:{upstream}")
+        self._range: Any = channel.unary_unary("/etcdserverpb.KV/Range")
+        self._watch: Any = channel.stream_stream("/etcdserverpb.Watch/Watch")
+        self._server = grpc.server(ThreadPoolExecutor(16))
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler("etcdserverpb.KV", {"Range": grpc.unary_unary_rpc_method_handler(self._read)}),
+                grpc.method_handlers_generic_handler(
+                    "etcdserverpb.Watch", {"Watch": grpc.stream_stream_rpc_method_handler(self._follow)}
+                ),
+            )
+        )
+        self.port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def fail(self) -> None:
+        """Let watches fail, those that are there too."""
+        self.failed_at, self._is_failing = time.monotonic(), True
+
+    def heal(self) -> None:
+        """Let watches be."""
+        self.seconds, self._is_failing = time.monotonic() - self.failed_at, False
+
+    def close(self) -> None:
+        """End."""
+        self._server.stop(0)
+
+    def _read(self, request: bytes, context: Any) -> bytes:
+        self.hits += self._is_failing
+        answer: bytes = self._range(request, metadata=(("hasleader", "true"),), timeout=context.time_remaining())
+        self._header = answer[: 2 + answer[1]]
+        return answer
+
+    def _follow(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        if self._is_failing:
+            self.hits += 1
+            next(requests)
+            yield self._header + self.CREATED
+            if not self._cancels:
+                context.abort(self._grpc.StatusCode.UNAVAILABLE, "etcdserver: request timed out")
+            yield self._header + self.CANCELLED
+            for _ in requests:  # the stream itself stays, until the client ends it
+                pass
+            return
+        answers = self._watch(requests, metadata=(("hasleader", "true"),), timeout=context.time_remaining())
+        context.add_callback(answers.cancel)
+        try:
+            yield from answers
+        except self._grpc.RpcError as error:
+            context.abort(error.code(), error.details())
 
 
 # Names
