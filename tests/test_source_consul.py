@@ -26,6 +26,7 @@ from disco import config, sources
 from disco.sources import Context, SourceError, Unusable
 from disco.sources.consul import SOURCE, _locate
 from tests.consul_server import ConsulServer
+from tests.harness import eventually
 from tests.servers import make_certificates
 
 if TYPE_CHECKING:
@@ -388,6 +389,28 @@ def test_a_restart_with_and_without_data(
         assert "reading anew" in caplog.text
 
 
+def test_a_restart_gives_nothing_older(consul_program: Path, tmp_path: Path, follow: Follow) -> None:
+    """The first answer of a real server that is killed and started again is what it had, however soon it is asked."""
+    memory: dict[str, Any] = {}
+    with ConsulServer(consul_program, tmp_path / "consul") as server:
+        common = f"consul.host={server.address}"
+        for written in range(200, 801, 200):
+            for number in range(written - 199, written + 1):
+                server.put("web/port", str(number))
+            follow(common, memory=memory).step()
+            server.kill()
+            server.launch()
+
+            def ask() -> dict[str, Any] | None:
+                try:
+                    return follow(common, memory=memory).step()
+                except SourceError:
+                    return None
+
+            assert eventually(ask) == {"web": {"port": str(written)}}
+            server.wait_until_ready()
+
+
 def test_too_many_connections_are_told(consul_program: Path, tmp_path: Path, follow: Follow) -> None:
     """Consul's limit of connections from one address is told as what it is."""
     limits = {"limits": {"http_max_conns_per_client": 2}}
@@ -560,6 +583,49 @@ def test_after_an_error_there_is_no_index(follow: Follow) -> None:
         assert str(follower.fail()) == "answered 500 internal server error"
         follow(fake.pairs).step()
     assert [request.query.get("index") for request in fake.requests] == [None, "10", None]
+
+
+def test_an_answer_older_than_one_before_an_error_is_asked_of_the_leader(follow: Follow) -> None:
+    """A server that has restarted and answers with less than was known is asked with `consistent`; what that gives counts."""
+    memory: dict[str, Any] = {}
+    before = Reply(web("162"), index=162), Reply(status=500)
+    restarting = Reply(web("122"), index=122), Reply(web("162"), index=162), Reply(web("163"), index=163)
+    restored = Reply(status=500), Reply(web("9"), index=9), Reply(web("8"), index=8), Reply(web("10"), index=10)
+    with Fake(*before, *restarting, *restored) as fake:
+        follower = follow(fake.pairs, memory=memory)
+        found = [follower.step()]
+        follower.fail()
+        follower = follow(fake.pairs, memory=memory)
+        found += [follower.step(), follower.step()]
+        follower.fail()
+        follower = follow(fake.pairs, memory=memory)
+        found += [follower.step(), follower.step()]
+    assert [data["web"]["port"] for data in found] == ["162", "162", "163", "8", "10"]
+    asked = [(request.query.get("index"), "consistent" in request.query) for request in fake.requests]
+    first, again = (None, False), (None, True)
+    assert asked == [first, ("162", False), first, again, ("162", False), ("163", False), first, again, ("8", False)]
+
+
+def test_an_older_answer_without_the_leaders_word_is_trouble(follow: Follow) -> None:
+    """Where the consistent read fails the older answer is not published, and the next call asks again."""
+    memory: dict[str, Any] = {}
+    old = Reply(web("old"), index=122)
+    with Fake(Reply(index=162), old, Reply(b"No cluster leader", 500), old, Reply(web("new"), index=162)) as fake:
+        follow(fake.pairs, memory=memory).step()
+        assert str(follow(fake.pairs, memory=memory).fail()).startswith("Consul has no cluster leader")
+        assert follow(fake.pairs, memory=memory).step() == {"web": {"port": "new"}}
+
+
+@pytest.mark.parametrize("changed", ["consul.token=other", "consul.dc=other", "consul.host=localhost"])
+def test_another_store_starts_without_memory(follow: Follow, changed: str) -> None:
+    """With another address, datacenter or token the highest index counts no more, also when the former one comes back."""
+    memory: dict[str, Any] = {}
+    with Fake(Reply(index=162), Reply(index=7), Reply(index=8)) as fake:
+        common = f"{fake.pairs}:consul.token=mine"
+        for pairs in (common, f"{common}:{changed}", common):
+            follow(pairs, memory=memory).step()
+    assert not any("consistent" in request.query for request in fake.requests)
+    assert len(fake.requests) == 3
 
 
 def test_retry_after_is_handed_on(follow: Follow) -> None:

@@ -31,12 +31,18 @@ log = logging.getLogger(__name__)
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     """Yield the interfaces below the prefix, or the one of the service that `context.part` names, after each answer.
 
-    An index counts only as long as nothing goes wrong: it starts from none with each call, and anew when it goes
-    backwards (the server lost or restored its data). An answer without news, as Consul may give any time, yields the
-    same object.
+    An index is sent only as long as nothing goes wrong: it starts from none with each call. An answer older than one that
+    was yielded before, also by an earlier call, is not believed (a server that has restarted gives what it has replayed so
+    far): what counts is what the leader then says, older or not (it may have lost or restored its data). An answer without
+    news, as Consul may give any time, yields the same object.
     """
     mode = context.options["consistency"]
-    query = _Query(context)
+    token = context.options["token"]
+    memory = context.memory
+    store = (_locate(context.options), context.options["dc"], token)
+    if memory.get("store") != store:
+        memory.update(store=store, newest=0)
+    query = _Query(context, token)
     try:
         pace = _Pace(min(context.interval, PAUSE))
         index: int | None = None
@@ -44,11 +50,16 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
         while True:
             pace.wait()
             latest, found = query.ask(index, mode, data)
-            if query.is_doubtful or (index and latest < index):
-                log.debug("index=%d after %s, doubtful=%s: reading anew", latest, index, query.is_doubtful)
+            if query.is_doubtful:
+                log.debug("index=%d is doubtful: reading anew", latest)
                 pace.wait()
-                latest, found = query.ask(None, "default" if mode == "stale" else mode, data)
+                latest, found = query.ask(None, "default", data)
+            if latest < memory["newest"]:
+                log.debug("index=%d after %d: reading anew", latest, memory["newest"])
+                pace.wait()
+                latest, found = query.ask(None, "consistent", data)
             index, data = latest, found
+            memory["newest"] = latest
             yield data
     finally:
         query.close()
@@ -57,7 +68,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
 class _Query:
     """The one query of a process, of keys or of a service, over a connection of its own."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, token: str | None) -> None:
         from disco.sources import consul_http  # noqa: PLC0415 -- in this process only, and slow
 
         options = context.options
@@ -66,7 +77,7 @@ class _Query:
         self._prefix = f"{options['prefix']}/" if options["prefix"] else ""
         self._http = consul_http.HTTP(_locate(options), options, _name(options, context.part))
         self._unreadable = consul_http.UNREADABLE
-        self._client = consul_http.Client(self._http, options["token"])
+        self._client = consul_http.Client(self._http, token)
         self._tree = self._plant()
         self._is_in_step = True  # with other processes, which may have begun at the same moment
 
