@@ -45,7 +45,9 @@ Messages
 ========
 
 Frames of a JSON header and raw bodies (`messages`): known fields of known types within a size limit, never a pickle. A
-child that sends anything else is killed and replaced; one that says too much at once waits until it is read.
+header is small, since the coordinator parses it; a Diff that needs more is sent in parts, and joined before anybody sees
+it. A digest is compared with its body. A child that sends anything else is killed and replaced; one that says too much at
+once waits until it is read.
 
     Diff       source →     what changed, atomically; the first replaces all that an earlier process of the source said
     Trouble    source →     could not read; it tries again by itself, at a time that it names

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from disco.messages import Message, decode, encode, frame_size
+from disco.messages import Diff, Message, Parts, decode, frame_size, frames
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +24,7 @@ class Frames:
     def __init__(self) -> None:
         """Start empty."""
         self._buffer = bytearray()
+        self._parts = Parts()
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Take bytes and yield each message that is whole now; raise ProtocolError for what is none."""
@@ -34,9 +35,12 @@ class Frames:
             else:
                 frame = self._buffer[:size]
                 del self._buffer[:size]
-            message = decode(frame)
+            message: Message | None = decode(frame)
             del frame  # it may be large
-            yield message
+            if isinstance(message, Diff):
+                message = self._parts.join(message)
+            if message is not None:
+                yield message
 
 
 class Channel:
@@ -76,7 +80,7 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Queue a message and write what fits. The protocol bounds the queue: at most one request is outstanding."""
-        self._outbox += (memoryview(part) for part in encode(message) if part)
+        self._outbox += (memoryview(part) for frame in frames(message) for part in frame if part)
         self.flush()
 
     def flush(self) -> None:
@@ -115,8 +119,9 @@ class Line:
 
     def send(self, message: Message) -> None:
         """Write a whole message, waiting as long as the coordinator needs (backpressure, not loss)."""
-        for part in encode(message):
-            self._end.sendall(part)
+        for frame in frames(message):
+            for part in frame:
+                self._end.sendall(part)
 
     def receive(self) -> Iterator[Message]:
         """Yield messages until the end of file.

@@ -285,7 +285,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
         grace=settings.grace,
         settle=settings.settle,
         run=os.urandom(8).hex(),
-        environment={os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()},
+        environment=tuple(name + b"=" + value for name, value in environment.items()),
         dry=dry,
     )
     return Coordinator(plan, jobs, schemas, signals, settings.report_file)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -87,8 +87,8 @@ class SourcePlan(NamedTuple):
 class Plan:
     """All that the lifecycle goes by; durations in seconds, 0 for no limit.
 
-    command: its name, for people. environment: what each handler gets besides. dry: run no handler, and end when every
-    source has answered.
+    command: its name, for people. environment: what each handler gets besides, NAME=VALUE each. dry: run no handler, and
+    end when every source has answered.
     """
 
     sources: tuple[SourcePlan, ...]
@@ -102,7 +102,7 @@ class Plan:
     grace: float = 5.0
     settle: float = 0.0
     run: str = "disco"
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: tuple[bytes, ...] = ()
     dry: bool = False
 
 
@@ -734,13 +734,18 @@ class Lifecycle:
                 task=self._tasks,
                 rule=state.rule.name,
                 argv=state.rule.argv,
-                env=self.plan.environment
-                | {
-                    "DISCO_RULE": state.rule.name,
-                    "DISCO_INTERFACES": ",".join(interfaces),
-                    "DISCO_ATTEMPT": str(attempt),
-                    "DISCO_RUN": f"{self.plan.run}-{self._tasks}",
-                },
+                env=(
+                    *self.plan.environment,
+                    *(
+                        f"{name}={value}".encode(errors="surrogateescape")
+                        for name, value in (
+                            ("DISCO_RULE", state.rule.name),
+                            ("DISCO_INTERFACES", ",".join(interfaces)),
+                            ("DISCO_ATTEMPT", str(attempt)),
+                            ("DISCO_RUN", f"{self.plan.run}-{self._tasks}"),
+                        )
+                    ),
+                ),
                 stdin=stdin,
                 timeout=self.plan.handler_timeout,
             ),

@@ -1,8 +1,9 @@
 """What crosses a pipe: frozen messages, and their form on the wire.
 
 A frame is `SIZES` (length of the header, length of the bodies), a JSON header and the bodies. A field of type `bytes`
-or `Part` stands in the header as its length; the bodies follow in the same order. Nothing is pickled: a peer talks to backends
-and handlers and is not trusted, so a frame is bounded and holds known fields of known types, or it is a ProtocolError.
+or `Part` stands in the header as its length; the bodies follow in the same order. A header is small, for the coordinator
+parses it: a Diff of many interfaces is several frames. Nothing is pickled: a peer talks to backends and handlers and is not
+trusted, so a frame is bounded and holds known fields of known types, or it is a ProtocolError.
 """
 
 from __future__ import annotations
@@ -10,21 +11,35 @@ from __future__ import annotations
 import json
 import struct
 from functools import cache
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+try:
+    from _blake2 import blake2b  # as the standard library's `random` takes its hash: hashlib loads all of OpenSSL first
+except ImportError:
+    from hashlib import blake2b
 
 from disco.errors import ProtocolError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 Part = bytes | memoryview  # received, it is part of its frame, and keeps that: for what lives no longer than its message
-HEADER_LIMIT = 16 << 20
+HEADER_LIMIT = 256 << 10
 BODY_LIMIT = 160 << 20
+# Of one Diff, in however many frames. A source is held to less: its text may grow as it is decoded (1e15 to 1000000000000000).
+DIFF_LIMIT = 64 << 20  # bytes of bodies
+INTERFACE_LIMIT = 20_000  # that a source has; there may be as many that it had
+UNKNOWN_LIMIT = 20  # names
+PROBLEM_LIMIT, PROBLEM_LENGTH = 21, 300  # problems of one interface, and characters of each
 SIZES = struct.Struct("!II")
 
 
 class Fragment(NamedTuple):
     """What one source says of one interface.
 
-    digest: of the canonical JSON. problems: why this fragment alone does not satisfy the schema. body: the canonical
-    JSON object; empty where there is none that could be merged with other sources' (the problems say why).
+    digest: `digest(body)`, or, where there is no body, whatever stands for what cannot be sent. problems: why this fragment
+    alone does not satisfy the schema. body: the canonical JSON object; empty where there is none that could be merged with
+    other sources' (the problems say why).
     """
 
     digest: str
@@ -36,7 +51,8 @@ class Diff(NamedTuple):
     """A source's news, to be applied atomically; an interface is always whole.
 
     first: this replaces all that an earlier process of the source said. unknown: up to 20 names that belong to no
-    interface; unknown_count: how many there are. note: what people should know of the source although it answered.
+    interface; unknown_count: how many there are. note: what people should know of the source although it answered. more: the
+    next Diff is a part of this one (`frames` makes such parts of what is too much for one header, `Parts` joins them).
     """
 
     first: bool
@@ -45,6 +61,7 @@ class Diff(NamedTuple):
     unknown: tuple[str, ...]
     unknown_count: int
     note: str = ""
+    more: bool = False
 
 
 class Trouble(NamedTuple):
@@ -78,12 +95,15 @@ class Checked(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Run a handler once; stdin is what it reads there, in parts (once received: views); timeout in seconds, 0 for none."""
+    """Run a handler once; timeout in seconds, 0 for none.
+
+    env: NAME=VALUE each, of one name the last counts. stdin: what it reads there, in parts (once received: views).
+    """
 
     task: int
     rule: str
     argv: tuple[str, ...]
-    env: dict[str, str]
+    env: tuple[bytes, ...]
     stdin: tuple[Part, ...]
     timeout: float
 
@@ -113,6 +133,50 @@ class Ran(NamedTuple):
 Message = Diff | Trouble | Alive | Check | Checked | Run | Started | Ran
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, Trouble, Alive, Check, Checked, Run, Started, Ran)}
 _hints = cache(get_type_hints)
+
+
+def digest(body: Part) -> str:
+    """Return what stands for a body wherever the body itself is not needed."""
+    return blake2b(body, digest_size=16).hexdigest()
+
+
+def frames(message: Message) -> Iterator[list[Part]]:
+    """Yield the frames of a message, each as its parts: one frame, but of a Diff as many as its header needs."""
+    parts = encode(message)
+    header, _ = SIZES.unpack_from(parts[0])
+    if header <= HEADER_LIMIT or not isinstance(message, Diff) or len(message.changed) + len(message.removed) <= 1:
+        yield parts
+        return
+    changed, removed = list(message.changed.items()), message.removed
+    half, cut = -(-len(changed) // 2), len(removed) // 2  # so that neither part is empty
+    yield from frames(message._replace(changed=dict(changed[:half]), removed=removed[:cut], more=True))
+    yield from frames(message._replace(changed=dict(changed[half:]), removed=removed[cut:]))
+
+
+class Parts:
+    """The parts of a Diff that have come, until the last one comes."""
+
+    def __init__(self) -> None:
+        """Hold none."""
+        self._changed: dict[str, Fragment] = {}
+        self._removed: list[str] = []
+        self._size = 0
+
+    def join(self, part: Diff) -> Diff | None:
+        """Return the whole Diff, None while parts of it are to come; raise ProtocolError if it is too large."""
+        if part.more and not (part.changed or part.removed):
+            raise ProtocolError("an empty part of a diff")
+        self._changed |= part.changed
+        self._removed += part.removed
+        self._size += sum(len(fragment.body) for fragment in part.changed.values())
+        many = len(self._changed) + len(self._removed)
+        if many > 2 * INTERFACE_LIMIT or self._size > DIFF_LIMIT:
+            raise ProtocolError(f"a diff of {many} interfaces and {self._size} bytes, which is over the limit")
+        if part.more:
+            return None
+        diff = part._replace(changed=self._changed, removed=tuple(self._removed))
+        self.__init__()  # type: ignore[misc]
+        return diff
 
 
 def encode(message: Message) -> list[Part]:
@@ -186,7 +250,10 @@ def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- a
         hints = _hints(kind)
         if type(value) is not list:
             raise TypeError
-        return kind(**{name: _unpack(hint, item, bodies) for (name, hint), item in zip(hints.items(), value, strict=True)})
+        found = kind(**{name: _unpack(hint, item, bodies) for (name, hint), item in zip(hints.items(), value, strict=True)})
+        if kind in _CHECKS:
+            _CHECKS[kind](found)
+        return found
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is tuple and type(value) is list:
         return tuple(_unpack(arguments[0], item, bodies) for item in value)
@@ -194,6 +261,22 @@ def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- a
         return {key: _unpack(arguments[1], item, bodies) for key, item in value.items()}
     if kind is float and type(value) in (float, int) and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
         return float(value)
-    if kind is float or type(value) is not kind:
+    if kind is float or type(value) is not kind or (kind is int and abs(value) >= 1 << 63):
         raise TypeError
     return value
+
+
+def _check_verdict(verdict: Fragment | Checked) -> None:
+    # By digests it is told which data a rule succeeded on, and whose bodies are the same.
+    if verdict.body and verdict.digest != digest(verdict.body):
+        raise ProtocolError("a digest that is not its body's")
+    if len(verdict.problems) > PROBLEM_LIMIT or any(len(problem) > PROBLEM_LENGTH + 1 for problem in verdict.problems):
+        raise ProtocolError(f"more than {PROBLEM_LIMIT} problems of one interface, or one of more than {PROBLEM_LENGTH} characters")
+
+
+def _check_diff(diff: Diff) -> None:
+    if len(diff.unknown) > UNKNOWN_LIMIT:
+        raise ProtocolError(f"more than {UNKNOWN_LIMIT} unknown names")
+
+
+_CHECKS: dict[type, Callable[[Any], None]] = {Fragment: _check_verdict, Checked: _check_verdict, Diff: _check_diff}

@@ -11,13 +11,9 @@ import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-try:
-    from _blake2 import blake2b  # as the standard library's `random` takes its hash: hashlib loads all of OpenSSL first
-except ImportError:
-    from hashlib import blake2b
 
 # jsonschema imports what checks the formats `iri` and `iri-reference` (of the extra `formats`), and that compiles a grammar
 # for a second: it gets a stand-in, which imports the real one when it is needed.
@@ -34,7 +30,7 @@ import referencing.exceptions  # noqa: E402
 from jsonschema.validators import validator_for  # noqa: E402
 from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
 
-from disco import documents  # noqa: E402
+from disco import documents, messages  # noqa: E402
 from disco.errors import ConfigurationError, DocumentError, collect  # noqa: E402
 from disco.signals import Overrun  # noqa: E402
 from disco.text import escape  # noqa: E402
@@ -49,7 +45,8 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
     from referencing._core import Resolver
 
-PROBLEM_LIMIT = 20  # problems told of one interface
+PROBLEM_LIMIT = messages.PROBLEM_LIMIT - 1  # problems told of one interface, before "and more"
+POINTER_LIMIT = 200  # characters of a pointer told
 NAME_LIMIT = 80  # characters of a key's name told
 MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
@@ -105,14 +102,14 @@ class Schema(NamedTuple):
             for error in self.validator.iter_errors(data):
                 found += (text for text in _explain(error) if text not in found)
                 if len(found) > PROBLEM_LIMIT:
-                    return (*found[:PROBLEM_LIMIT], "and more")
+                    break
         except Overrun:
             raise
         except RecursionError:
             return ("the schema recurses too deep on this data, or for ever",)
         except Exception as error:  # noqa: BLE001 -- arithmetic and formats on hostile data: a verdict, not a crash
             return (f"the schema cannot be applied to this data ({type(error).__name__})",)
-        return tuple(found)
+        return bounded(found)
 
 
 def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
@@ -181,8 +178,9 @@ def read(path: Path) -> Schema:
     if isinstance(content, dict):
         interface = content.get("name", interface)
         kind = _find_dialect(content["$schema"]) if "$schema" in content else kind
-    if not isinstance(interface, str) or not interface.isprintable() or not re.fullmatch(r"[^\s:,/]+", interface):
-        raise ConfigurationError(f"{document.at('name')}: an interface's name is text without white space, ':', ',', '/'")
+    if not isinstance(interface, str) or not interface.isprintable() or not re.fullmatch(r"[^\s:,/]{1,255}", interface):
+        what = "an interface's name is text without white space, ':', ',', '/', of at most 255 characters"
+        raise ConfigurationError(f"{document.at('name')}: {what}")
     if kind is None:
         raise ConfigurationError(f"{document.at('$schema')}: {_DIALECTS}")
     # The vocabularies of a dialect's schema tell the same thing several times.
@@ -212,19 +210,21 @@ def canonical(data: Any, stand_in: Callable[[object], str] | None = None) -> byt
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, default=stand_in).encode()
 
 
-def digest(body: bytes) -> str:
-    """Return what stands for a body wherever the body itself is not needed."""
-    return blake2b(body, digest_size=16).hexdigest()
-
-
 def time_allowed(size: int) -> float:
     """Return the seconds of CPU time that decoding and validating data of so many bytes may take."""
     return 1.0 + size / (1 << 20)
 
 
 def pointer(path: Sequence[str | int]) -> str:
-    """Return a JSON pointer (RFC 6901) for people: hostile names escaped and cut."""
-    return "".join("/" + escape(str(part).replace("~", "~0").replace("/", "~1"), NAME_LIMIT) for part in path)
+    """Return a JSON pointer (RFC 6901) for people: hostile names escaped and cut, and of a long one the start and the end."""
+    shown = "".join("/" + escape(str(part).replace("~", "~0").replace("/", "~1"), NAME_LIMIT) for part in path)
+    return shown if len(shown) <= POINTER_LIMIT else f"{shown[: POINTER_LIMIT // 2]}…{shown[-POINTER_LIMIT // 2 :]}"
+
+
+def bounded(problems: Iterable[str], limit: int = PROBLEM_LIMIT) -> tuple[str, ...]:
+    """Return the first of the problems, each cut where it is long; that there are more is the last one."""
+    shown = [escape(problem, messages.PROBLEM_LENGTH) for problem in islice(problems, limit + 1)]
+    return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
 
 
 def _find_dialect(name: Any) -> type[Validator] | None:  # noqa: ANN401 -- what the file holds

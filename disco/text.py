@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from itertools import accumulate
 
 _URL_USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
 def escape(text: str, limit: int) -> str:
     """Return text on one line: what does not print escaped, at most `limit` characters, the cut marked."""
-    cut = text[:limit]
-    shown = cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
-    return shown + "…" if len(text) > limit else shown
+    shown, is_cut = text[:limit], len(text) > limit
+    if not shown.isprintable():
+        pieces = [c if c.isprintable() else ascii(c)[1:-1] for c in shown]
+        fit = bisect_right(list(accumulate(map(len, pieces))), limit)
+        shown, is_cut = "".join(pieces[:fit]), is_cut or fit < len(pieces)
+    return shown + "…" if is_cut else shown
 
 
 def redact(text: str) -> str:

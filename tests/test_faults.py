@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from typing import Any
 
 import pytest
 
@@ -271,3 +272,19 @@ def test_source_with_the_name_of_another_child(site: Site, name: str) -> None:
     site.flat({"app": {"b": 2}}, name="more.yaml", source=name)
     running = site.run()
     assert (running.process.returncode, site.seen()[-1:]) == (0, [{"app": {"a": 1, "b": 2}}]), running.log
+
+
+def test_many_problems_with_long_names(site: Site) -> None:
+    """A source with very many problems, in places with long and odd names, is heard all the same: what is valid arrives."""
+    site.simple({"a": 1})
+    problems = {"properties": {"port": {"type": "integer"}}, "additionalProperties": {"$ref": "#"}}
+    data: dict[str, Any] = {"app": {"a": 1}}
+    for number in range(40):
+        site.schema(f"bad{number}", problems)
+        below: Any = {f"{n}": {"port": "x"} for n in range(20)}
+        for _ in range(30):
+            below = {"\U000e0001" * 80: below}
+        data[f"bad{number}"] = below
+    site.flat(data)
+    assert site.run().process.returncode == 0
+    assert site.seen() == [{"app": {"a": 1}}]

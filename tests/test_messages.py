@@ -16,15 +16,47 @@ from hypothesis import strategies as st
 from disco import log, messages, records
 from disco.channel import Channel, Frames, Line
 from disco.errors import ProtocolError
-from disco.messages import SIZES, Alive, Check, Diff, Fragment, Message, Run, Trouble
+from disco.messages import SIZES, Alive, Check, Checked, Diff, Fragment, Message, Run, Trouble
 from disco.text import duration, escape, plural, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 st.register_type_strategy(float, st.floats(-1e14, 1e14, allow_nan=False))
+
+
+def fragment(body: bytes, *problems: str) -> Fragment:
+    return Fragment(digest=messages.digest(body) if body else "d", problems=problems, body=body)
+
+
+PROBLEMS = st.lists(st.text(max_size=20), max_size=messages.PROBLEM_LIMIT).map(tuple)
+st.register_type_strategy(Fragment, st.builds(lambda body, problems: fragment(body, *problems), st.binary(), PROBLEMS))
+st.register_type_strategy(
+    Checked,
+    st.builds(lambda task, one: Checked(task, *one), st.integers(0, 1 << 60), st.from_type(Fragment)),
+)
+st.register_type_strategy(int, st.integers(-(1 << 60), 1 << 60))
+st.register_type_strategy(
+    Diff,
+    st.builds(
+        Diff,
+        st.booleans(),
+        st.dictionaries(st.text(), st.from_type(Fragment)),
+        st.lists(st.text(), max_size=5).map(tuple),
+        st.lists(st.text(), max_size=messages.UNKNOWN_LIMIT).map(tuple),
+        st.integers(0, 1 << 60),
+        st.text(),
+        st.just(False),
+    ),
+)
 MESSAGES = st.one_of(
-    *[st.builds(kind, **{name: st.from_type(hint) for name, hint in get_type_hints(kind).items()}) for kind in get_args(Message)]
+    st.from_type(Diff),
+    st.from_type(Checked),
+    *[
+        st.builds(kind, **{name: st.from_type(hint) for name, hint in get_type_hints(kind).items()})
+        for kind in get_args(Message)
+        if kind not in {Diff, Checked}
+    ],
 )
 CHECK = Check(task=7, interface="a", bodies=(b"", b"one", b"\0\xff" * 9))
 HISTORY: list[Message] = [Alive(answered=True), CHECK, Trouble(reason="r\n\ud800", retry_in=0.5), Alive(answered=False)]
@@ -51,11 +83,10 @@ def test_round_trip(message: Message) -> None:
 
 def test_large_bodies_that_do_not_last_are_views() -> None:
     """What a runner hands on is not copied out of its frame; what the coordinator keeps does not hold a whole frame."""
-    frame = bytearray(wire(Run(task=1, rule="r", argv=("true",), env={}, stdin=(b"one", b"two"), timeout=0.0)))
+    frame = bytearray(wire(Run(task=1, rule="r", argv=("true",), env=(), stdin=(b"one", b"two"), timeout=0.0)))
     views = messages.decode(frame).stdin  # type: ignore[union-attr]
     assert [(view.obj, bytes(view), view.readonly) for view in views] == [(frame, b"one", True), (frame, b"two", True)]  # type: ignore[union-attr]
-    fragment = Fragment(digest="d", problems=(), body=b"one")
-    (kept,) = messages.decode(wire(Diff(True, {"a": fragment}, (), (), 0))).changed.values()  # type: ignore[union-attr]
+    (kept,) = messages.decode(wire(Diff(True, {"a": fragment(b"one")}, (), (), 0))).changed.values()  # type: ignore[union-attr]
     assert type(kept.body) is bytes
 
 
@@ -164,6 +195,63 @@ def test_oversized(sizes: tuple[int, int]) -> None:
     assert messages.frame_size(SIZES.pack(messages.HEADER_LIMIT, messages.BODY_LIMIT)) is not None
 
 
+def diff(count: int, *problems: str, body: bytes = b"{}", removed: int = 0) -> Diff:
+    """Return a diff of so many interfaces with names of 100 characters."""
+    names = (f"{number:0100}" for number in range(removed))
+    return Diff(True, {f"{n:x>100}": fragment(body, *problems) for n in range(count)}, tuple(names), ("a",), 1, "note")
+
+
+@pytest.mark.parametrize(
+    "news",
+    [diff(2000, "/a is required"), diff(2000, *["p" * 300] * 21), diff(1, removed=5000), diff(3, removed=1), diff(0, removed=4000)],
+)
+def test_a_large_diff_is_several_frames(news: Diff, ends: tuple[socket.socket, socket.socket]) -> None:
+    """However many interfaces a diff has, no header is over the limit, and the coordinator has it at once and whole."""
+    receiver, sender = map(Channel, ends)
+    sender.send(news)
+    sender.send(HISTORY[0])
+    found: list[Message] = []
+    while len(found) < 2:
+        found += receiver.receive(1 << 20)
+        sender.flush()
+    assert found == [news, HISTORY[0]]
+
+
+@pytest.mark.parametrize(
+    ("news", "reason"),
+    [
+        (diff(1, body=b"{}" * 3)._replace(changed={"a": Fragment("d", (), b"{}")}), "digest"),
+        (Checked(1, "d", (), b"{}"), "digest"),
+        (diff(1, *["p"] * 22), "problems"),
+        (diff(1, "p" * 302), "problem"),
+        (Checked(1, "d", ("p",) * 22, b""), "problems"),
+        (diff(1)._replace(unknown=("a",) * 21), "unknown names"),
+    ],
+)
+def test_what_a_diff_may_not_say(news: Message, reason: str) -> None:
+    """A digest is its body's, and of problems and unknown names there are few and short ones: else it is no message."""
+    with pytest.raises(ProtocolError, match=reason):
+        messages.decode(wire(news))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [diff(0)._replace(more=True)],
+        [Diff(True, {f"{n}-{m}": fragment(b"{}") for m in range(4000)}, (), (), 0, more=True) for n in range(11)],
+        [Diff(True, {}, tuple(str(m) for m in range(10_000)), (), 0, more=True)] * 5,
+        [Diff(True, {str(n): fragment(b"x" * (20 << 20))}, (), (), 0, more=True) for n in range(4)],
+    ],
+    ids=["empty", "interfaces", "removed", "bodies"],
+)
+def test_a_diff_without_end(parts: list[Diff]) -> None:
+    """Parts of a diff for ever are no message as soon as they are too much."""
+    frames = Frames()
+    fed = (list(frames.feed(wire(part))) for part in parts)
+    with pytest.raises(ProtocolError, match=r"part of a diff|over the limit"):
+        assert not any(fed)
+
+
 # Channels
 
 
@@ -180,7 +268,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_a_channel_never_blocks(ends: tuple[socket.socket, socket.socket]) -> None:
     """Whatever is sent to a peer that does not read is queued, never waited for; it arrives whole and in order."""
     sender, receiver = map(Channel, ends)
-    big = Run(task=1, rule="r", argv=("a",), env={"b": "c"}, stdin=(b"x" * 1_000_000,), timeout=0.0)
+    big = Run(task=1, rule="r", argv=("a",), env=(b"b=c",), stdin=(b"x" * 1_000_000,), timeout=0.0)
     history = [*HISTORY, big, *HISTORY, big, Alive(answered=True)]
     assert list(receiver.receive()) == []
     for message in history:
@@ -338,8 +426,9 @@ def test_a_child_that_cannot_import_its_log_handler(monkeypatch: pytest.MonkeyPa
 )
 def test_escape(text: str, shown: str) -> None:
     """What does not print is escaped, and what is too long is cut."""
-    assert escape(text, 20) == shown
+    assert escape(text, 30) == shown
     assert escape("x" * 21, 20) == "x" * 20 + "…"
+    assert escape("x" + "\0" * 6, 20) == "x" + "\\x00" * 4 + "…"  # no escape is cut in the middle
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from disco import schema, sources
+from disco import messages, schema, sources
 from disco.config import patterns
 from disco.documents import DEPTH_LIMIT
 from disco.messages import Alive, Diff, Message, Trouble
@@ -41,6 +41,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
         "app": {"type": "object"},
         "db": {"properties": {"port": {"type": "integer"}, "hosts": {"type": "array"}}, "required": ["port"]},
         "slow": {"properties": {"a": {"pattern": "^(a+)+$"}}},
+        "nested": {"properties": {"port": {"type": "integer"}}, "additionalProperties": {"$ref": "#"}},
     }
     for name, content in contents.items():
         (folder / f"{name}.schema").write_text(json.dumps(content))
@@ -154,13 +155,48 @@ def test_unusable_values(publish: Callable[..., list[Message]]) -> None:
     assert len(publish(unusable, {**unusable, "app": {"c": Unusable("is worse")}})) == 2
 
 
+def test_what_is_told_of_a_verdict_is_bounded(publish: Callable[..., list[Message]]) -> None:
+    """However much is wrong, and however long the names: few problems of each interface are told, each short with its reason."""
+    odd = "\0" * 100
+    hostile: Any = {odd[:30] + str(number): Unusable("is odd") for number in range(40_000)}
+    deepest: Any = {"port": "x"}
+    for _ in range(DEPTH_LIMIT - 2):
+        deepest = {odd: deepest}
+    (said,) = diffs(publish({"app": hostile, "nested": deepest, "db": {"port": Unusable("r" * 10_000)}}))
+    for part in said.changed.values():
+        assert part.problems
+        assert len(part.problems) <= 21
+        assert all(len(problem) <= 301 for problem in part.problems)
+    assert said.changed["app"].problems[-1] == "and more"
+    (problem,) = said.changed["nested"].problems
+    assert problem.startswith("/\\x00")
+    assert problem.endswith("/port is text, the schema wants integer")
+
+
+def test_many_invalid_interfaces(tmp_path: Path) -> None:
+    """Of very many invalid interfaces at least one problem each is told, and all together are not many."""
+    names = [f"interface-{number:090}" for number in range(2000)]
+    known = {}
+    for name in names:
+        (tmp_path / f"{name}.schema").write_text(json.dumps({"required": ["some"], "additionalProperties": False}))
+    known = schema.load([tmp_path])[0]
+    said: list[Message] = []
+    publisher = watcher.Publisher(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
+    publisher.publish({name: {"\0" * 10 + str(key): 1 for key in range(30)} for name in names})
+    (diff,) = diffs(said)
+    assert len(diff.changed) == 2000
+    assert all(part.problems for part in diff.changed.values())
+    assert sum(len(problem) for part in diff.changed.values() for problem in part.problems) < 2 << 20
+    assert all(messages.SIZES.unpack_from(parts[0])[0] <= 256 << 10 for parts in messages.frames(diff))
+
+
 def test_unknown_names(publish: Callable[..., list[Message]]) -> None:
     """What no schema knows is not kept; up to 20 names are told, cut and escaped, and how many there are."""
     many = {f"x{number:03}": {"a": 1} for number in range(500)}
     (said,) = diffs(publish({**many, "app": {}}))
     assert (list(said.changed), said.unknown_count, len(said.unknown)) == (["app"], 500, 20)
     (said,) = diffs(publish({"a\nb" + "k" * 200: object(), "b": float("nan")}))
-    assert (len(said.unknown[0]), said.unknown[0][:4]) == (82, "a\\nb")
+    assert (len(said.unknown[0]), said.unknown[0][:4]) == (81, "a\\nb")
     assert [diff.unknown for diff in diffs(publish({"x": 1}, {"x": 2}, {"y": 1}, {}))] == [("x",), ("y",), ()]
 
 

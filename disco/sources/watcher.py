@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco import documents, schema
+from disco import documents, messages, schema
 from disco.errors import SourceError, place_of
 from disco.messages import Alive, Diff, Fragment, Trouble
 from disco.signals import Overrun, cpu_limit, time_limit
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KEY_LIMIT = 100_000
 NOTE_LIMIT = 500  # characters
-UNKNOWN_LIMIT = 20  # names told of keys that belong to no interface
+PROBLEMS_LIMIT = 1 << 20  # characters of all that is wrong in one diff; beyond, fewer problems of each interface are told
 RETRY_FIRST, RETRY_LAST, RETRY_AFTER_LAST = 0.25, 30.0, 60.0
 SPREAD = 1.25
 MEMORY_LOOK = 0.05  # seconds of CPU time between looks at the memory
@@ -194,7 +194,7 @@ class Publisher:
             (str(name) for name in snapshot if name not in self._schemas),
             key=lambda name: (name not in self._refused, name),  # what some rule may wait for is told first
         )
-        told = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[:UNKNOWN_LIMIT]), len(unknown))
+        told = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[: messages.UNKNOWN_LIMIT]), len(unknown))
         first = self._unknown is None
         changed: dict[str, Fragment] = {}
         for interface in list(dumped):
@@ -207,6 +207,7 @@ class Publisher:
                 if first or fragment.digest != self._sent.get(interface):
                     changed[interface] = fragment
         removed = tuple(interface for interface in self._seen if interface not in seen)
+        _bound_problems(changed)
         news = first or changed or removed or told != self._unknown or self._note != self._noted
         self._seen, self._unknown, self._noted = seen, told, self._note
         for interface in removed:
@@ -219,8 +220,8 @@ class Publisher:
     def _fragment(self, interface: str, data: Any, dumped: bytes) -> Fragment:  # noqa: ANN401 -- any JSON data
         """Return what is said of an interface; unusable data has no body."""
         found = self._schemas[interface]
-        digest = schema.digest(dumped)
-        if reasons := tuple(_unusable(data)):
+        digest = messages.digest(dumped)
+        if reasons := schema.bounded(_unusable(data)):
             return Fragment(digest=digest, problems=reasons, body=b"")
         try:
             with cpu_limit(schema.time_allowed(len(dumped))):
@@ -237,7 +238,7 @@ class Publisher:
         verdict = "invalid" if problems else "valid"
         about = {"fields": {"interface": interface, "event": "validated"}}
         log.debug("interface %s: %s, %s", interface, plural(len(dumped), "byte"), verdict, extra=about)
-        return Fragment(digest=schema.digest(dumped), problems=problems, body=body)
+        return Fragment(digest=messages.digest(dumped), problems=problems, body=body)
 
 
 def _dump_all(
@@ -262,19 +263,30 @@ def _dump_all(
             found = None
         count, depth = (found.nodes, 0) if found else documents.measure(data)
         nodes += count + 1  # its name
+        if len(seen) == messages.INTERFACE_LIMIT:
+            raise SourceError(f"more than {messages.INTERFACE_LIMIT} interfaces: split them among several sources")
         if nodes > 2 * KEY_LIMIT + 1:
             raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
         if depth > documents.DEPTH_LIMIT:
             raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
         if not found:
             body = dumped[interface] = _dump(data)
-            found = _Seen(data, count, len(body), schema.digest(body))
+            found = _Seen(data, count, len(body), messages.digest(body))
         size += found.size
         if size > documents.SIZE_LIMIT:
             limit = documents.SIZE_LIMIT >> 20
             raise SourceError(f"more than {limit} MiB of data: narrow what is read (a longer prefix, fewer files)")
         seen[interface] = found
     return seen, dumped
+
+
+def _bound_problems(changed: dict[str, Fragment]) -> None:
+    """Leave each interface as many problems as there is room for, but at least one."""
+    invalid = {name: fragment for name, fragment in changed.items() if fragment.problems}
+    if sum(len(problem) for fragment in invalid.values() for problem in fragment.problems) > PROBLEMS_LIMIT:
+        room = max(1, PROBLEMS_LIMIT // (messages.PROBLEM_LENGTH * len(invalid)))
+        for name, fragment in invalid.items():
+            changed[name] = fragment._replace(problems=schema.bounded(fragment.problems, min(room, schema.PROBLEM_LIMIT)))
 
 
 def _dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data

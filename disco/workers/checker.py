@@ -8,7 +8,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from disco import documents, schema
-from disco.messages import Check, Checked
+from disco.messages import Check, Checked, digest
 from disco.signals import Overrun, cpu_limit
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ def check(task: Check, known: schema.Schema) -> Checked:
     verdict = "invalid" if problems else "valid"
     about = {"fields": {"interface": task.interface, "event": "merged"}}
     log.debug("interface %s: merged of %d, %s", task.interface, len(task.bodies), verdict, extra=about)
-    return Checked(task=task.task, digest=schema.digest(body), problems=problems, body=b"" if problems else body)
+    return Checked(task=task.task, digest=digest(body), problems=problems, body=b"" if problems else body)

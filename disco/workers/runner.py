@@ -184,7 +184,8 @@ class Runner:
                 # A session of its own, default signals (this process has no others but SIGPIPE, which restore_signals undoes).
                 handler = subprocess.Popen(  # noqa: S603 -- argv comes from the rules, never from data
                     task.argv, stdin=stdin, stdout=out_writer, stderr=err_writer,
-                    env=task.env, close_fds=True, start_new_session=True, restore_signals=True,
+                    env=dict(variable.split(b"=", 1) for variable in task.env),
+                    close_fds=True, start_new_session=True, restore_signals=True,
                 )  # fmt: skip
             finally:
                 os.close(stdin)
