@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import OrderedDict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -143,6 +144,9 @@ def test_byte_order_mark() -> None:
 # Limits
 
 
+TOO_DEEP = "deeper than 64 levels|nesting"  # libyaml has a limit of its own since 0.2.6, and reads ahead: either may speak first
+
+
 def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
@@ -159,9 +163,9 @@ def bomb(levels: int, width: int, merge: str = "") -> str:
     ("text", "reason"),
     [
         (nested(65), "deeper than 64 levels"),
-        ("[" * 30_000, "deeper than 64 levels"),
-        ('{"a":' * 30_000, "deeper than 64 levels"),
-        ("- " * 30_000, "deeper than 64 levels"),
+        ("[" * 30_000, TOO_DEEP),
+        ('{"a":' * 30_000, TOO_DEEP),
+        ("- " * 30_000, TOO_DEEP),
         ("? " * 30_000, "a key that is no text"),
         (bomb(10, 9), "aliases expanded"),
         (bomb(10, 9, "merge"), "aliases expanded"),
@@ -173,7 +177,7 @@ def bomb(levels: int, width: int, merge: str = "") -> str:
 @pytest.mark.timeout(60)
 def test_limits(text: str, reason: str) -> None:
     """Depth, number and size are limited, counted with aliases and merge keys expanded, before anything is built."""
-    assert reason in refusal(text)
+    assert re.search(reason, refusal(text))
 
 
 def test_merge_bomb_is_small() -> None:

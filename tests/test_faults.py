@@ -202,11 +202,8 @@ def test_growing_source_is_replaced(site: Site) -> None:
     site.simple()
     site.schema("odd")
     site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "see"})
-    site.plug_in(
-        "leak = []\nwhile first: leak.append(bytearray(os.urandom(1 << 20)))\n"
-        "while True:\n    yield {'odd': {}}\n    time.sleep(0.1)"
-    )
-    site.cfg["odd.memory"] = "200M"
+    site.plug_in("leak = []\nwhile first: leak.append(b'x' * (1 << 20))\nwhile True:\n    yield {'odd': {}}\n    time.sleep(0.1)")
+    site.cfg |= {"odd.memory": "200M", "odd.timeout": "60"}  # it is the memory that ends it, not the time
     running = site.run()
     assert running.process.returncode == 0, running.log
     assert "more than 200 MiB of memory" in running.log

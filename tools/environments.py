@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
+CONSTRAINTS = ROOT / "constraints.txt"  # the versions that everything here is checked with
+PACKAGES = {"ip": "iproute2", "openssl": "openssl", "ps": "procps"}  # programs that tests use, and their packages on Debian
 TRY_LIMIT = 30.0  # seconds
+LOCK_LIMIT = 120  # seconds for another apt-get to end
 
 
 class EnvironmentsError(Exception):
@@ -42,57 +46,82 @@ def find_pythons(*, pyenv: bool = True) -> dict[str, Path]:
 
 
 def need_python() -> Path:
-    """Return the oldest supported Python that is here."""
-    pythons = find_pythons()
+    """Return the oldest supported Python that is here, of those that can make virtual environments if there is one."""
+    pythons = [*find_pythons().values()]
     if not pythons:
         raise EnvironmentsError(f"no Python of {', '.join(VERSIONS)} found (on PATH or in pyenv's folder)")
-    return next(iter(pythons.values()))
+    return next((python for python in pythons if _makes_environments(python)), pythons[0])
+
+
+def need(python: Path, *programs: str) -> None:
+    """Install what is missing of the system's: what a Python needs to make virtual environments, and programs of PACKAGES.
+
+    Raises:
+        EnvironmentsError: it cannot be installed from here; the text names the command that does it.
+
+    """
+    missing = [PACKAGES[program] for program in programs if not shutil.which(program)]
+    if not _makes_environments(python):
+        major, minor = _output(python, "import sys; print(*sys.version_info[:2])").split()
+        missing.append(f"python{major}.{minor}-venv")
+    if not missing:
+        return
+    command = f"apt-get install --yes --no-install-recommends {' '.join(missing)}"
+    apt = shutil.which("apt-get")
+    if not apt or os.geteuid() != 0:
+        raise EnvironmentsError(f"this system lacks {', '.join(missing)}; as root on Debian or Ubuntu: {command}")
+    print(f"installing what this system lacks: {command}", file=sys.stderr, flush=True)
+    for argv in ([apt, "update"], [apt, *command.split()[1:]]):
+        _run([*argv, "--quiet", f"-oDPkg::Lock::Timeout={LOCK_LIMIT}"], DEBIAN_FRONTEND="noninteractive")
+    if not _makes_environments(python):
+        raise EnvironmentsError(f"{python} cannot make virtual environments, also with {missing[-1]}")
 
 
 def make(name: str, python: Path, *requirements: str) -> Path:
     """Return the folder of programs of the virtual environment `.tox/NAME`, made anew unless it is there as asked."""
     folder = ROOT / ".tox" / name
     programs, stamp = folder / "bin", folder / "made-of"
-    metadata = (ROOT / "pyproject.toml").read_bytes()
+    metadata = (ROOT / "pyproject.toml").read_bytes() + CONSTRAINTS.read_bytes()
     wanted = hashlib.sha256(repr((str(ROOT), str(python), requirements)).encode() + metadata).hexdigest()
     if stamp.is_file() and stamp.read_text() == wanted and _runs(programs / "python"):
         return programs
-    if not _runs(python, "import ensurepip, venv"):
-        version = subprocess.run([python, "--version"], capture_output=True, text=True, check=False).stdout
-        package = f"python{'.'.join(version.split()[1].split('.')[:2])}-venv"
-        raise EnvironmentsError(f"{python} cannot make virtual environments: 'apt-get install {package}' helps on Debian")
+    need(python)
     print(f"making {folder} (once; takes a minute)", file=sys.stderr, flush=True)
-    install = [
-        str(programs / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        *requirements,
-    ]
-    for argv in ([str(python), "-m", "venv", "--clear", str(folder)], install):
-        done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        if done.returncode:
-            raise EnvironmentsError(f"{' '.join(argv)} failed:\n{done.stdout}")
+    _run([str(python), "-m", "venv", "--clear", str(folder)])
+    pip = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, *requirements], PIP_CONSTRAINT=str(CONSTRAINTS))
     stamp.write_text(wanted)
     return programs
 
 
+def _run(argv: list[str], **variables: str) -> None:
+    """Run a program of the set-up with more in its environment; raise EnvironmentsError with all that it said if it fails."""
+    done = subprocess.run(
+        argv, cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        raise EnvironmentsError(f"{' '.join(argv)} failed:\n{done.stdout}")
+
+
 def _real(program: Path) -> Path | None:
     """Return the interpreter behind a program that may be a shim; None if it does not run."""
-    try:
-        done = subprocess.run(
-            [program, "-c", "import sys; print(sys.executable)"],
-            capture_output=True, text=True, timeout=TRY_LIMIT, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return Path(done.stdout.strip()) if done.returncode == 0 and done.stdout.strip() else None
+    found = _output(program, "import sys; print(sys.executable)")
+    return Path(found) if found else None
 
 
-def _runs(python: Path, code: str = "1") -> bool:
+def _makes_environments(python: Path) -> bool:
+    """Return whether a Python has all that `python -m venv` needs: Debian keeps a part of it in another package."""
+    return _runs(python, "import ensurepip, venv")
+
+
+def _runs(python: Path, code: str = "") -> bool:
+    return bool(_output(python, f"{code}\nprint(1)"))
+
+
+def _output(python: Path, code: str) -> str:
+    """Return what a Python prints when it runs some code; empty if it fails."""
     try:
-        return subprocess.run([python, "-c", code], capture_output=True, timeout=TRY_LIMIT, check=False).returncode == 0
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=TRY_LIMIT, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return ""
+    return "" if done.returncode else done.stdout.strip()
