@@ -143,6 +143,12 @@ class Reader:
         assert "data" in line, f"{line}\n{self.log}"
         return line["data"]
 
+    def watched(self) -> Any:
+        """Return the next data once its changes are watched; before it may be errors."""
+        data = self.until(lambda line: "data" in line)["data"]
+        eventually(lambda: "watching from" in self.log, "the watch")
+        return data
+
     def until_data(self, data: Any, patience: float = PATIENCE) -> None:
         """Return once this is given; an error before is a failure."""
         while (found := self.data(patience)) != data:
@@ -284,7 +290,7 @@ def test_limits(server: EtcdServer, read: Callable[..., Reader], constants: dict
     prefix = f"limits-{said[0]}{said[2]}"
     server.put(f"{prefix}/mysql/a", "x" * (1 << 19))
     reader = read(server, f"prefix={prefix}", constants=constants)
-    reader.until(lambda line: line["same"])
+    reader.watched()
     for letter in "ab":  # what is replaced does not count
         server.put(f"{prefix}/mysql/a", letter * (1 << 19))
         reader.until_data({"mysql": {"a": letter * (1 << 19)}})
@@ -308,7 +314,7 @@ def test_change(server: EtcdServer, read: Callable[..., Reader]) -> None:
     """A change, a new key, a deletion and the last deletion arrive by themselves, long before the watch ends."""
     server.put("change/mysql/host", "db1")
     reader = read(server, "prefix=change")
-    reader.until(lambda line: line["same"])
+    reader.watched()
     server.put("change/mysql/host", "db2")
     assert reader.data() == {"mysql": {"host": "db2"}}
     server.put("change/mysql/port", "1")
@@ -328,7 +334,7 @@ def test_nothing_new(server: EtcdServer, read: Callable[..., Reader]) -> None:
     for _ in range(3):
         assert reader.next()["same"]
     quiet = read(server, "prefix=same")
-    assert [quiet.next()["same"], quiet.next()["same"]] == [False, True]
+    assert quiet.watched() == {"mysql": {"host": "db1"}, "other": None}
     server.put("same/other", "2")
     assert quiet.next()["same"]
     server.put("same/mysql/host", "db1")
@@ -339,7 +345,7 @@ def test_transaction(server: EtcdServer, read: Callable[..., Reader]) -> None:
     """What was written in one transaction arrives whole."""
     server.transact({"whole/mysql/a": "0", "whole/mysql/b": "0"})
     reader = read(server, "prefix=whole wait=1")
-    reader.until(lambda line: line["same"])
+    reader.watched()
     for number in range(1, 51):
         server.transact({"whole/mysql/a": str(number), "whole/mysql/b": str(number)})
     while (data := reader.data()["mysql"])["a"] != "50":
@@ -365,6 +371,7 @@ def test_compaction(server: EtcdServer, read: Callable[..., Reader]) -> None:
     server.put("compact/mysql/old", "1")
     reader = read(server, "prefix=compact wait=1")
     for number in "23":
+        reader.until(lambda line: line.get("same"))
         with reader.between_watches():
             server.delete("compact/mysql/old")
             server.put("compact/mysql/host", f"db{number}")
@@ -409,7 +416,6 @@ def test_events_as_documented() -> None:
     for wrong in (answer(cluster=8), answer(9, created=True)):
         with pytest.raises(sources.SourceError, match="another or a restored cluster") as caught:
             session._apply(known, wrong)
-        assert caught.value.retry_after == 0.0
         assert not isinstance(caught.value, etcd._Refused)
     assert not session._apply(known, answer(20, created=True))
     assert known.revision == 10  # `created` says nothing of what was told
@@ -445,7 +451,7 @@ def test_waiting_costs_nothing(server: EtcdServer, read: Callable[..., Reader]) 
     """While nothing changes the source's main thread is never woken."""
     server.put("quiet/mysql/host", "db1")
     reader = read(server, "prefix=quiet")
-    reader.until(lambda line: line["same"])
+    reader.watched()
 
     def count_switches() -> int:
         status = Path(f"/proc/{reader.process.pid}/status").read_text()
@@ -527,7 +533,7 @@ def test_login_expires(start: Callable[..., EtcdServer], read: Callable[..., Rea
     server = start(arguments=["--auth-token-ttl", "1"])
     secure(server)
     reader = read(server, f"prefix=app wait=2 user=ann password={HUSH}-ann")
-    reader.until(lambda line: line["same"])
+    reader.watched()
     eventually(lambda: "logging in again" in reader.log, "the second login")
     server.put("app/mysql/host", "db2")
     reader.until_data({"mysql": {"host": "db2"}})
@@ -539,7 +545,7 @@ def test_rights_taken_away(start: Callable[..., EtcdServer], read: Callable[...,
     server = start()
     secure(server)
     reader = read(server, f"prefix=app wait=1 user=ann password={HUSH}-ann")
-    reader.until(lambda line: line["same"])
+    reader.watched()
     server.revoke_role("ann", "app")
     line = reader.until(lambda line: not line.get("same"))
     assert line.get("error") == f"{server.address}: permission denied for prefix 'app/'"
@@ -558,7 +564,7 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
     client = f"cert={good}/client.pem key={good}/client.key"
     login = f"user=ann password={HUSH}-ann"
     reader = read(server, f"prefix=app ca_cert={good}/ca.pem {client} {login}")
-    assert reader.until(lambda line: line["same"])["data"] == {"mysql": {"host": "db1"}}
+    assert reader.watched() == {"mysql": {"host": "db1"}}
     server.put("app/mysql/host", "db2")
     assert reader.data() == {"mysql": {"host": "db2"}}
     named = read(server, f"host=localhost prefix=app ca_cert={good}/ca.pem {client} {login}")
@@ -619,7 +625,7 @@ def test_frozen(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -
     server = start()
     server.put("mysql/host", "db1")
     long = read(server, "timeout=1", constants={"KEEPALIVE": 5.5})  # least time that etcd allows is 5
-    long.until(lambda line: line["same"])
+    long.watched()
     short = read(server, "timeout=1 wait=1")
     for _ in range(3):  # so that nothing is under way on the long one's connection any more: only a ping can tell
         short.until(lambda line: line["same"])
@@ -681,6 +687,15 @@ def test_refused_by_goaway(read: Callable[..., Reader]) -> None:
         assert accepted
 
 
+def count_sockets(pid: int) -> int:
+    """Return how many sockets a process has open."""
+    found = 0
+    for name in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += "socket:" in str(name.readlink())
+    return found
+
+
 @pytest.mark.parametrize(("closes", "tries"), [(True, 40), (False, 4)], ids=["closed", "silent"])
 def test_one_connection_for_each_try(read: Callable[..., Reader], closes: bool, tries: int) -> None:
     """Each try makes one connection, none is made after it, and none is kept."""
@@ -688,10 +703,8 @@ def test_one_connection_for_each_try(read: Callable[..., Reader], closes: bool, 
         reader = read(None, f"port={port} timeout=1")
         for _ in range(tries):
             reader.error()
-        descriptors = Path(f"/proc/{reader.process.pid}/fd")
-        sockets = [name for name in descriptors.iterdir() if "socket:" in str(name.readlink())]
         assert tries <= len(accepted) <= tries + 1
-        assert len(sockets) <= 3  # the loop's own two, and what the next try has made by now
+        assert count_sockets(reader.process.pid) <= 3  # the loop's own two, and what the next try has made by now
 
 
 WITHOUT_PROC = """
@@ -730,7 +743,7 @@ def test_interrupted(start: Callable[..., EtcdServer], read: Callable[..., Reade
     server = start()
     server.put("mysql/host", "db1")
     reader = read(server, "timeout=25", limit=0.5)
-    reader.until(lambda line: line["same"])
+    reader.watched()
     server.freeze()
     for _ in range(3):  # the first in the watch, the others in the request that a new session begins with
         assert reader.until(lambda line: "data" not in line).get("overrun", 99) < 10
@@ -741,7 +754,7 @@ def test_restart(start: Callable[..., EtcdServer], read: Callable[..., Reader]) 
     server = start()
     server.put("mysql/host", "db1")
     reader = read(server)
-    reader.until(lambda line: line["same"])
+    reader.watched()
     server.kill()
     assert reader.error() in {f"{server.address}: the connection was closed", f"{server.address}: UNAVAILABLE"}
     assert reader.error() == f"cannot connect to {server.address}: connection refused"
@@ -760,7 +773,7 @@ def test_cluster(etcd_program: Path, tmp_path: Path, read: Callable[..., Reader]
         one, two, three = cluster.members
         one.put("mysql/host", "db1")
         reader = read(None, f"timeout=3 wait=2 endpoints={','.join(member.address for member in cluster.members)}")
-        reader.until(lambda line: line["same"])
+        reader.watched()
         one.kill()
         reader.error()
         two.patience = 0.5  # what is asked during an election may hang
@@ -793,9 +806,21 @@ class KV(rpc.KVServicer):
 
 class Watch(rpc.WatchServicer):
     def Watch(self, requests, context):
+        header = rpc.ResponseHeader(cluster_id=1, revision=1)
         if sys.argv[1] == "refuse":
             reason = "etcdserver: permission denied"
             yield rpc.WatchResponse(created=True, canceled=True, cancel_reason=reason)
+        if sys.argv[1] == "cancel":
+            yield rpc.WatchResponse(header=header, created=True)
+            yield rpc.WatchResponse(header=header)
+            yield rpc.WatchResponse(header=header, canceled=True)
+        if sys.argv[1] == "change and cancel":
+            revision = next(requests).create_request.start_revision
+            answer = rpc.WatchResponse(header=rpc.ResponseHeader(cluster_id=1, revision=revision), created=True)
+            kv = answer.events.add().kv
+            kv.key, kv.value, kv.mod_revision = b"app/mysql/host", b"db1", revision
+            yield answer
+            yield rpc.WatchResponse(header=header, canceled=True)
         threading.Event().wait()
 
 server = grpc.server(ThreadPoolExecutor(20))
@@ -815,27 +840,52 @@ def test_proxy(server: EtcdServer, etcd_program: Path, tmp_path: Path, read: Cal
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
         try:
             reader = read(None, f"port={port} prefix=proxy")
-            reader.until(lambda line: line.get("same"))
+            reader.watched()
             server.put("proxy/mysql/host", "db2")
             assert reader.data() == {"mysql": {"host": "db2"}}
         finally:
             process.kill()
 
 
-@pytest.mark.parametrize(("how", "said"), [("refuse", "permission denied for prefix 'app/'"), ("ignore", "no answer within 1 s")])
-def test_watch_not_to_be_had(read: Callable[..., Reader], how: str, said: str) -> None:
-    """A watch that is refused directly after a good read, or never answered, is an error in time and not a circle."""
+@contextlib.contextmanager
+def fake(how: str) -> Iterator[str]:
+    """Give the address of such a server."""
     argv = [sys.executable, "-c", FAKE, how]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
         try:
             assert process.stdout
-            at = f"127.0.0.1:{int(process.stdout.readline())}"
-            reader = read(None, f"endpoints={at} timeout=1 prefix=app")
-            for _ in range(2):
-                assert reader.data() == {}
-                assert reader.next().get("error") == f"{at}: {said}"
+            yield f"127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("refuse", "permission denied for prefix 'app/'"),
+        ("cancel", "the server ended the watch"),
+        ("ignore", "no answer within 1 s"),
+    ],
+)
+def test_watch_not_to_be_had(read: Callable[..., Reader], how: str, said: str) -> None:
+    """A watch that is refused or ended before it was of use, or never answered, is an error in time and not a circle."""
+    with fake(how) as at:
+        reader = read(None, f"endpoints={at} timeout=1 prefix=app")
+        for _ in range(2):
+            assert reader.data() == {}
+            assert reader.next().get("error") == f"{at}: {said}"
+
+
+def test_pace(read: Callable[..., Reader]) -> None:
+    """A server that ends each watch after a change is read anew at a bounded pace, without an error."""
+    with fake("change and cancel") as at:
+        reader = read(None, f"endpoints={at} prefix=app")
+        assert reader.data() == {}
+        began = time.monotonic()
+        for _ in range(2):
+            assert reader.data() == {"mysql": {"host": "db1"}}
+            assert reader.data() == {}
+        assert time.monotonic() - began > 2.5  # of the four requests each had to wait for a second, but for the first
 
 
 # Around it

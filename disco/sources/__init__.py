@@ -46,6 +46,7 @@ The rules for a generator:
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -63,11 +64,14 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
+BURST, PAUSE = 2, 1.0  # requests at once, and seconds for each further one
 
 __all__ = [
+    "PAUSE",
     "Context",
     "Option",
     "Options",
+    "Pace",
     "Source",
     "SourceError",
     "Tree",
@@ -222,6 +226,26 @@ def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
         else:
             node[parts[-1]] = merge(node.get(parts[-1]), _as_folder(leaf)) if parts in folders else leaf
     return tree
+
+
+class Pace:
+    """A token bucket: BURST requests at once, then one each PAUSE seconds (each `interval`, if that is less).
+
+    A store that is written to all the time, or a server that does not block, must not be asked without end; a fixed
+    pause would delay each single change.
+    """
+
+    def __init__(self, interval: float) -> None:
+        """Begin with a full bucket."""
+        self._pause = min(interval, PAUSE)
+        self._due = 0.0
+
+    def wait(self) -> None:
+        """Sleep until the next request may be made."""
+        now = time.monotonic()
+        self._due = max(self._due, now - self._pause * (BURST - 1))
+        time.sleep(max(0.0, self._due - now))
+        self._due += self._pause
 
 
 class Tree(Generic[Key, Value]):

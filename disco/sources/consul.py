@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import Context, Option, Options, Source, SourceError, Tree, deadline, is_same
+from disco.sources import PAUSE, Context, Option, Options, Pace, Source, SourceError, Tree, deadline, is_same
 from disco.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-BURST, PAUSE = 2, 1.0  # requests at once, and seconds for each further one (less if disco.interval is)
 JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients do not return all at once
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
         memory.update(store=store, newest=0)
     query = _Query(context, token)
     try:
-        pace = _Pace(min(context.interval, PAUSE))
+        pace = Pace(context.interval)
         index: int | None = None
         data: Mapping[str, Any] | None = None
         while True:
@@ -162,24 +161,6 @@ def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, An
         instances.append(instance)
     log.debug("read %s", plural(len(instances), "passing instance"))
     return {interface: {**instances[0], "instances": instances}} if instances else {}
-
-
-class _Pace:
-    """A token bucket: BURST requests at once, then one each `pause` seconds.
-
-    A store that is written to all the time, or a server that does not block, must not be asked without end; a fixed
-    pause would delay each single change.
-    """
-
-    def __init__(self, pause: float) -> None:
-        self._pause = pause
-        self._due = 0.0
-
-    def wait(self) -> None:
-        now = time.monotonic()
-        self._due = max(self._due, now - self._pause * (BURST - 1))
-        time.sleep(max(0.0, self._due - now))
-        self._due += self._pause
 
 
 # The options.

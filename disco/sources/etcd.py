@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
-from disco.sources import Context, Option, Options, Source, SourceError, Tree
+from disco.sources import Context, Option, Options, Pace, Source, SourceError, Tree
 from disco.text import duration, escape
 
 if TYPE_CHECKING:
@@ -79,22 +79,24 @@ class _Unneeded(SourceError):  # noqa: N818 -- what happened
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     """Yield what is below the prefix whenever the server tells a change, and once in each `wait` without one."""
     with closing(_connect(context)) as session:
+        pace = Pace(context.interval)
         tree = None
         while True:
+            pace.wait()
             known = session.read()
             tree = known.tree(tree)
             yield tree
             heard = False
             try:
                 while True:
-                    with closing(session.follow(known)) as answers:
-                        for changed in answers:
+                    pace.wait()
+                    with closing(session.follow(known)) as news:
+                        for _ in news:
                             heard = True
-                            if changed:
-                                tree = known.tree(tree)
+                            tree = known.tree(tree)
                             yield tree
             except _Refused as refusal:
-                if not heard:  # directly after a read that was allowed
+                if not heard:  # this watch was never of use: another read would change nothing
                     raise
                 log.debug("%s; reading anew", refusal.reason)
 
@@ -268,8 +270,8 @@ class _Session:
         log.debug("%s: read revision %d, %d keys", self._endpoint, known.revision, len(known))
         return known
 
-    def follow(self, known: _Known) -> Generator[bool]:
-        """Apply what changes within `wait` seconds; yield for each answer whether it changed anything.
+    def follow(self, known: _Known) -> Generator[None]:
+        """Apply what changes within `wait` seconds; yield after each answer that changed anything, and when the time is over.
 
         Raises:
             _Refused: what is known must be read anew.
@@ -283,7 +285,6 @@ class _Session:
         timeout = self._options["timeout"]
         wait, self._wait = self._wait, self._options["wait"]
         create = self._rpc.WatchCreateRequest(**self._range, start_revision=known.revision + 1, progress_notify=True)
-        log.debug("%s: watch from revision %d", self._endpoint, known.revision + 1)
         until = time.monotonic() + wait - DEADLINE_SLACK
         call = self._rpc.WatchStub(self._channel).Watch(timeout=wait, metadata=self._metadata)
 
@@ -296,11 +297,13 @@ class _Session:
         heard = False
         try:
             answer = _run(begin())
+            log.debug("%s: watching from revision %d", self._endpoint, known.revision + 1)
             while answer is not grpc.aio.EOF:
                 heard = True
-                yield self._apply(known, answer)
+                if self._apply(known, answer):
+                    yield
                 answer = _run(call.read())
-            raise SourceError(f"{self._endpoint}: the server ended the watch", retry_after=1.0)
+            raise SourceError(f"{self._endpoint}: the server ended the watch")
         except TimeoutError:
             raise SourceError(f"{self._endpoint}: no answer within {duration(timeout)}") from None
         except grpc.RpcError as error:
@@ -312,6 +315,7 @@ class _Session:
                 raise self._failure(error, wait) from None
         finally:
             call.cancel()
+        yield
 
     def _apply(self, known: _Known, answer: Any) -> bool:  # noqa: ANN401 -- a WatchResponse
         """Apply a whole answer, and return whether it changed anything.
@@ -323,7 +327,7 @@ class _Session:
         if answer.canceled:  # also in the answer that says `created`: no rights, or the login has expired
             raise _Refused(f"{self._endpoint}: {self._translate(answer.cancel_reason) or 'the server ended the watch'}")
         if answer.header.cluster_id != known.cluster or answer.header.revision < known.revision:
-            raise SourceError(f"{self._endpoint}: another or a restored cluster answers now", retry_after=0.0)
+            raise SourceError(f"{self._endpoint}: another or a restored cluster answers now")
         news = [event for event in answer.events if event.kv.mod_revision > known.revision]
         for event in news:
             if event.type == event.DELETE:
