@@ -47,6 +47,7 @@ DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.
 QUIET = 10.0  # seconds for which a source need not say that nothing is new
 NAME_LIMIT = 200  # characters of COMMAND told
 LINE_LIMIT = 4000  # characters of one line of the last words
+LAST_WORDS = 0.5  # seconds that their reader has
 LEASE_MARGIN = 6.0  # seconds: the watcher's own margin, its start after an error, and load
 
 USAGE = """\
@@ -92,11 +93,12 @@ def main() -> NoReturn:
     except DiscoError as error:
         _exit(error.status, *(f"{problem}" for problem in error.problems))
     except Exception as error:  # noqa: BLE001 -- the outermost boundary: a bug in disco, or no room
+        trace = ""
         if level == "DEBUG":
             import traceback  # noqa: PLC0415 -- for bugs
 
-            traceback.print_tb(error.__traceback__)  # without the exception's text, which may hold a secret
-        _exit(Status.SYSTEM, explain_failure(error))
+            trace = "".join(traceback.format_tb(error.__traceback__))  # without the exception's text, which may hold a secret
+        _exit(Status.SYSTEM, explain_failure(error), trace=trace)
 
 
 def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
@@ -110,9 +112,13 @@ def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
     modes = set()
     known = ["help", "version", "log-level=", "config=", "check", "dry-run", "graph", "json"]
     try:
-        options, command = getopt.getopt(argv, "hl:c:", known)
+        options, command = getopt.getopt(argv, "hl:c:", known * 2)  # twice: so no beginning of a name is unique
     except getopt.GetoptError as error:
-        raise UsageError(f"{error.msg}; 'disco -h' shows how it is used") from None
+        from disco.config import nearest  # noqa: PLC0415 -- only for what is wrong
+
+        reason = error.msg.replace("not a unique prefix", "not recognized")
+        near = nearest(f"--{error.opt}", [f"--{name.rstrip('=')}" for name in known]) if len(error.opt) > 1 else ""
+        raise UsageError(f"{reason}{near}; 'disco -h' shows how it is used") from None
     for option, value in options:
         match option:
             case "-h" | "--help":
@@ -213,9 +219,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
     outcome = coordinator.run()
-    late = signals.restore()  # a reader of stdout that hangs must not keep disco from being stopped
-    if late:
-        _exit(Status.SIGNALLED + late[0], f"stopped by {signal.Signals(late[0]).name}")
+    signals.stop_listening(_stopped)  # a reader of stdout that hangs must not keep disco from being stopped
     if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
         _exit(outcome.status or 0, outcome.reason)
     name = command[0] if command else ""
@@ -360,7 +364,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
         raise CommandNotFoundError(f"{name} is not there: {where}")
     stopped = signals.restore()
     if stopped:
-        _stopped_early(stopped[0])
+        _stopped(stopped[0])
     try:
         process.execute(program, command, environment)
     except OSError as error:
@@ -379,20 +383,31 @@ def _occupy_standard_descriptors() -> None:
 
 def _stopped_early(number: int) -> NoReturn:
     """End at once, while nothing is started that would have to be stopped."""
-    _write(f"{signal.Signals(number).name} received: nothing was started")
-    os._exit(Status.SIGNALLED + number)
+    _exit(Status.SIGNALLED + number, f"{signal.Signals(number).name} received: nothing was started")
 
 
-def _exit(status: int, *reasons: str) -> NoReturn:
+def _stopped(number: int) -> NoReturn:
+    """End at once, when all that was started has ended."""
+    _exit(Status.SIGNALLED + number, f"{signal.Signals(number).name} received: COMMAND was not started")
+
+
+def _exit(status: int, *reasons: str, trace: str = "") -> NoReturn:
+    """Say why on stderr, and exit: within LAST_WORDS, whether that is read or not."""
     import logging  # noqa: PLC0415 -- as in _run
 
-    logs_json = any(getattr(handler, "style", "") == "json" for handler in logging.getLogger().handlers)
-    for reason in reasons:
-        if logs_json:
-            logging.getLogger(__name__).error("%s", reason, extra={"fields": {"event": "exit"}})
-        else:
-            _write(reason)
-    sys.exit(status)
+    # A write that waits for its reader ends with the alarm, at the latest.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(status))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, LAST_WORDS)
+    lines = [trace.encode(errors="backslashreplace"), *(f"disco: {escape(reason, LINE_LIMIT)}\n".encode() for reason in reasons)]
+    for handler in logging.getLogger().handlers:
+        if getattr(handler, "style", "") == "json":
+            lines = [handler.line(logging.ERROR, text, {"event": "exit"}) for text in (trace, *reasons) if text]  # type: ignore[attr-defined]
+    try:
+        _write(2, b"".join(lines))
+    except OSError:
+        pass
+    os._exit(status)
 
 
 def _print(text: str) -> None:
@@ -402,18 +417,20 @@ def _print(text: str) -> None:
         SystemFailure: it cannot be written.
 
     """
-    content = text.encode(errors="backslashreplace")
     try:
-        while content:
-            content = content[os.write(1, content) :]
+        _write(1, text.encode(errors="backslashreplace"))
     except BrokenPipeError:
         pass
     except OSError as error:
         raise SystemFailure(f"cannot write to stdout: {error.strerror}") from None
 
 
-def _write(text: str) -> None:
-    try:
-        os.write(2, f"disco: {escape(text, LINE_LIMIT)}\n".encode())
-    except OSError:
-        pass
+def _write(descriptor: int, content: bytes) -> None:
+    """Write all of it, whether the descriptor blocks or not: whoever shares it decides that."""
+    while content:
+        try:
+            content = content[os.write(descriptor, content) :]
+        except BlockingIOError:
+            import select  # noqa: PLC0415 -- as in _run
+
+            select.select((), (descriptor,), ())

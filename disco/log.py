@@ -46,20 +46,20 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as one line, or count it as dropped."""
-        process, pid = getattr(record, "child", ("coordinator", os.getpid()))
         if self._dropped:
             text = f"{self._dropped} log lines were dropped: nobody read them"
-            if self._write(logging.WARNING, "coordinator", os.getpid(), text, {"event": "lines-dropped"}):
+            if write_if_ready(self._descriptor, self.line(logging.WARNING, text, {"event": "lines-dropped"})):
                 self._dropped = 0
-        if not self._write(record.levelno, process, pid, record.getMessage(), getattr(record, "fields", {})):
+        line = self.line(record.levelno, record.getMessage(), getattr(record, "fields", {}), *getattr(record, "child", ()))
+        if not write_if_ready(self._descriptor, line):
             self._dropped += 1
 
-    def _write(self, level: int, process: str, pid: int, text: str, fields: Fields) -> bool:
+    def line(self, level: int, text: str, fields: Fields, process: str = "coordinator", pid: int = 0) -> bytes:
+        """Return a record as it is written; without a process it is this one's."""
+        pid = pid or os.getpid()
         if self.style == "json":
-            line = _as_json(level, process, pid, text, fields)
-        else:
-            line = _as_text(level, process, pid, text, fields, colour=self._colour)
-        return write_if_ready(self._descriptor, line)
+            return _as_json(level, process, pid, text, fields)
+        return _as_text(level, process, pid, text, fields, colour=self._colour)
 
 
 class _FirstRecord(logging.Handler):

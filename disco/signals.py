@@ -63,6 +63,13 @@ class Signals:
             arrived.append(self._arrived.pop())
         return sorted(arrived, key=lambda number: (number not in STOP, number))
 
+    def stop_listening(self, ended: Callable[[int], None]) -> None:
+        """Undo `listen`: a stop signal calls `ended` with its number, and one that the loop has not taken does so now."""
+        self._early = ended
+        for number in self.take():
+            if number in STOP:
+                ended(number)
+
     def restore(self) -> list[int]:
         """Put everything back as disco found it, for exec: to be called last. Return the stop signals that came too late."""
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
