@@ -84,7 +84,7 @@ A module imports modules of lower ranks only (imports for the type checker do no
 reads this table and holds the code to it.
 
     rank 0: errors, text
-    rank 1: messages, signals, documents, records
+    rank 1: messages, signals, documents, records, adoption
     rank 2: events, channel, config, schema, knowledge, pipe_log
     rank 3: log, rules, process, lifecycle, report, sources, sources.consul_http
     rank 4: check, dry_run, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker

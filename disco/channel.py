@@ -7,6 +7,9 @@ dead.
 
 from __future__ import annotations
 
+import fcntl
+import termios
+from array import array
 from typing import TYPE_CHECKING
 
 from disco.messages import Diff, Message, Parts, decode, frame_size, frames
@@ -77,6 +80,12 @@ class Channel:
                 return
             budget -= len(data)
             yield from self._frames.feed(data)
+
+    def arrived(self) -> int:
+        """Return how many bytes can be read now; at least 1, so that an end of file is seen."""
+        count = array("i", [0])
+        fcntl.ioctl(self._end, termios.FIONREAD, count)
+        return max(1, count[0])
 
     def send(self, message: Message) -> None:
         """Queue a message and write what fits. The protocol bounds the queue: at most one request is outstanding."""

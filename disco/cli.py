@@ -280,6 +280,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     plan = Plan(
         sources=tuple(plans),
         rules=rules,
+        interfaces=frozenset(schemas),
         command=escape(command[0], NAME_LIMIT) if command else "COMMAND",
         interval=settings.interval,
         fail_limit=settings.fail_limit,

@@ -29,7 +29,7 @@ from disco.signals import find_changed, kill, kill_group
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import psutil
 
@@ -175,6 +175,16 @@ class Coordinator:
             found.append(events.Broken(one.id, str(error)))
         return found
 
+    def _read_all(self) -> None:
+        """Read what lies in each channel at this moment; a paused one is not watched, and is asked itself."""
+        ready = [key.data[0] for key, _ in self._selector.select(0) if isinstance(key.data, tuple) and key.data[1] == CHANNEL]
+        for child in dict.fromkeys([*ready, *(child for child, what in self._paused if what == CHANNEL)]):
+            one = self._processes[child]
+            if not one.child.channel.eof:
+                self._events += self._read(one, one.child.channel.arrived())
+                self._watch(child, CHANNEL)
+        self._events.append(events.AllRead())
+
     def _read_log(self, one: _Process, limit: int) -> int:
         """Log what a child wrote, up to so many bytes; return how much that was, in lines (a long one counts for several)."""
         count = 0
@@ -231,9 +241,11 @@ class Coordinator:
 
     # Actions
 
-    def _do(self, actions: list[events.Action]) -> None:
+    def _do(self, actions: Iterable[events.Action]) -> None:
         for action in actions:
             match action:
+                case events.ReadAll():
+                    self._read_all()
                 case events.Start():
                     self._start(action)
                 case events.Send():

@@ -76,11 +76,15 @@ class Swept(NamedTuple):
     left: tuple[int, ...]
 
 
+class AllRead(NamedTuple):
+    """Everything was heard that lay in a channel when that was asked for (`ReadAll`)."""
+
+
 class Elapsed(NamedTuple):
     """Time has passed; ends each batch of events."""
 
 
-Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | Elapsed
+Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | AllRead | Elapsed
 
 
 # Actions
@@ -119,6 +123,13 @@ class Sweep(NamedTuple):
     run: str = ""
 
 
+class ReadAll(NamedTuple):
+    """Read each channel once, paused or not, up to what lies in it now, and answer with AllRead.
+
+    What has happened comes before what is due: no data is adopted, nothing ends and no time is up before that.
+    """
+
+
 class Report(NamedTuple):
     """Tell people what is missing and why."""
 
@@ -134,4 +145,4 @@ class Tell(NamedTuple):
     interface: str = ""
 
 
-Action = Start | Send | Kill | KillGroup | Sweep | Report | Tell
+Action = Start | Send | Kill | KillGroup | Sweep | ReadAll | Report | Tell

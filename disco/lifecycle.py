@@ -17,6 +17,7 @@ from disco import messages
 from disco.errors import Status
 from disco.events import (
     Action,
+    AllRead,
     Broken,
     ChildId,
     Elapsed,
@@ -27,6 +28,7 @@ from disco.events import (
     KillGroup,
     Kind,
     NotStarted,
+    ReadAll,
     Report,
     Send,
     Signalled,
@@ -41,9 +43,9 @@ from disco.signals import HUP, KILL, STOP, TERM, USR1, name_of
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from disco.knowledge import Combination
+    from disco.adoption import Combination
     from disco.rules import Basis, Rule
 
 CHECKER = ChildId(Kind.CHECKER, "checker")
@@ -52,9 +54,12 @@ STARTED_LEASE = 30.0  # from Run to Started
 CHECK_MARGIN = 10.0
 DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
 RESTART_FIRST, RESTART_LAST = 0.25, 30.0
+FREE_RERUNS = 3  # of a rule in a row, of nothing but changed data, before its data is frozen
+SOURCE_BODIES = 32 << 20  # bytes of JSON that are kept of one source: more than its own process lets pass
 START_ATTEMPTS = 6  # forks of one child that may fail in a row, over about ten seconds
 STOPPED, RENEWED = "it was stopped", "it was renewed"
 REPORT_AFTER = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds between reports of what is missing; the last one goes on
+NAMES = 10  # that are told of many
 KILL_WAIT = 10.0  # seconds for what got SIGKILL to be gone
 
 
@@ -87,12 +92,13 @@ class SourcePlan(NamedTuple):
 class Plan:
     """All that the lifecycle goes by; durations in seconds, 0 for no limit.
 
-    command: its name, for people. environment: what each handler gets besides, NAME=VALUE each. dry: run no handler, and
-    end when every source has answered.
+    interfaces: those that have a schema. command: its name, for people. environment: what each handler gets besides,
+    NAME=VALUE each. dry: run no handler, and end when every source has answered.
     """
 
     sources: tuple[SourcePlan, ...]
     rules: tuple[Rule, ...]
+    interfaces: frozenset[str] = frozenset()
     command: str = "COMMAND"
     interval: float = 1.0
     fail_limit: int = 5
@@ -117,6 +123,7 @@ class Child:
     running: bool = False
     told: str = ""  # why disco told it to end; "" if it did not
     deaths: int = 0  # in a row, without a good answer in between
+    refused: int = 0  # forks in a row
     ended: str = ""  # how the last one ended
 
     @property
@@ -134,6 +141,7 @@ class Source(Child):
     timeout: float = 0.0
     place: str = ""
     answered: bool = False  # since disco's start
+    anew_until: float = 0.0  # exec waits for what its process that SIGHUP asked for says first, so long at most
     heard_at: float = 0.0  # the last good answer
     trouble: str = ""
     trouble_since: float = 0.0
@@ -169,7 +177,7 @@ class RuleState:
     started_on: Basis | None = None  # the last run, however it ended
     failures: int = 0  # in a row
     last_failure: str = ""  # how it ended, with the last line of its output
-    seconds: float = 0.0  # of the last run
+    reruns: int = 0  # in a row, while nothing but changes of the data kept exec waiting
     orphan: int = 0  # the pid of a run whose runner died: no other run before it is gone
 
 
@@ -188,7 +196,18 @@ class Lifecycle:
         self.plan = plan
         self.phase = Phase.GATHERING
         self.outcome: Outcome | None = None  # final only when the phase is OVER
-        self.knowledge = Knowledge({source.name: source.settle for source in plan.sources}, plan.settle)
+        self._namers: dict[str, list[str]] = {}  # by interface: the sources whose `interfaces` names it
+        for source in plan.sources:
+            for interface in source.interfaces or ():
+                self._namers.setdefault(interface, []).append(source.name)
+        self.knowledge = Knowledge(
+            {source.name: source.settle for source in plan.sources},
+            plan.settle,
+            [rule.interfaces for rule in plan.rules],
+            withheld=self._namers,
+        )
+        self.frozen = ""  # the rule because of which no more data is adopted until all have succeeded, or one fails
+        self._frozen_at = 0.0
         self.began = now
         self.now = now
         self.sources = {
@@ -240,9 +259,9 @@ class Lifecycle:
 
     def basis(self, state: RuleState) -> Basis | None:
         """Return what a run of the rule would stand for now; None while it cannot run."""
-        if not self.knowledge.pending.isdisjoint(state.rule.interfaces):
+        if not self.knowledge.adoption.pending.isdisjoint(state.rule.interfaces):
             return None
-        return state.rule.basis(self.knowledge.valid)
+        return state.rule.basis(self.knowledge.adoption.valid)
 
     def is_satisfied(self, state: RuleState) -> bool:
         """Return whether the rule's handler has succeeded on the data of now."""
@@ -255,7 +274,12 @@ class Lifecycle:
 
     def lacks(self, interface: str) -> bool:
         """Return whether rules that need this interface have to wait for it."""
-        return interface not in self.knowledge.valid or interface in self.knowledge.pending
+        return interface not in self.knowledge.adoption.valid or interface in self.knowledge.adoption.pending
+
+    def awaited_for(self, interface: str) -> list[Source]:
+        """Return the sources that have to answer before rules may see an interface: their `interfaces` names it."""
+        found = (self.sources[name] for name in self._namers.get(interface, ()))
+        return [source for source in found if self._lacks_first_answer(source)] if interface in self.knowledge.withheld else []
 
     def named(self, rule: str) -> RuleState:
         """Return what happened to the rule of this name."""
@@ -270,10 +294,11 @@ class Lifecycle:
         return self._timers.get((timer, ""))
 
     def is_awaited(self, source: Source) -> bool:
-        """Return whether exec waits for this source's first good answer."""
-        if source.answered:
-            return False
-        return source.required or self.now < self.began + source.timeout
+        """Return whether exec waits for this source's first good answer, or its first word after SIGHUP."""
+        return self._lacks_first_answer(source) or self.now < source.anew_until
+
+    def _lacks_first_answer(self, source: Source) -> bool:
+        return not source.answered and (source.required or self.now < self.began + source.timeout)
 
     # The one entry
 
@@ -283,7 +308,7 @@ class Lifecycle:
         for source in self.sources.values():
             actions += self._start(source)
             if not source.required:
-                self._timers["optional", source.name] = self.now + source.timeout
+                self._timers["optional", source.id] = self.now + source.timeout
         if self.plan.dry and not self.sources:
             actions += self._stop(self._foresee())
         elif not self.plan.dry:
@@ -293,26 +318,28 @@ class Lifecycle:
             self._timers["timeout", ""] = self.now + self.plan.timeout
         return actions
 
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """Take an event at a time (monotonic seconds) and return what to do, in order."""
+    def handle(self, event: Event, now: float) -> Iterator[Action]:
+        """Take an event at a time (monotonic seconds); yield what to do, each to be done before the next is asked for."""
         self.now = now
         match event:
             case Heard():
-                return list(self._heard(event))
+                yield from self._heard(event)
             case Broken():
-                return list(self._broken(self._child(event.child), event.reason))
+                yield from self._broken(self._child(event.child), event.reason)
             case Ended():
-                return list(self._ended(event))
+                yield from self._ended(event)
             case NotStarted():
-                return list(self._not_started(event))
+                yield from self._not_started(event)
             case Stray():
-                return list(self._stray(event))
+                yield from self._stray(event)
             case Signalled():
-                return list(self._signalled(event))
+                yield from self._signalled(event)
             case Swept():
-                return list(self._swept_up(event))
+                yield from self._swept_up(event)
+            case AllRead():
+                yield from self._all_read()
             case Elapsed():
-                return list(self._elapsed())
+                yield from self._elapsed()
 
     # Children
 
@@ -372,6 +399,8 @@ class Lifecycle:
                     runner.handler = started.pid
             return
         match self._child(event.child), event.message:
+            case (Source() as source, messages.Diff() as diff) if excess := self._find_excess_of(source, diff):
+                yield from self._broken(source, excess)
             case (Source() as source, messages.Diff() as diff):
                 yield from self._good(source)
                 yield from self._note(source, escape(diff.note, 500))
@@ -399,9 +428,18 @@ class Lifecycle:
                     self._checking = None
                     self._lease(self.checker, 0.0)
                     self.checker.deaths = 0
-                    self.knowledge.checked(interface, combination, checked)
+                    self.knowledge.checked(interface, combination, checked, self.now)
             case (child, message):
                 yield from self._broken(child, f"an unexpected {type(message).__name__}")
+
+    def _find_excess_of(self, source: Source, diff: messages.Diff) -> str:
+        """Return what a source may not say; empty if there is nothing."""
+        may = self.plan.interfaces if source.interfaces is None else source.interfaces
+        if not diff.changed.keys() <= may:
+            return "an interface that it may not provide"
+        if self.knowledge.size_with(source.name, diff) > SOURCE_BODIES:
+            return f"more than {SOURCE_BODIES >> 20} MiB of data"
+        return ""
 
     def _broken(self, child: Child, reason: str) -> Iterator[Action]:
         text = (
@@ -417,7 +455,12 @@ class Lifecycle:
         elif source.trouble:
             text = f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}"
             yield Tell(logging.INFO, "source-recovered", text, source=source.name)
-        source.answered, source.heard_at, source.trouble, source.deaths = True, self.now, "", 0
+        first = not source.answered
+        source.answered, source.heard_at, source.trouble, source.deaths, source.refused = True, self.now, "", 0, 0
+        if first:
+            self._release(source)
+        if source.told != RENEWED:
+            source.anew_until = 0.0
         self._lease(source, source.lease)
 
     def _note(self, source: Source, note: str) -> Iterator[Action]:
@@ -425,7 +468,15 @@ class Lifecycle:
             yield Tell(logging.WARNING, "source-note", f"source {source.name}: {note}", source=source.name)
         source.note = note
 
+    def _release(self, source: Source) -> None:
+        """Let rules see the interfaces that only waited for this source."""
+        for interface in source.interfaces or ():
+            if interface in self.knowledge.withheld and not self.awaited_for(interface):
+                self.knowledge.release(interface, self.now)
+
     def _trouble(self, source: Source, reason: str, retry_in: float) -> Iterator[Action]:
+        if source.told != RENEWED:
+            source.anew_until = 0.0
         if source.trouble != reason:
             kept = "; what it said last is kept" if source.answered else ""
             level = logging.WARNING if source.required else logging.INFO
@@ -461,7 +512,6 @@ class Lifecycle:
         basis, state.running_on = state.running_on, None
         self._free(runner, ran.children)
         runner.deaths = 0
-        state.seconds = ran.seconds
         if ran.status == 0 and not ran.problem:
             state.succeeded_on, state.failures, state.last_failure = basis, 0, ""
             name = state.rule.name
@@ -471,6 +521,7 @@ class Lifecycle:
         yield from self._failed(state, ran.problem or _say_status(ran.status), ran.tail)
 
     def _failed(self, state: RuleState, why: str, tail: tuple[str, ...] = ()) -> Iterator[Action]:
+        self._thaw()
         state.failures += 1
         state.last_failure = why + (f" ({escape(tail[-1], 200)})" if tail else "")
         limit = self.plan.fail_limit
@@ -494,6 +545,7 @@ class Lifecycle:
 
     def _ended(self, event: Ended) -> Iterator[Action]:
         child = self._child(event.child)
+        child.refused = 0
         child.running, child.ended = False, child.told or f"its process ended ({_say_status(event.status)})"
         self._lease(child, 0.0)
         if isinstance(child, Runner) and child.task:
@@ -510,14 +562,8 @@ class Lifecycle:
             self._lease(child, 0.0)
         else:
             yield Tell(logging.WARNING, "child-ended", f"{_say_child(child)}: {child.ended}; it is replaced")
-        self._check_again(child)
-
-    def _check_again(self, child: Child) -> None:
-        """Put the task of a checker that is gone back into the queue."""
-        if child is self.checker and self._checking:
-            _, interface, _ = self._checking
-            self._checking = None
-            self.knowledge.check_again(interface)
+        if child is self.checker:
+            self._checking = None  # the next one gets the same task
 
     def _lost_run(self, runner: Runner) -> Iterator[Action]:
         """Clear away what a dead runner's handler is: never two runs of one rule at a time."""
@@ -540,14 +586,16 @@ class Lifecycle:
         if self.phase is not Phase.GATHERING:
             yield from self._wind_up()
             return
-        self._check_again(child)
+        if child is self.checker:
+            self._checking = None
         if isinstance(child, Runner) and child.task:  # it was given work in the moment in which it was to start
             state = self.rules[child.rule]
             state.running_on = None
             self._free(child, children=False)
             self._enqueue(state)
-        if child.deaths >= START_ATTEMPTS:
-            reason = f"{_say_child(child)} cannot be started ({child.deaths + 1} attempts): {event.reason}"
+        child.refused += 1
+        if child.refused > START_ATTEMPTS:
+            reason = f"{_say_child(child)} cannot be started ({child.refused} attempts): {event.reason}"
             remedy = "raise the container's limits (processes, open files, memory)"
             yield from self._stop(Outcome(Status.SYSTEM, f"{reason}; {remedy}"))
             return
@@ -555,6 +603,7 @@ class Lifecycle:
         text = f"{_say_child(child)}: cannot be started: {event.reason} (next try in {duration(wait)})"
         yield Tell(logging.ERROR, "child-not-started", text, source=_source(child))
         if isinstance(child, Source):
+            child.anew_until = 0.0
             if not child.trouble:
                 child.trouble, child.trouble_since = f"its process cannot be started: {event.reason}", self.now
             child.retry_at = self.now + wait
@@ -578,8 +627,11 @@ class Lifecycle:
                 yield from self._force()
         elif event.number == HUP and self.phase is Phase.GATHERING:
             yield Tell(logging.INFO, "reading-anew", "SIGHUP received: every source is read anew")
+            self._thaw()
             for source in self.sources.values():
                 source.deaths = 0
+                if source.anew_until <= self.now:  # a further SIGHUP does not make exec wait longer
+                    source.anew_until = self._timers["anew", source.id] = self.now + source.timeout
                 if source.running:
                     yield from self._kill(source, told=RENEWED)
                 else:
@@ -590,13 +642,34 @@ class Lifecycle:
     # Time
 
     def _elapsed(self) -> Iterator[Action]:
-        due = sorted(((at, timer) for timer, at in self._timers.items() if at <= self.now), key=lambda one: one[0])
-        for at, timer in due:
+        if self.phase is not Phase.GATHERING:
+            yield from self._expire()
+            return
+        yield from self._look()
+        if self.knowledge.adoption.is_due or self._is_over() or any(at <= self.now for at in self._timers.values()):
+            yield ReadAll()
+        else:
+            yield from self._advance()
+
+    def _all_read(self) -> Iterator[Action]:
+        """Do what is due, now that all that has happened is known: first what follows from that, then what the time is up for."""
+        if self.phase is Phase.GATHERING:
+            yield from self._look()
+            self._judge_all(self.knowledge.adoption.adopt(self.now))
+            yield from self._advance()
+            if self._is_over():
+                yield from self._finish()
+        yield from self._expire()
+        if self.phase is Phase.GATHERING:
+            yield from self._advance()
+
+    def _expire(self) -> Iterator[Action]:
+        due = [(at, timer) for timer, at in self._timers.items() if at <= self.now]
+        # The end comes first: it has a report of its own.
+        for at, timer in sorted(due, key=lambda one: (one[1][0] != "timeout", one[0])):
             if self._timers.get(timer) == at:  # an earlier one may have changed it
                 del self._timers[timer]
                 yield from self._expired(*timer, self.now - at)
-        if self.phase is Phase.GATHERING:
-            yield from self._advance()
 
     def _expired(self, kind: str, what: str | ChildId, late: float) -> Iterator[Action]:
         match kind, what:
@@ -624,7 +697,9 @@ class Lifecycle:
                 yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
             case "retry", str() as name:
                 self._enqueue(self._named[name])
-            case _:  # "optional": exec may be due now
+            case "optional", ChildId() as child:
+                self._release(self.sources[child.name])
+            case _:  # "anew": exec may be due now
                 return
 
     def _overdue(self, child: Child, late: float) -> Iterator[Action]:
@@ -638,30 +713,39 @@ class Lifecycle:
             self._checking = None
             slow = "merging and validating what several sources say took too long"
             verdict = messages.Checked(task=task, digest="", problems=(slow,), body=b"")
-            self.knowledge.checked(interface, combination, verdict)
+            self.knowledge.checked(interface, combination, verdict, self.now)
         yield from self._kill(child, told="its process hung (nothing heard of it in time), and was killed")
 
     # What is due
 
-    def _advance(self) -> Iterator[Action]:
+    def _look(self) -> Iterator[Action]:
+        """Find out what data is due, and which rules must not be judged by what was before."""
         for name in self.knowledge.believe(self.now):
             option = f"{name.partition('/')[0]}.settle"
-            text = f"source {name}: nothing came back: all that it had counts as deleted now ({option})"
+            gone = "nothing" if not self.knowledge.fragments(name) else "not everything"
+            text = f"source {name}: {gone} came back: what it had and has no more counts as deleted now ({option})"
             yield Tell(logging.WARNING, "source-withdrawn", text, source=name)
-        for interface in self.knowledge.take_over(self.now):
+        self._judge_all(self.knowledge.adoption.look(self.now))
+
+    def _advance(self) -> Iterator[Action]:
+        """Give the checker and idle runners what is due for them."""
+        yield from self._check()
+        if not self.plan.dry:
+            yield from self._run_due()
+
+    def _is_over(self) -> bool:
+        """Return whether nothing is left to wait for: exec is due, or in a dry run the answer."""
+        adoption = self.knowledge.adoption
+        if self.plan.dry:
+            return not adoption.pending and all(source.answered for source in self.sources.values())
+        if self._open or adoption.late or any(runner.task for runner in self.runners.values()):
+            return False
+        return not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
+
+    def _judge_all(self, interfaces: Iterable[str]) -> None:
+        for interface in interfaces:
             for state in self._needing.get(interface, ()):
                 self._judge(state)
-        yield from self._check()
-        if self.plan.dry:
-            if not self.knowledge.pending and all(source.answered for source in self.sources.values()):
-                yield from self._stop(self._foresee())
-            return
-        yield from self._run_due()
-        busy = any(runner.task for runner in self.runners.values())
-        if self._open or busy or self.knowledge.late:
-            return
-        if not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values()):
-            yield from self._finish()
 
     def _judge(self, state: RuleState) -> None:
         """Look at a rule again: its data changed, or its handler succeeded."""
@@ -703,8 +787,8 @@ class Lifecycle:
         )
 
     def _may_refill(self, source: Source) -> bool:
-        """Return whether exec waits for what a source lost at once to come back: not while it cannot be read at all."""
-        return self.knowledge.is_emptied(source.name) and not source.trouble
+        """Return whether exec waits for what a source lost at once to come back: not while it cannot be read, or all is frozen."""
+        return self.knowledge.is_emptied(source.name) and not source.trouble and not self.frozen
 
     def _may_grow(self) -> bool:
         return len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values())
@@ -718,6 +802,7 @@ class Lifecycle:
         yield from self._count_rerun(state, basis)
         self._tasks += 1
         state.running_on = state.started_on = basis
+        state.succeeded_on = None  # it may leave anything behind, from its first moment on
         runner.task, runner.rule, runner.handler = self._tasks, state.number, 0
         self._lease(runner, STARTED_LEASE)
         attempt = state.failures + 1
@@ -755,21 +840,45 @@ class Lifecycle:
         """Return the handler's input: bodies put together, never parsed, nor copied."""
         parts: list[bytes] = []
         for name in interfaces:
-            parts += (b',"' if parts else b'{"') + name.translate(_QUOTED).encode() + b'":', self.knowledge.body(name)
+            parts += (
+                (b',"' if parts else b'{"') + name.translate(_QUOTED).encode() + b'":',
+                self.knowledge.adoption.adopted(name).body,
+            )
         return (*parts, b"}\n")
 
     def _count_rerun(self, state: RuleState, basis: Basis) -> Iterator[Action]:
-        before = dict(state.started_on or ())
-        for interface, digest in basis:
-            if interface in before and before[interface] != digest:
-                wait = self.knowledge.reran(interface, self.now, state.seconds)
-                if wait:
-                    yield Tell(
-                        logging.WARNING,
-                        "interface-held",
-                        f"interface {interface} keeps changing: its next change is taken over in {duration(wait)}",
-                        interface=interface,
-                    )
+        """Freeze the data when a rule runs again and again on nothing but other data: exec would never come."""
+        if state.started_on is None or state.started_on == basis:
+            return
+        state.reruns = state.reruns + 1 if self._is_calm() else 0
+        if state.reruns <= FREE_RERUNS or self.frozen:
+            return
+        self.frozen, self._frozen_at = state.rule.name, self.now
+        self.knowledge.adoption.freeze(wanted=True)
+        self._judge_all(self.knowledge.adoption.look(self.now))
+        before = dict(state.started_on)
+        changed = ", ".join(interface for interface, digest in basis if before.get(interface) != digest)
+        yield Tell(
+            logging.WARNING,
+            "data-frozen",
+            f"rule {state.rule.name} runs for the {state.reruns + 1}th time in a row, because its data keeps changing ({changed}): "
+            "what changes from now on is not used before every rule has succeeded, or one has failed",
+            rule=state.rule.name,
+        )
+
+    def _is_calm(self) -> bool:
+        """Return whether nothing but rules that have to run keeps exec waiting."""
+        if any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values()):
+            return False
+        return all(state.rule.basis(self.knowledge.adoption.valid) is not None for state in self.rules)
+
+    def _thaw(self) -> None:
+        """Adopt what has changed again."""
+        if self.frozen:
+            self.frozen = ""
+            self.knowledge.adoption.freeze(wanted=False)
+            for state in self.rules:
+                state.reruns = 0
 
     def _check(self) -> Iterator[Action]:
         """Give the checker, which is started when it is needed first, its next task."""
@@ -817,6 +926,14 @@ class Lifecycle:
         return Outcome(None, "every rule would run")
 
     def _finish(self) -> Iterator[Action]:
+        if self.plan.dry:
+            yield from self._stop(self._foresee())
+            return
+        if self.frozen and (behind := self.knowledge.adoption.behind):
+            names = ", ".join(behind[:NAMES]) + (", …" if len(behind) > NAMES else "")
+            since = duration(self.now - self._frozen_at)
+            text = f"{self.plan.command} starts with the data of {since} ago: meanwhile {names} changed, as it keeps doing"
+            yield Tell(logging.WARNING, "frozen-data", text)
         for source in self.sources.values():
             if source.trouble:
                 data = f"as of {duration(self.now - source.heard_at)} ago" if source.answered else "missing: it never answered"

@@ -75,7 +75,11 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
     view = state.knowledge.view(interface)
     if not state.lacks(interface):
         return
-    if view.pending:
+    if awaited := [source.name for source in state.awaited_for(interface)]:
+        options = ", ".join(dict.fromkeys(f"{name.partition('/')[0]}.interfaces" for name in awaited[:NAME_LIMIT]))
+        names = "names" if len(awaited) == 1 else "name"
+        yield f"interface {interface} waits for the first answer of {_some(awaited)} ({options} {names} it)"
+    elif view.pending:
         yield f"interface {interface} is being merged and validated"
     elif view.problems:
         from_ = f" ({'; '.join(_place(state, name, interface) for name, _ in view.combination)})"

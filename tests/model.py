@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
+from typing import TYPE_CHECKING
 
 from disco import events, messages, report
 from disco.errors import Status
 from disco.events import ChildId, Kind
 from disco.lifecycle import Lifecycle, Phase, Plan, SourcePlan
 from disco.rules import Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 TERM, HUP, USR1, KILL = 15, 1, 10, 9
 
@@ -33,13 +38,90 @@ def diff(
     return messages.Diff(first=first, changed=changed or {}, removed=removed, unknown=(), unknown_count=0)
 
 
+State = dict[str, messages.Fragment]
+"""All that a source says at one moment, by interface."""
+
+RERUNS = 5  # of a rule in a row, of nothing but changed data, before exec
+
+
+class Witness:
+    """What was sent and what the handlers saw: judges runs and exec without a look into the core."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.moments: dict[str, list[State]] = {source.name: [{}] for source in plan.sources}
+        self.rules = {rule.name: rule for rule in plan.rules}
+        self.last: dict[str, tuple[dict[str, str], int | None]] = {}  # by rule: the input of its last run, and how it ended
+        self.reruns: dict[str, int] = {}
+        self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged digest
+
+    def sent(self, source: str, diff: messages.Diff) -> None:
+        state = {} if diff.first else dict(self.moments[source][-1])
+        for interface in diff.removed:
+            state.pop(interface, None)
+        self.moments[source].append(state | diff.changed)
+
+    def newest(self, interface: str) -> str | None:
+        """Return the digest of an interface by all that was sent; None where it is not there or not valid."""
+        parts = [states[-1][interface] for states in self.moments.values() if interface in states[-1]]
+        if not parts or not all(part.body for part in parts):
+            return None
+        if len({part.digest for part in parts}) == 1:
+            return None if parts[0].problems else parts[0].digest
+        merged = "+".join(part.digest for part in parts)
+        return merged if self.verdicts.get((interface, merged), True) else None
+
+    def expected(self, rule: Rule) -> dict[str, str] | None:
+        """Return what a rule's handler has to see on the newest data; None if it cannot run on that."""
+        found = {name: digest for name in rule.interfaces if (digest := self.newest(name)) is not None}
+        return found if found and (rule.any or len(found) == len(rule.interfaces)) else None
+
+    def started(self, run: messages.Run, withheld: set[str], *, calm: bool) -> None:
+        """Judge a run's input. withheld: what it need not see. calm: only changes of the data keep exec waiting."""
+        rule = self.rules[run.rule]
+        seen = {name: content["d"] for name, content in json.loads(b"".join(run.stdin)).items()}
+        for source, states in self.moments.items():
+            others = [state for name, more in self.moments.items() if name != source for state in more]
+            own = [name for name in rule.interfaces if name not in withheld and not any(name in state for state in others)]
+            assert any(all(_valid(state, name) == seen.get(name) for name in own) for state in states), (
+                f"rule {run.rule} sees a mixture: at no moment did source {source} say {[(name, seen.get(name)) for name in own]}"
+            )
+        before = self.last.get(run.rule)
+        rerun = calm and before is not None and before[1] == 0 and all(self.expected(other) for other in self.rules.values())
+        self.reruns[run.rule] = self.reruns.get(run.rule, 0) + 1 if rerun else 0
+        assert self.reruns[run.rule] <= RERUNS, f"rule {run.rule} is run again and again, and exec never comes"
+        self.last[run.rule] = (seen, None)
+
+    def ended(self, run: messages.Run, status: int) -> None:
+        self.last[run.rule] = (self.last[run.rule][0], status)
+        if status:
+            self.reruns.clear()
+
+    def stale(self, sources: Iterable[str]) -> list[str]:
+        """Return the rules that did not succeed on the newest data, as far as it comes from these sources."""
+        known = {name for source, states in self.moments.items() if source not in sources for state in states for name in state}
+        return [
+            name
+            for name, rule in self.rules.items()
+            if self._seen(name, known) != {one: d for one, d in (self.expected(rule) or {}).items() if one not in known}
+        ]
+
+    def _seen(self, rule: str, left_out: set[str]) -> dict[str, str] | None:
+        seen, status = self.last.get(rule, ({}, None))
+        return {one: digest for one, digest in seen.items() if one not in left_out} if status == 0 else None
+
+
+def _valid(state: Mapping[str, messages.Fragment], name: str) -> str | None:
+    return state[name].digest if name in state and not state[name].problems else None
+
+
 class World:
     """What stands in for the coordinator and the kernel: executes actions, gives events, and checks the invariants."""
 
-    def __init__(self, plan: Plan, seed: int = 0) -> None:
-        self.random = random.Random(seed)
+    def __init__(self, plan: Plan, seed: int = 0, jitter: Callable[[], float] | None = None, *, prompt: bool = False) -> None:
         self.now = 1000.0
-        self.life = Lifecycle(plan, self.now, self.random.random)
+        self.life = Lifecycle(plan, self.now, jitter or random.Random(seed).random)
+        self.witness = Witness(plan)
+        self.unread: dict[str, list[messages.Message]] = {}  # by child: what lies in its channel
         self.alive: dict[str, Kind] = {}
         self.fresh: set[str] = set()  # processes that said nothing yet
         self.busy: dict[str, messages.Run] = {}
@@ -52,16 +134,19 @@ class World:
         self.told: list[str] = []
         self.reports = 0
         self.runs: list[messages.Run] = []
-        self.stopped = self.stopping = False
+        self.stopped = self.stopping = self.could_exec = False
+        self.prompt = prompt  # whether each handler starts at once
         self._next_pid = 100
         self.do(self.life.start())
         self.feed()
 
     # The invariants that hold at each action
 
-    def do(self, actions: list[events.Action]) -> None:
+    def do(self, actions: Iterable[events.Action]) -> None:
         for action in actions:
-            self.stopping |= isinstance(action, events.Sweep) and not action.run
+            if isinstance(action, events.Sweep) and not action.run and not self.stopping:
+                self.stopping = True
+                self.could_exec = self.is_calm() and not self.witness.stale(self.life.sources)
             assert not (self.stopping and isinstance(action, (events.Start, events.Send))), f"after STOPPING: {action}"
             match action:
                 case events.Start(ChildId(kind, name)):
@@ -76,6 +161,9 @@ class World:
                     assert run.rule not in running, "a run while a handler of the same rule still lives"
                     self.busy[name] = run
                     self.runs.append(run)
+                    self.witness.started(run, self.life.knowledge.withheld, calm=self.is_calm())
+                    if self.prompt:
+                        self.queue.append(self._start(name))
                 case events.Send(_, messages.Check() as check):
                     self.checks.append(check)
                 case events.Kill(ChildId(name=name), number):
@@ -96,6 +184,10 @@ class World:
                         if self.leftovers:
                             self.leftovers -= 1
                             self.queue.append(events.Stray(1))
+                case events.ReadAll():
+                    for name in list(self.unread):
+                        self.deliver(name)
+                    self.queue.append(events.AllRead())
                 case events.Tell(text=text):
                     self.told.append(text)
                 case events.Report():
@@ -110,10 +202,38 @@ class World:
             if outcome.status is None:
                 for state in self.life.rules:
                     assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
+                    _, ended = self.witness.last[state.rule.name]
+                    assert ended == 0, f"exec although the last run of rule {state.rule.name} did not succeed"
                 assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
                 for source in self.life.sources.values():
                     assert source.trouble or not self.life.knowledge.is_emptied(source.name), "exec while an emptiness is held"
-                assert not self.life.knowledge.late, "exec on data that is not the newest"
+                if not self.is_frozen():
+                    assert not self.life.knowledge.adoption.late, "exec on data that is not the newest"
+                    believed = [name for name in self.life.sources if not self.life.knowledge.is_emptied(name)]
+                    assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"
+            elif outcome.status in {Status.TIMEOUT, Status.UNAVAILABLE} and not self.life.plan.dry:
+                assert not self.could_exec, "disco.timeout, and every rule has succeeded"
+
+    def is_calm(self) -> bool:
+        """Return whether only rules, or changes of the data, keep exec waiting."""
+        life = self.life
+        waiting = any(life.is_awaited(source) or life.knowledge.is_emptied(source.name) for source in life.sources.values())
+        return not waiting and not any(self.unread.values())
+
+    def is_frozen(self) -> bool:
+        return bool(self.life.frozen)
+
+    def stop(self, *given: events.Event) -> None:
+        """Give events and let disco begin to stop, no more."""
+        for event in (*given, events.Elapsed()):
+            self.do(self.life.handle(event, self.now))
+        while self.queue and self.life.phase is Phase.GATHERING:
+            self.do(self.life.handle(self.queue.pop(0), self.now))
+        assert self.life.phase is Phase.STOPPING
+
+    def deliver(self, name: str) -> None:
+        """Let what lies in a child's channel be read."""
+        self.queue += (events.Heard(who(name), message) for message in self.unread.pop(name, []))
 
     def feed(self, *given: events.Event) -> None:
         """Give events and all that follows from them, then Elapsed, as the coordinator does."""
@@ -125,7 +245,7 @@ class World:
             for event in [*batch, events.Elapsed()]:
                 if self.life.phase is not Phase.OVER:
                     self.do(self.life.handle(event, self.now))
-                if isinstance(event, events.Elapsed) and self.life.phase is Phase.GATHERING:
+                if isinstance(event, events.Elapsed) and not self.queue and self.life.phase is Phase.GATHERING:
                     self.assert_none_forgotten()
 
     def assert_none_forgotten(self) -> None:
@@ -142,25 +262,45 @@ class World:
 
     def end(self, name: str, status: int) -> None:
         """Let a child die; a runner's handler stays behind."""
+        self.deliver(name)  # its last words
         del self.alive[name]
         self.fresh.discard(name)
-        self.busy.pop(name, None)
+        if lost := self.busy.pop(name, None):
+            self.witness.ended(lost, -1)
         self.pids.pop(name, None)
         self.queue.append(events.Ended(who(name), status))
 
+    def crash(self, name: str) -> None:
+        self.end(name, -11)
+        self.feed()
+
     # What can happen
 
-    def hear(self, name: str, message: messages.Message) -> None:
+    def send(self, name: str, message: messages.Message) -> None:
+        """Let a child say something that is not read yet."""
         self.fresh.discard(name)
-        self.feed(events.Heard(who(name), message))
+        self.unread.setdefault(name, []).append(message)
+        if isinstance(message, messages.Diff) and self.alive[name] is Kind.SOURCE:
+            self.witness.sent(name, message)
+
+    def read(self, name: str) -> None:
+        self.deliver(name)
+        self.feed()
+
+    def hear(self, name: str, message: messages.Message) -> None:
+        self.send(name, message)
+        self.read(name)
 
     def started(self, name: str) -> None:
+        self.feed(self._start(name))
+
+    def _start(self, name: str) -> events.Event:
         self._next_pid += 1
         pid = self._next_pid
         run = self.busy[name]
         self.handlers[pid] = self.runs.index(run)
         self.pids[name] = pid
-        self.hear(name, messages.Started(task=run.task, pid=pid))
+        return events.Heard(who(name), messages.Started(task=run.task, pid=pid))
 
     def bury(self) -> None:
         pid = self.dying.pop()
@@ -169,6 +309,7 @@ class World:
 
     def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
         run = self.busy.pop(name)
+        self.witness.ended(run, status)
         self.handlers.pop(self.pids.pop(name, 0), None)
         self.leftovers += children
         self.feed(
@@ -182,11 +323,11 @@ class World:
             self.feed()
 
     def checked(self, *problems: str) -> None:
-        check = self.checks.pop()
-        body = b"+".join(check.bodies)
-        self.feed(
-            events.Heard(who("checker"), messages.Checked(task=check.task, digest=str(hash(body)), problems=problems, body=body))
-        )
+        check = self.checks.pop(0)
+        digest = "+".join(json.loads(body)["d"] for body in check.bodies)
+        self.witness.verdicts[check.interface, digest] = not problems
+        body = b"" if problems else json.dumps({"d": digest}).encode()
+        self.hear("checker", messages.Checked(task=check.task, digest=digest, problems=problems, body=body))
 
     def wait(self, seconds: float | None = None) -> None:
         """Let time pass: so many seconds, or until the nearest deadline."""
@@ -195,6 +336,10 @@ class World:
         self.feed()
 
 
+KNOWN = frozenset("abcdefghijklmnopqrstuvwxyz") | {"db", "web", "other"}
+"""The interfaces of these tests."""
+
+
 def plan(*rules: Rule, sources: tuple[str, ...] = ("s",), **more: object) -> Plan:
     plans = tuple(SourcePlan(name=name, lease=20.0, required=True, timeout=10.0) for name in sources)
-    return Plan(sources=plans, rules=rules, **more)  # type: ignore[arg-type]
+    return Plan(sources=plans, rules=rules, interfaces=KNOWN, **more)  # type: ignore[arg-type]

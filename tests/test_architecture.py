@@ -22,6 +22,7 @@ RANKS = {
     "signals": 1,
     "documents": 1,
     "records": 1,
+    "adoption": 1,
     "events": 2,
     "channel": 2,
     "config": 2,
@@ -48,7 +49,7 @@ RANKS = {
     "cli": 6,
     "__main__": 7,
 }
-PURE = ("events", "rules", "knowledge", "lifecycle", "report")
+PURE = ("adoption", "events", "rules", "knowledge", "lifecycle", "report")
 IMPURE_IMPORTS = {"os", "signal", "time", "selectors", "socket", "subprocess"}
 CLOSED_TO_CHILDREN = {"coordinator", "lifecycle", "process"}
 

@@ -13,7 +13,7 @@ from disco import events, messages, report
 from disco.errors import Status
 from disco.events import Kind
 from disco.lifecycle import Phase, Plan, SourcePlan
-from tests.model import HUP, TERM, USR1, World, diff, fragment, plan, rule, who
+from tests.model import HUP, KNOWN, TERM, USR1, World, diff, fragment, plan, rule, who
 
 if TYPE_CHECKING:
     from disco.rules import Rule
@@ -28,6 +28,7 @@ def plans(draw: st.DrawFn) -> Plan:
         after = draw(st.lists(st.sampled_from([f"r{k}" for k in range(n)]), max_size=2, unique=True)) if n else []
         rules.append(rule(f"r{n}", *interfaces, any_=draw(st.booleans()), after=tuple(after)))
     return Plan(
+        interfaces=KNOWN,
         sources=tuple(
             SourcePlan(name=name, lease=20.0, required=draw(st.booleans()), timeout=5.0, settle=draw(st.sampled_from([0.0, 5.0])))
             for name in sources
@@ -40,7 +41,7 @@ def plans(draw: st.DrawFn) -> Plan:
     )
 
 
-STEPS = ["diff"] * 6 + ["started"] * 3 + ["ran"] * 6 + [
+STEPS = ["diff"] * 6 + ["unread"] * 3 + ["read", "read", "transaction", "back", "sleep"] + ["started"] * 3 + ["ran"] * 6 + [
     "failed", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked", "bad check", "late",
     "bury", "bury", "term", "hup", "usr1", "not started", "stray", "broken", "leave",
 ]  # fmt: skip
@@ -51,7 +52,7 @@ def step(world: World, what: str, pick: random.Random) -> None:
     sources = [name for name in names if world.alive[name] is Kind.SOURCE]
     busy = sorted(world.busy)
     match what:
-        case "diff" if sources:
+        case "diff" | "unread" if sources:
             name = pick.choice(sources)
             first = name in world.fresh
             changed = {
@@ -62,7 +63,18 @@ def step(world: World, what: str, pick: random.Random) -> None:
             removed = tuple(one for one in "abc" if one not in changed and pick.random() < 0.1)
             if pick.random() < 0.1:
                 changed, removed = {}, tuple("abc")
-            world.hear(name, diff(changed, () if first else removed, first=first))
+            say = world.hear if what == "diff" else world.send
+            say(name, diff(changed, () if first else removed, first=first))
+        case "transaction" if settled := [name for name in sources if name not in world.fresh]:
+            value = str(pick.randrange(3))
+            world.send(pick.choice(settled), diff({one: fragment(value) for one in "abc"}))
+        case "back" if settled := [name for name in sources if len(world.witness.moments[name]) > 1 and name not in world.fresh]:
+            name = pick.choice(settled)  # to what it said before
+            world.hear(name, diff(dict(world.witness.moments[name][-2])))
+        case "read" if unread := sorted(name for name, said in world.unread.items() if said and name in world.alive):
+            world.read(pick.choice(unread))
+        case "sleep" if world.life.deadline is not None:  # what happens next is in one batch with what is due
+            world.now = max(world.now, world.life.deadline)
         case "alive" if sources:
             world.hear(pick.choice(sources), messages.Alive(answered=pick.random() < 0.5))
         case "trouble" if sources:
@@ -220,19 +232,51 @@ def test_first_diff_withdraws_what_it_does_not_hold() -> None:
 
 
 def test_flapping_does_not_prevent_exec() -> None:
-    """Data that changes at every turn is taken over ever more rarely, so that exec happens in the end; and people are told."""
+    """What a rule runs on again and again is frozen in the end: exec happens, and the log says what changes."""
     world = World(plan(rule("r", "a")))
-    for turn in range(200):
+    for turn in range(100):
         world.hear("s", diff({"a": fragment(str(turn))}, first=turn == 0))
-        world.wait(0.25)
+        if turn % 2:  # the handler takes two changes' time
+            world.ran("runner-1")
         if world.life.phase is Phase.OVER:
             break
-        if world.busy and turn % 2:  # the handler takes two changes' time
-            world.ran("runner-1")
-    assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
-    assert any("a keeps changing" in text for text in world.told)
+    assert len(world.runs) == 5
+    assert any("rule r" in text and "keeps changing (a)" in text for text in world.told)
+    assert any("meanwhile a changed" in text for text in world.told)
+
+
+def test_churn_over_many_interfaces_does_not_prevent_exec() -> None:
+    """Reruns are the rule's, whichever of its many interfaces changes, and however slowly."""
+    names = "abcdefghijklmnopqrst"
+    world = World(plan(rule("r", *names, any_=True), settle=0.1))
+    world.hear("s", diff({name: fragment("0") for name in names}, first=True))
+    for turn in range(100):
+        world.hear("s", diff({names[turn % len(names)]: fragment(str(turn + 1))}))
+        world.wait(1.1)
+        if turn % 2 and world.busy:
+            world.ran("runner-1")
+        if world.life.phase is Phase.OVER:
+            break
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+    assert len(world.runs) < 7
+
+
+def test_failure_thaws() -> None:
+    """Where a rule fails on frozen data, what changed meanwhile is used again."""
+    world = World(plan(rule("r", "a")))
+    turn = 0
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    while not world.life.frozen:
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.ran("runner-1")
+    world.hear("s", diff({"a": fragment("last")}))
+    world.ran("runner-1", status=1)
+    world.wait()
+    assert b"last" in b"".join(world.runs[-1].stdin)
 
 
 def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +351,7 @@ def test_exec_waits_for_required_sources() -> None:
     """Handlers run on what is there; exec waits for each required source, and for another at most its timeout."""
     required = SourcePlan(name="s", lease=20.0, required=True, timeout=10.0)
     optional = SourcePlan(name="o", lease=20.0, required=False, timeout=10.0)
-    world = World(Plan(sources=(required, optional), rules=(rule("r", "a"),)))
+    world = World(Plan(interfaces=KNOWN, sources=(required, optional), rules=(rule("r", "a"),)))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.ran("runner-1")
     assert world.life.phase is Phase.GATHERING
@@ -400,13 +444,9 @@ def test_signal_while_stopping_for_exec() -> None:
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.leftovers = 2
     run = world.busy.pop("runner-1")
-    actions = world.life.handle(
-        events.Heard(who("runner-1"), messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)),
-        world.now,
-    )
-    world.do(actions)
-    world.do(world.life.handle(events.Elapsed(), world.now))
-    assert world.life.phase is not Phase.GATHERING
+    ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
+    world.witness.ended(run, 0)
+    world.stop(events.Heard(who("runner-1"), ran))
     world.feed(events.Signalled(TERM))
     if "runner-1" in world.alive:
         world.end("runner-1", 0)
@@ -424,13 +464,13 @@ def test_verdict_on_data_that_is_not_quiet_yet() -> None:
         world.wait(0.05)
         world.hear("s", diff({"i": fragment(str(number))}))
         world.checked()
-    assert world.life.knowledge.late
+    assert world.life.knowledge.adoption.late
     while world.checks:
         world.checked()
     assert world.life.deadline is not None
     assert world.life.deadline <= world.now + 0.1
     world.wait()
-    assert not world.life.knowledge.late
+    assert not world.life.knowledge.adoption.late
 
 
 def test_late_result_counts_for_nothing() -> None:
@@ -483,11 +523,10 @@ def test_timeout_does_not_undo_exec() -> None:
     world.leftovers = 5
     run = world.busy.pop("runner-1")
     ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    world.life.handle(events.Heard(who("runner-1"), ran), world.now)
-    world.life.handle(events.Elapsed(), world.now)
-    assert world.life.phase is Phase.STOPPING
+    world.witness.ended(run, 0)
+    world.stop(events.Heard(who("runner-1"), ran))
     world.now += 10.0
-    world.life.handle(events.Elapsed(), world.now)
+    world.do(world.life.handle(events.Elapsed(), world.now))
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
 
@@ -535,7 +574,7 @@ def test_no_exec_while_a_handler_runs() -> None:
 
 def settling(*rules: Rule, settle: float = 0.1, patience: float = 5.0) -> Plan:
     sources = (SourcePlan(name="s", lease=100.0, required=True, timeout=10.0, settle=patience),)
-    return Plan(sources=sources, rules=rules, settle=settle)
+    return Plan(interfaces=KNOWN, sources=sources, rules=rules, settle=settle)
 
 
 def test_change_is_handed_on_when_it_is_quiet() -> None:
@@ -593,7 +632,7 @@ def test_sudden_emptiness_is_held(first: bool) -> None:
     world.wait(4.9)
     assert world.life.phase is Phase.GATHERING
     world.wait(0.2)
-    assert not world.life.knowledge.valid
+    assert not world.life.knowledge.adoption.valid
     assert any("nothing came back" in text for text in world.told)
 
 
@@ -627,7 +666,7 @@ def test_single_deletion_is_believed_at_once() -> None:
     world = World(settling(rule("r", "a"), rule("q", "b"), settle=0.0))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     world.hear("s", diff(removed=("a",)))
-    assert set(world.life.knowledge.valid) == {"b"}
+    assert set(world.life.knowledge.adoption.valid) == {"b"}
 
 
 def test_reports_come_ever_more_rarely() -> None:
@@ -681,3 +720,173 @@ def test_emptied_source_that_fails_does_not_prevent_exec() -> None:
     world.hear("s", messages.Trouble(reason="refused", retry_in=3.0))
     world.wait(0.1)
     assert world.life.phase is Phase.OVER
+
+
+def test_a_failed_run_on_other_data_is_not_forgotten() -> None:
+    """Where a handler failed on other data, its success before that does not count when the data is as it was."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran("runner-1", status=1)
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}))
+    world.wait(1.0)
+    assert [run.rule for run in world.runs] == ["r", "r", "q", "r"]
+
+
+def test_exec_waits_for_what_is_unread() -> None:
+    """What lies in a channel is read before exec, and before data is adopted."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.send("s", diff({"a": fragment("2")}))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.ran("runner-1")
+    assert world.life.outcome is not None
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"2"}}\n'
+
+
+def test_result_and_timeout_at_once() -> None:
+    """A success that arrives together with the end of disco.timeout counts: what has happened comes before what is due."""
+    world = World(plan(rule("r", "a"), timeout=3.0))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.now += 4.0  # disco was stopped meanwhile
+    world.ran("runner-1")
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+
+
+def test_timeout_and_report_at_once() -> None:
+    """Where a report and the end of disco.timeout are due together, the report is printed once."""
+    world = World(plan(rule("r", "a"), timeout=5.0))
+    world.wait(5.0)
+    assert world.life.outcome is not None
+    assert (world.life.outcome.status, world.reports) == (Status.UNAVAILABLE, 1)
+
+
+def test_sighup_is_waited_for() -> None:
+    """After SIGHUP exec waits for the first word of each fresh process, for its source's timeout at most; once."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.feed(events.Signalled(HUP))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.hear("s", diff({"a": fragment("2")}, first=True))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+
+
+@pytest.mark.parametrize("word", ["trouble", "crash", "silence"])
+def test_sighup_does_not_wait_for_ever(word: str) -> None:
+    """After SIGHUP a source that cannot be read, or says nothing, keeps exec no longer than its timeout; another SIGHUP neither."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.feed(events.Signalled(HUP))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    if word == "trouble":
+        world.hear("s", messages.Trouble(reason="refused", retry_in=1.0))
+    elif word == "crash":
+        world.crash("s")
+    else:
+        world.wait(8.0)
+        world.feed(events.Signalled(HUP))
+        world.wait(1.9)
+        assert world.life.phase is Phase.GATHERING
+        world.wait(0.2)
+    assert world.life.phase is Phase.OVER
+
+
+def test_emptiness_that_ends_bit_by_bit() -> None:
+    """After a sudden emptiness nothing of a source is withdrawn at the first key that is back; at the end all is as it is then."""
+    world = World(settling(rule("r", "a", "b"), rule("q", "c")))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff(removed=("a", "b")))
+    world.hear("s", diff({"a": fragment("1")}))
+    world.wait(1.0)
+    assert world.life.is_satisfied(world.life.rules[0])
+    world.hear("s", diff({"b": fragment("2")}))
+    world.wait()
+    world.wait()
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1"},"b":{"d":"2"}}\n'
+
+
+def naming(*rules: Rule, required: bool = True) -> Plan:
+    """Return a plan of two sources that both name the interface a, of which the second may be optional."""
+    named = frozenset("a")
+    return Plan(
+        interfaces=KNOWN,
+        sources=(
+            SourcePlan(name="s", lease=20.0, required=True, timeout=10.0, interfaces=named),
+            SourcePlan(name="t", lease=20.0, required=required, timeout=10.0, interfaces=named),
+        ),
+        rules=rules,
+    )
+
+
+def test_named_interface_waits_for_each_that_names_it() -> None:
+    """An interface that two sources name is used only when both have answered; after a crash that is not asked for again."""
+    world = World(naming(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert not world.runs
+    assert "waits for the first answer of t (t.interfaces names it)" in "\n".join(report.lines(world.life))
+    world.hear("t", diff({"a": fragment("1")}, first=True))
+    assert len(world.runs) == 1
+    world.ran("runner-1")
+    world.crash("t")
+    world.hear("s", diff({"a": fragment("2")}))
+    while world.checks or len(world.runs) < 2:
+        world.checked() if world.checks else world.wait()
+    assert b"2+1" in b"".join(world.runs[-1].stdin)
+
+
+def test_named_interface_of_an_optional_source() -> None:
+    """For a source that is not required an interface is withheld for its timeout, and then for good no more."""
+    world = World(naming(rule("r", "a"), required=False))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert not world.runs
+    world.wait(10.0)
+    assert len(world.runs) == 1
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+
+
+def test_any_rule_runs_beside_what_is_withheld() -> None:
+    """A rule that takes any of its interfaces runs on the others meanwhile."""
+    named = frozenset("a")
+    sources = (
+        SourcePlan(name="s", lease=20.0, required=True, timeout=10.0),
+        SourcePlan(name="t", lease=20.0, required=True, timeout=10.0, interfaces=named),
+    )
+    world = World(Plan(sources=sources, rules=(rule("r", "a", "b", any_=True),), interfaces=KNOWN))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+    assert b"".join(world.runs[-1].stdin) == b'{"b":{"d":"1"}}\n'
+
+
+def test_refused_forks_are_counted_alone() -> None:
+    """A source that crashes often and is then once refused a fork does not end disco."""
+    world = World(plan(rule("r", "a"), sources=("s",)))
+    for _ in range(10):
+        world.crash("s")
+        while "s" not in world.alive:
+            world.wait()
+    world.end("s", -11)
+    world.feed()
+    while "s" not in world.alive:
+        world.wait()
+    del world.alive["s"]
+    world.feed(events.NotStarted(who("s"), "no memory"))
+    assert world.life.phase is Phase.GATHERING
+
+
+@pytest.mark.parametrize("excess", ["name", "size"])
+def test_source_that_says_what_it_may_not(excess: str) -> None:
+    """A source that gives an interface without a schema, or more data than fits, is replaced; what it said before stays."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    large = messages.Fragment(digest="2", problems=(), body=b" " * (33 << 20))
+    world.hear("s", diff({"nobody": fragment("1")} if excess == "name" else {"a": large}))
+    assert "s" not in world.alive
+    assert any("may not provide" in text or "MiB of data" in text for text in world.told)
+    assert world.life.knowledge.fragments("s").keys() == {"a"}

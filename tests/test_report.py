@@ -14,7 +14,7 @@ import pytest
 from disco import events, messages, report
 from disco.lifecycle import Phase, Plan, SourcePlan
 from tests.harness import Running, Site
-from tests.model import World, diff, fragment, rule, who
+from tests.model import KNOWN, World, diff, fragment, rule, who
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 def world(*rules: Rule, sources: tuple[str, ...] = ("s",), **more: object) -> World:
     """Start on sources that read from /NAME."""
     plans = tuple(SourcePlan(name=name, lease=60.0, required=True, timeout=10.0, place=f"/{name}") for name in sources)
-    return World(Plan(sources=plans, rules=rules, **more))  # type: ignore[arg-type]
+    return World(Plan(interfaces=KNOWN, sources=plans, rules=rules, **more))  # type: ignore[arg-type]
 
 
 def told(of: World) -> list[str]:
@@ -266,7 +266,7 @@ def test_source_with_a_note() -> None:
 def test_source_that_was_emptied() -> None:
     """A source from which everything is gone at once is told, with that it is not believed yet."""
     plan = SourcePlan(name="s", lease=60.0, required=True, timeout=10.0, settle=5.0)
-    of = World(Plan(sources=(plan,), rules=(rule("r", "db"), rule("q", "web"))))
+    of = World(Plan(interfaces=KNOWN, sources=(plan,), rules=(rule("r", "db"), rule("q", "web"))))
     give(of, "s", "db")
     of.ran("runner-1")
     of.hear("s", diff(removed=("db",)))
@@ -276,7 +276,7 @@ def test_source_that_was_emptied() -> None:
 def test_only_a_source_is_awaited() -> None:
     """When every rule is satisfied, each source is named for whose first answer COMMAND waits, and no other."""
     awaited = [SourcePlan(name=name, lease=60.0, required=name == "t", timeout=10.0) for name in "stu"]
-    of = World(Plan(sources=tuple(awaited), rules=(rule("r", "db"),)))
+    of = World(Plan(interfaces=KNOWN, sources=tuple(awaited), rules=(rule("r", "db"),)))
     give(of, "s", "db")
     of.ran("runner-1")
     of.hear("t", messages.Trouble(reason="refused", retry_in=30.0))
@@ -393,9 +393,8 @@ def test_report_while_disco_stops_for_exec() -> None:
     give(of, "s", "db")
     run = of.busy.pop("runner-1")
     ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    of.life.handle(events.Heard(who("runner-1"), ran), of.now)
-    of.life.handle(events.Elapsed(), of.now)
-    assert of.life.phase is Phase.STOPPING
+    of.witness.ended(run, 0)
+    of.stop(events.Heard(who("runner-1"), ran))
     assert not any(words in one for one in told(of) for words in ("goes on", "waiting for changes"))
 
 

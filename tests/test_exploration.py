@@ -1,0 +1,218 @@
+"""The pure core in every history of small sites, up to a depth: the invariants of the model hold in each.
+
+Breadth first, states that look alike are visited once: a violation comes with the shortest history that leads to it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections import deque
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from disco import events, messages
+from disco.adoption import Adoption
+from disco.knowledge import Knowledge
+from disco.lifecycle import Lifecycle, Phase, Plan, SourcePlan
+from tests.model import HUP, KNOWN, Witness, World, diff, fragment, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECONDS = 5.0  # for each site; what is not reached by then is not explored
+HORIZON = 100.0  # seconds that a wait may take: leases are not waited for
+TICK = 0.001  # seconds that each step takes
+EPOCH = 500.0  # what is later is a moment, what is below is a duration
+
+Step = tuple[str, "Callable[[World], None]"]
+
+
+class Site(NamedTuple):
+    """A small site, and what can happen in it."""
+
+    name: str
+    plan: Plan
+    says: dict[str, tuple[messages.Diff, ...]]  # by source: the first is its first
+    depth: int = 14
+    can: frozenset[str] = frozenset()  # fail, crash, die, sleep, hup
+
+
+def half() -> float:
+    return 0.5
+
+
+def of(*given: str, gone: str = "", first: bool = False) -> messages.Diff:
+    """Return a diff: `a1` is interface a with the value 1."""
+    return diff({one[0]: fragment(one[1:]) for one in given}, tuple(gone), first=first)
+
+
+def site(name: str, *rules: Any, says: dict[str, tuple[messages.Diff, ...]], can: str = "", depth: int = 14, **more: Any) -> Site:
+    settles = more.pop("patience", 0.0)
+    sources = tuple(SourcePlan(source, lease=900.0, required=True, timeout=30.0, settle=settles) for source in says)
+    made = Plan(
+        sources=sources, rules=rules, interfaces=KNOWN, workers=1, handler_timeout=0.0, **({"settle": 0.0, "fail_limit": 0} | more)
+    )
+    return Site(name, made, says, depth, frozenset(can.split()))
+
+
+A = of("a1", first=True)
+AB = of("a1", "b1", first=True)
+SITES = [
+    site("failure on other data", rule("r", "a"), says={"s": (A, of("a1"), of("a2"))}, can="fail crash"),
+    site(
+        "unread",
+        rule("r", "a"),
+        rule("q", "b"),
+        says={"s": (A, of("a1"), of("a2")), "t": (of("b1", first=True), of("b2"))},
+        can="unread",
+    ),
+    site("transaction", rule("r", "a", "b"), says={"s": (AB, of("a2"), of("a1"), of("a2", "b2"))}, depth=16),
+    site("any of two", rule("r", "a", "b", any_=True), says={"s": (AB, of("a2"), of("b2"), of("a1"), of("b1"))}, depth=16),
+    site("timeout", rule("r", "a"), says={"s": (A, of("a2"))}, can="sleep fail unread", timeout=3.0),
+    site("settling", rule("r", "a", "b"), rule("q", "b"), says={"s": (AB, of("a2"), of("b2"), of("a2", "b2"))}, settle=0.1),
+    site("merge", rule("r", "a", "b"), says={"s": (AB, of("a2", "b2")), "t": (of("a5", first=True), of("a6"))}, settle=0.1),
+    site(
+        "two sources",
+        rule("all", "a", "b"),
+        rule("some", "a", "b", any_=True),
+        says={"s": (A, of("a2"), of(gone="a")), "t": (of("b1", first=True), of("b2"))},
+        can="crash fail",
+    ),
+    site("emptied", rule("r", "a"), rule("q", "b"), says={"s": (AB, of(gone="ab"), of("a1"), of("b1"), of("b2"))}, patience=5.0),
+    site("anew", rule("r", "a"), says={"s": (A, of("a2"))}, can="hup crash unread"),
+]
+
+
+def steps(world: World, where: Site) -> Iterator[Step]:
+    """Yield what can happen next."""
+    say = World.send if "unread" in where.can else World.hear
+    for source, said in where.says.items():
+        if source in world.fresh:
+            yield f"{source} says {_say(said[0])} first", partial(say, name=source, message=said[0])
+        elif source in world.alive and len(world.unread.get(source, ())) < 2:
+            for one in said[1:]:
+                if _matters(world, source, one):
+                    yield f"{source} says {_say(one)}", partial(say, name=source, message=one)
+        if world.unread.get(source):
+            yield f"{source} is read", partial(World.read, name=source)
+        if "crash" in where.can and source in world.alive and source not in world.fresh:
+            yield f"{source} crashes", partial(World.crash, name=source)
+    for runner in world.busy:
+        yield f"{runner} succeeds", partial(World.ran, name=runner)
+        if "fail" in where.can:
+            yield f"{runner} fails", partial(World.ran, name=runner, status=1)
+        if "crash" in where.can:
+            yield f"{runner} crashes", partial(World.crash, name=runner)
+    if world.dying:
+        yield "the orphan is reaped", World.bury
+    if world.checks and "checker" in world.alive:
+        yield "the checker answers", World.checked
+    if "hup" in where.can:
+        yield "SIGHUP", partial(_signal, number=HUP)
+    deadline = world.life.deadline
+    if deadline is not None and deadline - world.now < HORIZON:
+        yield f"{deadline - world.now:.3g} s pass", World.wait
+        if "sleep" in where.can and deadline > world.now:
+            yield f"disco sleeps {deadline - world.now:.3g} s", _sleep
+
+
+def _signal(world: World, number: int) -> None:
+    world.feed(events.Signalled(number))
+
+
+def _sleep(world: World) -> None:
+    """Let a deadline pass while disco cannot run: what happens next is in one batch with it."""
+    assert world.life.deadline is not None
+    world.now = world.life.deadline
+
+
+def _matters(world: World, source: str, said: messages.Diff) -> bool:
+    """Return whether a diff would change anything: a source sends no other."""
+    now = world.witness.moments[source][-1]
+    return any(now.get(name) != one for name, one in said.changed.items()) or any(name in now for name in said.removed)
+
+
+def _say(said: messages.Diff) -> str:
+    return (
+        " ".join([*(f"{name}={one.digest}" for name, one in said.changed.items()), *(f"-{name}" for name in said.removed)])
+        or "nothing"
+    )
+
+
+IGNORED = {
+    # What cannot matter for what comes: numbers that only count, texts, the past.
+    Lifecycle: {
+        "plan", "began", "now", "_tasks", "_reports", "_jitter", "_named", "_needing", "_following", "_settle", "_namers",
+    },
+    World: {"told", "reports", "runs", "_next_pid", "witness", "now"},
+    Knowledge: set(),
+    Adoption: {"_joined"},
+    Witness: {"rules"},
+}  # fmt: skip
+NAMES = {"heard_at", "trouble_since", "retry_at", "last_failure", "seconds", "rule", "task", "env", "ended"}
+
+
+def fingerprint(world: World) -> Any:
+    """Return what two states have in common that differ in nothing that matters: times are relative to now."""
+
+    def look(value: Any) -> Any:
+        if isinstance(value, float):
+            return max(-1.0, round(value - world.now, 3)) if value > EPOCH else value
+        if value is None or isinstance(value, str | int | bytes):
+            return value
+        if isinstance(value, Enum):
+            return value.name
+        if isinstance(value, messages.Run):
+            return value.rule, value.stdin
+        if isinstance(value, dict):
+            return frozenset((look(key), look(one)) for key, one in value.items() if key != ("report", ""))
+        if isinstance(value, set | frozenset):
+            return frozenset(map(look, value))
+        if isinstance(value, list | tuple | deque):
+            return tuple(map(look, value))
+        if type(value) in IGNORED:
+            return tuple((name, look(one)) for name, one in vars(value).items() if name not in IGNORED[type(value)])
+        if is_dataclass(value):
+            return tuple(look(getattr(value, one.name)) for one in fields(value) if one.name not in NAMES)
+        raise AssertionError(type(value))
+
+    witness = world.witness
+    busy = [(runner.id.name, bool(runner.task)) for runner in world.life.runners.values()]
+    past = {source: states[-3:] for source, states in witness.moments.items()}
+    return look(world), look([busy, past, witness.last, witness.reruns, witness.verdicts])
+
+
+def explore(where: Site, seconds: float = SECONDS) -> tuple[int, int]:
+    """Visit every state; return how many there were, and the depth up to which all are known. A violation is an AssertionError."""
+    until = time.monotonic() + seconds
+    start = World(where.plan, jitter=half, prompt=True)
+    queue: deque[tuple[bytes, tuple[str, ...]]] = deque([(pickle.dumps(start), ())])
+    known = {hash(fingerprint(start))}
+    while queue and time.monotonic() < until and len(queue[0][1]) < where.depth:
+        state, path = queue.popleft()
+        for number, (label, _) in enumerate(steps(pickle.loads(state), where)):  # noqa: S301 -- our own
+            world: World = pickle.loads(state)  # noqa: S301 -- as above
+            history = (*path, label)
+            try:
+                list(steps(world, where))[number][1](world)
+            except AssertionError as error:
+                told = "\n  ".join(history)
+                raise AssertionError(f"{where.name}: {error}, after\n  {told}") from error
+            if world.life.phase is Phase.GATHERING and (mark := hash(fingerprint(world))) not in known:
+                known.add(mark)
+                queue.append((pickle.dumps(world), history))
+    return len(known), len(queue[0][1]) if queue else where.depth
+
+
+@pytest.mark.parametrize("where", SITES, ids=lambda where: where.name)
+def test_every_history_of_a_small_site(where: Site, record_property: Callable[[str, object], None]) -> None:
+    """In every order of the events of a small site no invariant is violated."""
+    states, depth = explore(where)
+    record_property("states", states)
+    record_property("depth", depth)
+    assert depth > 3, f"{states} states"
