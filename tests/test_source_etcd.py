@@ -46,7 +46,9 @@ for name, value in constants.items():
 settings, problems = config.load(pairs, None, {}, sources.find)
 assert not problems, problems
 context = sources.Context(
-    name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces), memory={})
+    name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces), memory={},
+    note=lambda text: notes.append(text))
+notes = [""]
 follow = etcd._Session.follow
 def late(session, known):
     if os.path.exists(hold):
@@ -74,7 +76,7 @@ while True:
         except sources.SourceError as error:
             tell(error=error.reason, retry_after=error.retry_after)
             break
-        tell(data=data, same=data is before)
+        tell(data=data, same=data is before, note=notes[-1])
         before = data
         if once:
             break
@@ -231,6 +233,20 @@ def test_no_prefix(server: EtcdServer, read: Callable[..., Reader]) -> None:
     server.put(b"\xff\xff/more", "x")  # the watch covers it, too
     server.put("/bare/host", "db2")
     reader.until(lambda line: line["data"]["bare"]["host"] == "db2")
+
+
+def test_other_prefix(server: EtcdServer, read: Callable[..., Reader]) -> None:
+    """Where nothing is below the prefix, the keys below it with or without a leading `/` are counted, until it has keys."""
+    server.transact({"/slashed/main/mysql/host": "db1", "/slashed/main/mysql/port": "1", "bare/main/mysql/host": "db1"})
+    slashed, bare = read(server, "prefix=slashed/main"), read(server, "prefix=/bare/main/")
+    note = "nothing below slashed/main/, but 2 keys below /slashed/main/: set etcd.prefix=/slashed/main"
+    assert slashed.until(lambda line: "data" in line)["note"] == note
+    assert bare.next()["note"] == "nothing below /bare/main/, but 1 key below bare/main/: set etcd.prefix=bare/main"
+    assert read(server, "prefix=neither").next()["note"] == ""
+    server.put("slashed/main/mysql/host", "db2")
+    assert slashed.next()["note"] == ""
+    server.delete("slashed/main/mysql/host")
+    assert slashed.next()["note"] == note
 
 
 def test_same_name_twice(server: EtcdServer, read: Callable[..., Reader]) -> None:
@@ -520,6 +536,20 @@ def test_login(start: Callable[..., EtcdServer], read: Callable[..., Reader], tm
     reader.until(lambda line: line["error"] == f"{at}: wrong user or password")
     secret.write_text(f"{HUSH}-ann\n")
     assert reader.until(lambda line: "data" in line)["data"] == {"mysql": {"host": "db1"}}
+
+
+def test_other_prefix_that_may_not_be_read(start: Callable[..., EtcdServer], read: Callable[..., Reader]) -> None:
+    """Without the right to read below the other prefix nothing is said of it, and the source goes on."""
+    server = start()
+    secure(server)
+    server.add_role("empty", "/app/")
+    server.request("auth/user/grant", {"user": "ann", "role": "empty"})
+    server.revoke_role("ann", "app")
+    reader = read(server, f"prefix=/app user=ann password={HUSH}-ann")
+    line = reader.next()
+    assert (line.get("data"), line.get("note")) == ({}, "")
+    server.put("/app/mysql/host", "db2")
+    assert reader.data() == {"mysql": {"host": "db2"}}
 
 
 def test_login_not_needed(server: EtcdServer, read: Callable[..., Reader]) -> None:

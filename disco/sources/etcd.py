@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING, Any
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
 from disco.sources import Context, Option, Options, Pace, Source, SourceError, Tree
-from disco.text import duration, escape
+from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine, Generator, Iterator, Mapping
 
 KEY_LIMIT = 100_000
+PREFIX_LIMIT = 100  # characters told of a prefix
 PAGE = 1_000  # keys in one answer
 ANSWER_LIMIT = 64 << 20  # bytes of one answer; gRPC's own limit is 4 MiB
 NEVER = 86_400_000  # milliseconds; longer than any channel lives
@@ -85,6 +86,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
             pace.wait()
             known = session.read()
             tree = known.tree(tree)
+            context.note(session.look_elsewhere(known))
             yield tree
             heard = False
             try:
@@ -94,6 +96,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
                         for _ in news:
                             heard = True
                             tree = known.tree(tree)
+                            context.note(session.look_elsewhere(known))
                             yield tree
             except _Refused as refusal:
                 if not heard:  # this watch was never of use: another read would change nothing
@@ -209,8 +212,7 @@ class _Session:
         self._metadata: tuple[tuple[str, str], ...] = (("hasleader", "true"),)  # else a member cut off stays silent
         prefix: str = options["prefix"]
         self._prefix = (prefix if prefix.endswith("/") or not prefix else prefix + "/").encode(errors="surrogateescape")
-        # A range's end is its prefix with one more in the last byte, here always a `/`; \0 to \0 is everything.
-        self._range = {"key": self._prefix or b"\0", "range_end": self._prefix[:-1] + b"0" if self._prefix else b"\0"}
+        self._range = _make_range(self._prefix)
         self._rpc = load_client().etcdrpc
         # The first watch lasts any part of the whole, so that a fleet's watches do not end all at once.
         self._wait = random.uniform(min(options["timeout"], options["wait"]), options["wait"])  # noqa: S311 -- no secret
@@ -269,6 +271,23 @@ class _Session:
             answer = self._get_range(until, key=following, limit=PAGE, revision=header.revision)
         log.debug("%s: read revision %d, %d keys", self._endpoint, known.revision, len(known))
         return known
+
+    def look_elsewhere(self, known: _Known) -> str:
+        """Return what people should know where nothing is below the prefix: whether it lacks, or should lack, a `/` before it."""
+        prefix = self._prefix
+        other = prefix.lstrip(b"/") if prefix.startswith(b"/") else b"/" + prefix
+        if len(known) or not prefix or not other:
+            return ""
+        try:
+            answer = self._get_range(time.monotonic() + self._options["timeout"], **_make_range(other), count_only=True)
+        except SourceError as error:  # it need not be readable
+            log.debug("%s", error.reason)
+            return ""
+        if not answer.count:
+            return ""
+        here, there = (escape(_decode(name), PREFIX_LIMIT) for name in (prefix, other))
+        remedy = f"set {self._context.name}.prefix={there[:-1]}"
+        return f"nothing below {here}, but {plural(answer.count, 'key')} below {there}: {remedy}"
 
     def follow(self, known: _Known) -> Generator[None]:
         """Apply what changes within `wait` seconds; yield after each answer that changed anything, and when the time is over.
@@ -399,7 +418,7 @@ class _Session:
     def _translate(self, details: str) -> str:
         """Return what gRPC or etcd said in disco's words, empty if it is not known."""
         if "permission denied" in details:
-            prefix = escape(_decode(self._prefix), 100)
+            prefix = escape(_decode(self._prefix), PREFIX_LIMIT)
             return "permission denied for " + (f"prefix '{prefix}'" if prefix else "all keys: set a prefix")
         return next((told for phrase, told in REASONS if phrase in details), "")
 
@@ -451,6 +470,11 @@ def _hang_up() -> None:
                         connection.shutdown(socket.SHUT_RDWR)
         except OSError:  # it is closed already, or was never connected
             continue
+
+
+def _make_range(prefix: bytes) -> dict[str, bytes]:
+    """Return the range of all keys that begin so; empty: of all keys. Its end has one more in the last byte, always a `/`."""
+    return {"key": prefix or b"\0", "range_end": prefix[:-1] + b"0" if prefix else b"\0"}
 
 
 def _decode(key: bytes) -> str:
