@@ -28,18 +28,26 @@ The life of a change
    compares with the last time, decodes text by the schema, validates, and sends a `Diff` of the interfaces that
    changed, each whole and with its verdict.
 2. `knowledge` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
-   merges and validates (`Check`, `Checked`). A change waits until its interface has been quiet for disco.settle; news
-   that everything which a source had is gone at once is held back, for it looks the same when a server restarts. Data
-   that changes faster than it is merged is used with the last verdict; exec waits for the newest.
-3. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
-   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`.
-4. When every rule has succeeded on the basis of now, and every required source has answered, disco stops all that it
+   merges and validates (`Check`, `Checked`). News that everything which a source had is gone at once is held back, with all
+   that follows, for it looks the same when a server restarts. What several sources name in their `interfaces` is withheld
+   until each has answered.
+3. `adoption` lets rules see it, in cuts. What changed and is named by one rule is adopted together: when all of it has been
+   quiet for disco.settle, and merged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
+   data changes faster than it is merged, an older moment that is wholly known is adopted, and exec waits for the newest.
+4. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
+   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`. A run's start
+   un-satisfies its rule. A rule that runs again and again on nothing but other data gets a *freeze*: nothing is adopted
+   until every rule has succeeded, or one has failed.
+5. When every rule has succeeded on the basis of now, and every required source has answered, disco stops all that it
    started, sweeps up what handlers left behind, and `cli` execs COMMAND.
+
+What has happened comes before what is due: before data is adopted, before exec and before a timer is acted on, each
+channel is read once, up to what lies in it at that moment (`ReadAll`, `AllRead`).
 
 Satisfaction is computed from digests each time and stored nowhere: new data un-satisfies a rule by itself, a late
 success on old data counts for nothing, and a restarted source that says the same as before changes nothing. What has
 to outlive a child (last good data, failures of handlers, delays of restarts, an emptiness that is not believed yet,
-how often an interface changed) is in the coordinator.
+how often a rule ran again) is in the coordinator.
 
 Messages
 ========

@@ -153,18 +153,20 @@ class Coordinator:
         one = self._processes[child]
         found: list[events.Event] = []
         if what == LOG:
-            count = self._read_log(one, LOG_CHUNK)
-            rate = LINES_A_SECOND
-        else:
-            if mask & selectors.EVENT_WRITE:
-                one.child.channel.flush()
-            if mask & selectors.EVENT_READ:
-                found = self._read(one, CHUNK)
-            count, rate = len(found), MESSAGES_A_SECOND
-        if count > BURST:
-            self._paused[child, what] = now + count / rate
-        self._watch(child, what)
+            self._pace(child, LOG, self._read_log(one, LOG_CHUNK), now)
+            return found
+        if mask & selectors.EVENT_WRITE:
+            one.child.channel.flush()
+        if mask & selectors.EVENT_READ:
+            found = self._read(one, CHUNK)
+        self._pace(child, CHANNEL, len(found), now)
         return found
+
+    def _pace(self, child: ChildId, what: str, count: int, now: float) -> None:
+        """Let a child that said too much at once wait before it is read again."""
+        if count > BURST:
+            self._paused[child, what] = now + count / (LINES_A_SECOND if what == LOG else MESSAGES_A_SECOND)
+        self._watch(child, what)
 
     def _read(self, one: _Process, budget: int) -> list[events.Event]:
         found: list[events.Event] = []
@@ -177,12 +179,14 @@ class Coordinator:
 
     def _read_all(self) -> None:
         """Read what lies in each channel at this moment; a paused one is not watched, and is asked itself."""
+        now = time.monotonic()
         ready = [key.data[0] for key, _ in self._selector.select(0) if isinstance(key.data, tuple) and key.data[1] == CHANNEL]
         for child in dict.fromkeys([*ready, *(child for child, what in self._paused if what == CHANNEL)]):
             one = self._processes[child]
             if not one.child.channel.eof:
-                self._events += self._read(one, one.child.channel.arrived())
-                self._watch(child, CHANNEL)
+                found = self._read(one, one.child.channel.arrived())
+                self._events += found
+                self._pace(child, CHANNEL, len(found), now)
         self._events.append(events.AllRead())
 
     def _read_log(self, one: _Process, limit: int) -> int:

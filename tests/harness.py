@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,7 +136,7 @@ class Site:
         info.mkdir(parents=True, exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(f"[disco.sources]\n{name} = {name}:SOURCE\n")
-        lines = "\n".join("    " + line for line in body.strip("\n").splitlines())
+        lines = "\n".join("    " + line for line in textwrap.dedent(body).strip().splitlines())
         (folder / f"{name}.py").write_text(
             "import ctypes, hashlib, os, signal, subprocess, sys, time\n"
             "from disco.sources import Option, Source, SourceError\n"

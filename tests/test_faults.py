@@ -285,3 +285,24 @@ def test_many_problems_with_long_names(site: Site) -> None:
     site.flat(data)
     assert site.run().process.returncode == 0
     assert site.seen() == [{"app": {"a": 1}}]
+
+
+def test_exec_on_what_lies_unread_in_the_channel(site: Site) -> None:
+    """A source that says so much that it is not read for a while keeps exec waiting for its newest, all the same."""
+    site.simple()
+    site.plug_in(
+        """
+        yield {"app": {"n": 0}}
+        while not os.path.exists(os.environ["OUT"] + "/first"):
+            time.sleep(0.01)
+        for n in range(1, 141):
+            yield {"app": {"n": n}}
+        open(os.environ["OUT"] + "/sent", "w").close()
+        while True:
+            time.sleep(1)
+        """
+    )
+    del site.cfg["flat.file"]
+    site.handler("see", 'cat >> "$OUT/see.seen"; touch "$OUT/first"; while [ ! -e "$OUT/sent" ]; do sleep 0.01; done\n')
+    running = site.run()
+    assert (running.process.returncode, site.seen()[-1:]) == (0, [{"app": {"n": 140}}]), running.log
