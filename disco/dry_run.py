@@ -69,8 +69,6 @@ def _lines(state: Lifecycle) -> Iterator[str]:
     for source in state.sources.values():
         yield f"source {source.name}: {report.health(state, source)}"
         given = state.knowledge.fragments(source.name)
-        if source.answered and not given:
-            yield "  it holds nothing that has the name of an interface (wrong place or prefix, or no schema?)"
         for interface, fragment in given.items():
             leaves = _leaves(fragment.body)
             yield f"  {interface}: " + (plural(len(leaves), "value") if fragment.body else "no data that can be used")
@@ -78,7 +76,7 @@ def _lines(state: Lifecycle) -> Iterator[str]:
             if len(leaves) > LEAF_LIMIT:
                 yield f"    … and {len(leaves) - LEAF_LIMIT} more"
         names, count = state.knowledge.unknown(source.name)
-        if count:
+        if count and given:  # else they are told with the source
             more = ", …" if count > len(names) else ""
             yield f"  {plural(count, 'name')} {source.ignored}, ignored: {', '.join(names)}{more}"
     for name in _interfaces(state):

@@ -66,8 +66,11 @@ def health(state: Lifecycle, source: Source) -> str:
         return f"not readable for {duration(state.now - source.trouble_since)}: {source.trouble}; {answered}{again}{place}"
     if state.knowledge.is_emptied(source.name):
         return f"{answered}; all that it had is gone at once, which is not believed yet{place}"
-    note = f"; {source.note}" if source.note else ""
-    return (f"ok, changes are followed, {answered}" if source.answered else answered) + place + note
+    if not source.answered:
+        return answered + place
+    if not state.knowledge.fragments(source.name):
+        return f"answers, but holds nothing usable: {source.note or _instead(state, source)}; {answered}{place}"
+    return f"ok, changes are followed, {answered}{place}" + (f"; {source.note}" if source.note else "")
 
 
 def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
@@ -96,7 +99,8 @@ def interface_lines(state: Lifecycle, interface: str) -> Iterator[str]:
 def _sources(state: Lifecycle, awaited: str) -> Iterator[str]:
     """Yield each source's health; of many that are ill, or well, the rest is counted."""
     sources = state.sources.values()
-    ill = [one.name for one in sources if one.trouble or not one.answered or one.note or state.knowledge.is_emptied(one.name)]
+    ill = [one.name for one in sources if not _is_readable(state, one)]
+    ill += [one.name for one in sources if _is_readable(state, one) and (one.note or not state.knowledge.fragments(one.name))]
     known_ill = set(ill)
     well = [name for name in state.sources if name not in known_ill]
     shown = {*ill[:SOURCE_LIMIT], *(well if len(well) <= SOURCE_LIMIT else ())}
@@ -105,9 +109,23 @@ def _sources(state: Lifecycle, awaited: str) -> Iterator[str]:
             yield f"source {source.name}: {health(state, source)}{awaited if state.is_awaited(source) else ''}"
     if len(ill) > SOURCE_LIMIT:
         rest = ill[SOURCE_LIMIT:]
-        yield f"… and {plural(len(rest), 'more source')} not readable, without an answer so far, or with a note: {_some(rest)}"
+        yield f"… and {plural(len(rest), 'more source')} not readable, silent, empty or with a note: {_some(rest)}"
     if len(well) > SOURCE_LIMIT:
         yield f"{plural(len(well), 'source')} ok: {_some(well)}"
+
+
+def _is_readable(state: Lifecycle, source: Source) -> bool:
+    return source.answered and not source.trouble and not state.knowledge.is_emptied(source.name)
+
+
+def _instead(state: Lifecycle, source: Source) -> str:
+    """Return what a source holds that has no interface."""
+    names, count = state.knowledge.unknown(source.name)
+    if not count:
+        return "it is empty (wrong place or prefix, or no rights?)"
+    more = ", …" if count > len(names[:NAME_LIMIT]) else ""
+    shown = ", ".join(escape(name, 80) for name in names[:NAME_LIMIT])
+    return f"{plural(count, 'name')} {source.ignored}: {shown}{more} (wrong place or prefix, or no schema?)"
 
 
 def _place_of(source: Source) -> str:
@@ -115,9 +133,9 @@ def _place_of(source: Source) -> str:
 
 
 def _place(state: Lifecycle, source: str, interface: str) -> str:
-    """Return where a source has an interface, or would have it."""
-    place = state.sources[source].place.replace("*", interface)
-    return f"{source}: {place}" if place else source
+    """Return where a source has an interface, or would have it; if it has none else, with what is to be known of that."""
+    place, note = state.sources[source].place.replace("*", interface), state.sources[source].note
+    return ": ".join(filter(None, (source, place, note if source.partition("/")[2] == interface else "")))
 
 
 def _looked(state: Lifecycle, interface: str) -> str:

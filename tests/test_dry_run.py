@@ -73,14 +73,13 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
         assert source["trouble"] in health
         assert source["trouble"] or (source["place"] in health and source["note"] in health)
         expected.append(health)
-        if source["answered"] and not source["interfaces"]:
-            expected.append("  it holds nothing that has the name of an interface (wrong place or prefix, or no schema?)")
+        assert ("answers, but" in health) == (source["answered"] and not source["interfaces"])
         for name, one in source["interfaces"].items():
             leaves = [f"    {leaf} {type_}" for leaf, type_ in one["leaves"].items()]
             count = f"{len(leaves)} value{'s' * (len(leaves) != 1)}" if leaves else "no data that can be used"
             rest = [f"    … and {len(leaves) - LEAF_LIMIT} more"] if len(leaves) > LEAF_LIMIT else []
             expected += [f"  {name}: {count}", *leaves[:LEAF_LIMIT], *rest]
-        if source["unknown_count"]:
+        if source["unknown_count"] and source["interfaces"]:
             count = f"{source['unknown_count']} name{'s' * (source['unknown_count'] != 1)}"
             more = ", …" if source["unknown_count"] > len(source["unknown"]) else ""
             expected.append(f"  {count} that no schema knows, ignored: {', '.join(source['unknown'])}{more}")
@@ -256,7 +255,7 @@ def test_source_with_a_note(site: Site) -> None:
     site.plug_in("context.note('nothing below a/, but 2 keys below b/')\nyield {}\ntime.sleep(60)")
     _, text, told = dry(site, "echo")
     assert [one["note"] for one in told["sources"]] == ["", "nothing below a/, but 2 keys below b/"]
-    assert "; nothing below a/, but 2 keys below b/\n" in text
+    assert ": answers, but holds nothing usable: nothing below a/, but 2 keys below b/; " in text
 
 
 def test_source_that_need_not_answer(site: Site) -> None:

@@ -107,7 +107,7 @@ def test_missing_interface_with_a_look_alike() -> None:
     give_unknown(of, "t", "mysq1", "size")
     assert "t has mysq1, which no schema knows" in line(of, "interface mysql is missing")
     assert "which no schema knows" not in line(of, "interface web is missing")
-    assert not any("size" in one for one in told(of))
+    assert not any("size" in one for one in told(of) if not one.startswith("source "))
 
 
 def test_hostile_look_alike() -> None:
@@ -257,10 +257,42 @@ def test_source_with_a_note() -> None:
     of = world(rule("r", "db"))
     for _ in range(2):
         of.hear("s", diff()._replace(note="nothing below a/\n" + "x" * 1000))
+    assert re.search(r": answers, .*: nothing below a/\\nx+…; .*\(/s\)$", line(of, "source s:"))
+    give(of, "s", "db")
+    of.hear("s", diff()._replace(note="nothing below a/\n" + "x" * 1000))
     assert re.search(r": ok, .*\(/s\); nothing below a/\\nx+…$", line(of, "source s:"))
-    assert [one.partition("x")[0] for one in of.told if "nothing below" in one] == ["source s: nothing below a/\\n"]
+    assert [one.partition("x")[0] for one in of.told if "nothing below" in one] == ["source s: nothing below a/\\n"] * 2
     of.hear("s", diff())
     assert "nothing below" not in line(of, "source s:")
+
+
+def test_source_with_nothing_usable() -> None:
+    """A source that answered and has no interface is not ok: what it has instead is told, else what may be wrong."""
+    of = world(rule("r", "db"))
+    give(of, "s")
+    start = "source s: answers, but holds nothing usable: "
+    assert re.fullmatch(rf"{start}it is empty \(wrong place or prefix, or no rights\?\); last .* ago \(/s\)", line(of, "source s:"))
+    of.hear("s", diff()._replace(unknown=("app", "a\nb"), unknown_count=3))
+    names = r"3 names that no schema knows: app, a\\nb, … \(wrong place or prefix, or no schema\?\)"
+    assert re.match(f"{start}{names}; last ", line(of, "source s:"))
+
+
+def test_missing_interface_of_a_service() -> None:
+    """Where a source has the missing interface for its own, its note says why it is missing."""
+    of = world(rule("r", "db"), sources=("s", "s/db"))
+    of.hear("s", diff()._replace(note="no key below a/"))
+    of.hear("s/db", diff()._replace(note="service db has no passing instance"))
+    found = line(of, "interface db is missing")
+    assert found.endswith("no source has it (s: /s, s/db: /s/db: service db has no passing instance)")
+
+
+def test_sources_with_nothing_usable_are_told_first() -> None:
+    """Of many sources those that hold nothing usable are told one by one."""
+    of = world(rule("r", "db"), sources=tuple(f"s{n}" for n in range(40)))
+    for n in range(40):
+        give(of, f"s{n}", *([] if n == 33 else ["web"]))
+    assert [one.split(":")[0] for one in told(of) if one.startswith("source ")] == ["source s33"]
+    assert "39 sources ok" in line(of, "sources ok")
 
 
 def test_source_that_was_emptied() -> None:
@@ -318,14 +350,14 @@ def test_many_causes(count: int, further: str | None) -> None:
 
 
 def test_many_sources() -> None:
-    """Of many sources those in trouble are told first, up to a limit, and the rest is counted by how they are."""
+    """Of many sources those in trouble are told first, then empty ones, up to a limit; the rest is counted by how they are."""
     of = world(rule("r", "db"), sources=tuple(f"s{n}" for n in range(100)))
     for n in range(60):
-        give(of, f"s{n}")
+        give(of, f"s{n}", *["web"] * (n > 1))
     sources = [one for one in told(of) if "source" in one.partition(":")[0]]
     assert [one.partition(":")[0] for one in sources[:10]] == [f"source s{n}" for n in range(60, 70)]
-    assert re.fullmatch(r"… and 30 more sources .*: s70, s71, s72, s73, s74 and 25 more", sources[10])
-    assert sources[11:] == ["60 sources ok: s0, s1, s2, s3, s4 and 55 more"]
+    assert re.fullmatch(r"… and 32 more sources .*: s70, s71, s72, s73, s74 and 27 more", sources[10])
+    assert sources[11:] == ["58 sources ok: s2, s3, s4, s5, s6 and 53 more"]
 
 
 def test_rule_of_any() -> None:

@@ -268,9 +268,30 @@ def test_passing_instances_become_an_interface(consul: ConsulServer, follow: Fol
     assert follower.until(lambda found: not found) == {}
 
 
-def test_a_service_that_nobody_has_is_absent(consul: ConsulServer, follow: Follow) -> None:
-    """A service without a passing instance yields nothing, which is an answer."""
-    assert follow(f"consul.host={consul.address}:consul.services=web", part="web").step() == {}
+def test_a_service_without_a_passing_instance_is_absent(consul: ConsulServer, follow: Follow) -> None:
+    """A service without a passing instance yields nothing, which is an answer; the note says how many there are."""
+    follower = follow(f"consul.host={consul.address}:consul.services=web:consul.wait=9m", part="web")
+    assert follower.step() == {}
+    unseen = "no token is set, and without one rights may be missing"
+    assert follower.note == f"service web has no passing instance (none registered: {unseen})"
+    for number in range(3):
+        consul.register("web", name=f"web-{number}", status="critical" if number else "warning")
+    until = "service web has no passing instance (3 registered, none passing)"
+    assert eventually(lambda: follower.step() == {} and follower.note == until)
+    consul.register("web", name="web-1", status="passing")
+    assert follower.until(lambda found: "web" in found)
+    assert follower.note == ""
+    for number in range(3):
+        consul.deregister(f"web-{number}")
+
+
+def test_instances_that_cannot_be_counted_hide_no_answer(follow: Follow) -> None:
+    """Where only the count of a service's instances fails, its answer counts all the same."""
+    with Fake(Reply([]), Reply(status=500), Reply([]), Reply(b"{")) as fake:
+        for reason in (": answered 500 internal server error", ""):
+            follower = follow(f"{fake.pairs}:consul.services=web", part="web")
+            assert follower.step() == {}
+            assert follower.note == f"service web has no passing instance (the others cannot be counted{reason})"
 
 
 @pytest.mark.parametrize("mode", ["default", "stale", "consistent"])
@@ -317,6 +338,23 @@ def test_tokens_and_rights_are_told_apart(guarded: ConsulServer, follow: Follow,
     kept.write_text(right + "\n")
     again = follow(f"{common}:consul.token_file={kept}")
     assert again.step() == {"web": {"port": "80"}}
+
+
+def test_an_empty_prefix_is_told_with_what_may_be_wrong(consul_program: Path, tmp_path: Path, follow: Follow) -> None:
+    """Where Consul answers without rights as if it were empty, the note names the prefix and the token; keys take it away."""
+    hidden = {"acl": {"enabled": True, "default_policy": "deny"}}
+    with ConsulServer(consul_program, tmp_path / "consul", acl=True, configuration=hidden) as server:
+        server.put("app/web/port", "80")
+        token = server.make_token('key_prefix "other/" { policy = "read" }')
+        follower = follow(f"consul.host={server.address}:consul.prefix=app")
+        assert follower.step() == {}
+        assert follower.note == "no key below 'app/' (is the prefix right? no token is set, and without one rights may be missing)"
+        follower = follow(f"consul.host={server.address}:consul.token={token}")
+        assert follower.step() == {}
+        assert follower.note == "no key at all (is the address right? the token may lack rights)"
+        follower = follow(f"consul.host={server.address}:consul.prefix=app:consul.token={server.token}")
+        follower.step()
+        assert follower.note == ""
 
 
 def test_tls_with_client_certificate(secure: ConsulServer, certificates: Path, follow: Follow) -> None:
@@ -992,14 +1030,17 @@ def test_a_token_that_no_header_can_hold_is_not_shown(follow: Follow, tmp_path: 
     assert reason == "the token holds a character that no token can have"
 
 
-def test_results_filtered_by_acls_are_told_once(follow: Follow, caplog: pytest.LogCaptureFixture) -> None:
-    """That Consul left something out for want of rights is a warning, once."""
-    with Fake(Reply(headers={"X-Consul-Results-Filtered-By-ACLs": "true"})) as fake:
-        follower = follow(f"{fake.pairs}:consul.prefix=")
+def test_results_filtered_by_acls_are_told(follow: Follow) -> None:
+    """That Consul left something out for want of rights is in the note, as long as it does."""
+    filtered = {"X-Consul-Results-Filtered-By-ACLs": "true"}
+    with Fake(Reply(headers=filtered), Reply([], headers=filtered), Reply()) as fake:
+        follower = follow(f"{fake.pairs}:consul.token={SECRET}")
         follower.step()
+        assert follower.note == "Consul leaves out what the token has no right to read"
         follower.step()
-    found = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert found == ["Consul left out what the token has no right to read (all keys)"]
+        assert follower.note == "no key at all (Consul leaves out what the token has no right to read)"
+        follower.step()
+        assert follower.note == ""
 
 
 def test_a_connection_that_ends_without_an_answer(follow: Follow) -> None:

@@ -59,6 +59,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
                 latest, found = query.ask(None, "consistent", data)
             index, data = latest, found
             memory["newest"] = latest
+            context.note(query.explain(found))
             yield data
     finally:
         query.close()
@@ -78,6 +79,7 @@ class _Query:
         self._unreadable = consul_http.UNREADABLE
         self._client = consul_http.Client(self._http, token)
         self._tree = self._plant()
+        self._has_token = bool(token)
         self._is_in_step = True  # with other processes, which may have begun at the same moment
 
     @property
@@ -121,6 +123,32 @@ class _Query:
         except self._unreadable as error:
             log.debug("%s while an answer was decoded", type(error).__name__)
             raise SourceError("answered with what is no data of Consul's") from None
+
+    def explain(self, found: Mapping[str, Any]) -> str:
+        """Return what people should know of the last answer, empty if there is nothing.
+
+        What a token has no right to read is left out by Consul, and older servers do not say so: the store looks empty.
+        """
+        filtered = "Consul leaves out what the token has no right to read" if self._http.is_filtered else ""
+        if found or len(self._tree):
+            return filtered
+        token = "the token may lack rights" if self._has_token else "no token is set, and without one rights may be missing"
+        if self._service:
+            return f"service {self._service} has no passing instance ({self._count_instances() or f'none registered: {token}'})"
+        where, question = (f"below '{self._prefix}'", "prefix") if self._prefix else ("at all", "address")
+        return f"no key {where} ({filtered or f'is the {question} right? {token}'})"
+
+    def _count_instances(self) -> str:
+        """Return how many instances a service without a passing one has, or why that is not known; empty if it has none."""
+        options = self._context.options
+        try:
+            with deadline(options["timeout"]):
+                _, items = self._client.health.service(self._service, dc=options["dc"])
+            return f"{len(items)} registered, none passing" if items else ""
+        except SourceError as error:
+            return f"the others cannot be counted: {error.reason}"
+        except self._unreadable:
+            return "the others cannot be counted"
 
     def _read_keys(self, items: list[dict[str, Any]] | None, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return the tree of the keys; of an interface that is not known, the name alone.

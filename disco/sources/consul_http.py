@@ -71,7 +71,8 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
 
     Who asks bounds the request as a whole (`sources.deadline`); here only connecting has a limit of its own.
 
-    consistency: the mode of the next request. is_doubtful: whether the last answer, a stale one, may be out of date.
+    consistency: the mode of the next request. Of the last answer: is_doubtful: it is stale and may be out of date,
+    is_filtered: Consul left out what the token has no right to read.
     """
 
     def __init__(self, address: Address, options: Options, what: str) -> None:
@@ -82,7 +83,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         self._where = f"{address.host}:{address.port}"
         self._what = escape(what, 200)
         self._options = options
-        self._warned = False
+        self.is_filtered = False
         self._has_token = False
         for name in ("ca_cert", "cert", "key"):
             _check_file(name, options[name])
@@ -153,9 +154,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         # A server that has only just joined may know of no key at all: the leader is asked before that is said.
         empty = status == HTTPStatus.NOT_FOUND or body.strip() == b"[]"
         self.is_doubtful = self.consistency == "stale" and (leaderless or late or empty)
-        if headers.get("X-Consul-Results-Filtered-By-ACLs", "").lower() == "true" and not self._warned:
-            log.warning("Consul left out what the token has no right to read (%s)", self._what)
-            self._warned = True
+        self.is_filtered = headers.get("X-Consul-Results-Filtered-By-ACLs", "").lower() == "true"
 
     def _explain_status(self, status: int, headers: Mapping[str, str], body: bytearray) -> str:
         """Return what an answer means that is no data; of its body only known phrases count."""
