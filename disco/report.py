@@ -40,6 +40,10 @@ def lines(state: Lifecycle) -> Iterator[str]:
         rest = {rule.rule.name for _, rules in causes[CAUSE_LIMIT:] for rule in rules}
         verb = "waits" if len(rest) == 1 else "wait"
         yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} {verb}"
+    if state.frozen:
+        changed = state.knowledge.adoption.behind
+        meanwhile = f" ({_some(changed)} changed meanwhile)" if changed else ""
+        yield f"the data is frozen, since that of rule {state.frozen} keeps changing: new data is used if a handler fails{meanwhile}"
     yield from _sources(state, awaited=f"; {command} waits for its first good answer" if not waiting else "")
     if not ends:
         yield _next(state)

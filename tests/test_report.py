@@ -557,3 +557,16 @@ def test_json_log_to_its_end(start: Callable[[str], Site]) -> None:
     assert running.process.returncode == 127
     assert [one for one in running.log.splitlines() if not one.startswith("{")] == []
     assert "no-such-command is not there" in json.loads(running.log.splitlines()[-1])["message"]
+
+
+def test_frozen_data() -> None:
+    """Where data keeps changing until it is frozen the report says so, and what has changed since."""
+    of = world(rule("r", "db"))
+    give(of, "s", "db")
+    while not of.life.frozen:
+        of.now += 1.0
+        give(of, "s", "db", first=False)
+        of.ran("runner-1")
+    of.now += 1.0
+    give(of, "s", "db", first=False)
+    assert "that of rule r keeps changing: new data is used if a handler fails (db changed meanwhile)" in line(of, "frozen")
