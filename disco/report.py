@@ -43,7 +43,7 @@ def lines(state: Lifecycle) -> Iterator[str]:
     if state.frozen:
         changed = state.knowledge.adoption.behind
         meanwhile = f" ({_some(changed)} changed meanwhile)" if changed else ""
-        yield f"the data is frozen, since that of rule {state.frozen} keeps changing: new data is used if a handler fails{meanwhile}"
+        yield f"the data is frozen, as that of rule {state.frozen} keeps changing: new data is used if a handler fails{meanwhile}"
     yield from _sources(state, awaited=f"; {command} waits for its first good answer" if not waiting else "")
     if not ends:
         yield _next(state)
