@@ -52,7 +52,7 @@ class Faults:
     def __init__(self, context: Context, step: int) -> None:
         """Prepare for a step of the script (all processes of the source counted)."""
         self._name = context.name
-        self._interfaces = str(context.options["interfaces"]).split(",")
+        self._interfaces = str(context.options["names"]).split(",")
         self._n = step * 1000
 
     def sound(self, payload: str = "") -> dict[str, Any]:
