@@ -5,10 +5,11 @@ This text is the home of disco's architecture.
 Processes
 =========
 
-    coordinator (disco itself, often pid 1)
-      ├── sources: one for each namespace, or for each blocking query of one (consul, consul/web, etcd, flat)
-      ├── checker: from the first time that two sources say different things of one interface
-      └── runner-1, runner-2, …: one handler each at a time, at most disco.workers of them
+    disco (often pid 1; becomes COMMAND): hands signals on to the coordinator, and waits
+      └── coordinator
+            ├── sources: one for each namespace, or for each blocking query of one (consul, consul/web, etcd, flat)
+            ├── checker: from the first time that two sources say different things of one interface
+            └── runner-1, runner-2, …: one handler each at a time, at most disco.workers of them
 
 The coordinator is one loop without threads. It waits for facts (a message, a signal, a child's end, a deadline) in one
 place, hands each to the lifecycle as an event, and does what the lifecycle answers. It calls no client library, and
@@ -17,9 +18,24 @@ and a handler's input is such bytes put together. Whatever a source does (hang, 
 only.
 
 A child is forked, never exec'd. It leads a process group, holds one end of its channel and the write end of its log
-pipe (its stdout and stderr) and no other descriptor of ours, and has /dev/null as stdin. Sources and checker die with
-the coordinator by the kernel's hand. A runner does not, because it has its handler to kill first: it sees the end of
-file.
+pipe (its stdout and stderr) and no other descriptor of ours, and has /dev/null as stdin. The coordinator dies with the
+first process by the kernel's hand, sources and checker die with the coordinator. A runner does not, because it has its
+handler to kill first: it sees the end of file.
+
+Orphans
+=======
+
+The coordinator and each of its children adopt the orphans below them (PR_SET_CHILD_SUBREAPER). What a handler or a client
+library leaves behind stays below its runner or source, whatever it does to its session, name and environment. When that
+child dies the coordinator inherits it all. Only what disco started can get there: orphans of a `docker exec`, or of a
+daemon that is older than disco, go to the first process, which leaves them alone. So one rule is enough: whatever becomes
+the coordinator's child, and was not forked by it, is killed at once (`children`); and a child's end is told together with
+what is still there of its orphans. A process without children has nothing below it: that is the proof on which a runner
+ends that was told to, on which a rule is run again whose runner died, and on which disco executes COMMAND. It needs no
+/proc.
+
+One race is left: if coordinator and runner are killed by somebody else at the same moment, what the handler left behind
+goes to whoever adopts disco's orphans. Where disco is pid 1 it then ends, and the kernel ends everything with it.
 
 The life of a change
 ====================
@@ -63,17 +79,17 @@ once waits until it is read.
     Check      → checker    merge these bodies and validate them
     Checked    checker →    the verdict, and the merged data
     Run        → runner     run this handler with this input; one at a time
-    Started    runner →     the handler's pid, so that the coordinator can kill it should the runner die
+    Started    runner →     the handler's pid: its time runs from now on
     Ran        runner →     how it ended, its last lines, and whether it left something behind
 
 Phases
 ======
 
 GATHERING → STOPPING → SWEEPING → OVER, never back (`lifecycle`). STOPPING: sources, checker and idle runners are
-killed; busy runners, and what handlers left behind, get SIGTERM, and after disco.grace SIGKILL. SWEEPING: all children
-are reaped; leftovers are looked for again whenever one ends, until there is none. What is still there 10 s after
-SIGKILL is named, and makes exit status 71. OVER: exec, or an exit status. A signal changes the outcome in any phase, a
-second one skips the grace.
+killed; runners with something below them get SIGTERM, hand it on to all of that, and end last. After disco.grace they get
+SIGKILL. SWEEPING: all children are reaped, and orphans of theirs that got SIGKILL are still there. What is there 10 s
+after disco.grace has passed is named, and makes exit status 71. OVER: nothing is below the coordinator; exec, or an exit
+status. A signal changes the outcome in any phase, a second one skips the grace.
 
 Leases
 ======
@@ -93,9 +109,10 @@ reads this table and holds the code to it.
 
     rank 0: errors, text
     rank 1: messages, signals, documents, records, adoption
-    rank 2: events, channel, config, schema, knowledge, pipe_log
+    rank 2: children, events, channel, config, schema, knowledge, pipe_log
     rank 3: log, rules, process, lifecycle, report, sources, sources.consul_http
-    rank 4: check, dry_run, sources.watcher, sources.flat, sources.consul, sources.etcd, workers, workers.runner, workers.checker
+    rank 4: entrypoint, check, dry_run, workers, workers.runner, workers.checker
+    rank 4: sources.watcher, sources.flat, sources.consul, sources.etcd
     rank 5: coordinator
     rank 6: cli
     rank 7: __main__
@@ -111,18 +128,16 @@ What departs from the obvious
 
 - The channel is a socket pair, not two pipes: one descriptor, both ways, one end of file.
 - os.fork and one waitpid loop, not multiprocessing.Process: its sentinel fires only when the last heir of a pipe is
-  gone, and pid 1 must reap strangers anyway. psutil only looks: its waiting calls would take exit statuses from that
-  loop.
+  gone, and there are orphans to reap anyway. psutil only looks (a runner hands SIGTERM on with it): its waiting calls would
+  take exit statuses from that loop.
 - multiprocessing-logging's handler is subclassed without its queue and its thread: a child killed in the middle of a
   record would keep the queue's lock for ever, and a fork beside a thread is unsafe. A record is a single write to the
   child's own log pipe. It is imported by a child that has something to say, and few have.
 - A handler's stdin is a file in memory (memfd), not a pipe: a handler that reads late, or never, keeps nobody waiting.
 - Decoding and validating are limited in CPU time, not by the clock: a loaded machine does not make data invalid. A
   step of a source is limited by the clock.
-- psutil walks all of /proc, so before exec it is asked only where a look at /proc/PID/task/*/children says that
-  something may be left.
-- disco is a subreaper while it gathers, and so are its runners: what a handler leaves behind stays below its runner.
-  The flag would survive exec, and is cleared before it.
+- The coordinator is not the process that becomes COMMAND. A process of its own is the one place to which every orphan of
+  disco's comes and nobody else's: there are no marks, names and snapshots to tell them apart by.
 - Messages, events and settings are named tuples, not dataclasses: Python needs a fifth of the time to make them, at each
   start of a container.
 - With thousands of rules only those are looked at to which something happened: a queue of what may be due, and an index of

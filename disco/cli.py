@@ -168,19 +168,26 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
     found.pop(b"DISCO_CFG", None)
     if rules:
+        from disco import entrypoint  # noqa: PLC0415 -- as above
+
         coordinator = _coordinator(settings, schemas, rules, command, found, signals)
-        outcome = coordinator.run()
-        if outcome.status is not None:
-            _give_up(outcome, coordinator.lifecycle)
-        reason = outcome.reason
+
+        def work() -> None:
+            outcome = coordinator.run()
+            if outcome.status is not None:
+                _give_up(outcome, coordinator.lifecycle)
+            logger.info("%s: executing %s", outcome.reason, name, extra={"fields": {"event": "exec"}})
+
+        status = entrypoint.delegate(work, signals)
+        if status is not None:
+            sys.exit(status)
     else:
         logger.warning(
             "no rules in %s: %s is started at once, without any configuration (disco.path right? files named *.rules?)",
             ", ".join(map(str, settings.path)),
             name,
         )
-        reason = "no rules"
-    logger.info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
+        logger.info("no rules: executing %s", name, extra={"fields": {"event": "exec"}})
     _execute(command, path, found, signals)
 
 
@@ -212,20 +219,24 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     """Read the sources, tell on stdout what would happen, and exit."""
     from pathlib import Path  # noqa: PLC0415 -- as in _run
 
-    from disco import dry_run, log, process  # noqa: PLC0415
+    from disco import dry_run, entrypoint, log, process  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
     settings, schemas, rules, _ = _load(Path(config) if config else None, handler)
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
-    outcome = coordinator.run()
-    signals.stop_listening(_stopped)  # a reader of stdout that hangs must not keep disco from being stopped
-    if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
-        _exit(outcome.status or 0, outcome.reason)
-    name = command[0] if command else ""
-    there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
-    _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle, name, found=there))
-    sys.exit(outcome.status or 0)
+
+    def work() -> NoReturn:
+        outcome = coordinator.run()
+        signals.stop_listening(_stopped)  # a reader of stdout that hangs must not keep disco from being stopped
+        if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
+            _exit(outcome.status or 0, outcome.reason)
+        name = command[0] if command else ""
+        there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
+        _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle, name, found=there))
+        sys.exit(outcome.status or 0)
+
+    sys.exit(entrypoint.delegate(work, signals))
 
 
 def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> NoReturn:

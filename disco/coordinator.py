@@ -19,7 +19,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from disco import events, log, process, records, report
+from disco import children, events, log, process, records, report
 from disco.channel import CHUNK, Channel, Line
 from disco.errors import ProtocolError, explain_failure
 from disco.events import ChildId, Kind
@@ -30,8 +30,6 @@ from disco.signals import find_changed, kill, kill_group
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Mapping
-
-    import psutil
 
     from disco.schema import Schema
     from disco.signals import Signals
@@ -86,19 +84,16 @@ class Coordinator:
         self._jobs = jobs
         self._schemas = schemas
         self._signals = signals
-        self._mark = plan.run
         self._processes: dict[ChildId, _Process] = {}
         self._pids: dict[int, ChildId] = {}
         self._selector = selectors.DefaultSelector()
         self._events: list[events.Event] = []  # of actions
         self._paused: dict[tuple[ChildId, str], float] = {}  # what is not read before a time: it said too much at once
-        self._seen: set[psutil.Process] = set()  # leftovers
         self._descriptors = (0, 0)  # the limits as they were found
-        self._signalled: set[tuple[psutil.Process, int]] = set()
 
     def run(self) -> Outcome:
-        """Run until nothing of disco's is left but this process; return how it ends."""
-        process.adopt_orphans(True)
+        """Run until nothing is below this process; return how disco ends."""
+        process.adopt_orphans()
         self._descriptors = process.limit_descriptors()
         self._selector.register(self._signals.listen(), selectors.EVENT_READ)
         process.return_memory()
@@ -111,14 +106,9 @@ class Coordinator:
                 for event in self._wait():
                     self._do(self.lifecycle.handle(event, time.monotonic()))
         except BaseException:
-            self._abandon()
+            # Nothing of ours may outlive this process. Runners see its end, and have handlers to kill first.
+            children.kill_orphans({pid for pid, child in self._pids.items() if child.kind is Kind.RUNNER})
             raise
-        finally:
-            for _ in process.reap():
-                pass
-            self._selector.close()
-            process.limit_descriptors(self._descriptors)
-            process.adopt_orphans(False)
         assert self.lifecycle.outcome  # noqa: S101 -- what OVER means
         return self.lifecycle.outcome
 
@@ -134,8 +124,7 @@ class Coordinator:
             if isinstance(key.data, tuple):
                 child, what = key.data
                 found += self._serve(child, what, mask, now)
-        for pid, status in process.reap(self._pids):
-            found += self._ended(pid, status)
+        found += self._reap()
         for paused in [paused for paused, until in self._paused.items() if until <= now]:
             del self._paused[paused]
             self._watch(*paused)
@@ -226,11 +215,24 @@ class Coordinator:
         elif key is not None and key.events != wanted:
             self._selector.modify(end, wanted, (child, what))
 
-    def _ended(self, pid: int, status: int) -> list[events.Event]:
-        """Return a dead child's last words, then its end."""
-        child = self._pids.pop(pid, None)
-        if child is None:
-            return [events.Stray(pid)]
+    def _reap(self) -> list[events.Event]:
+        """Return the last words of the children that have ended, what is left of orphans, and then those children's ends.
+
+        What a child leaves behind comes to this process as it dies. So a child has ended when all that was killed.
+        """
+        ended = list(children.reap(self._pids))
+        if not ended:
+            return []
+        found: list[events.Event] = []
+        ends: list[events.Event] = []
+        for pid, status in ended:
+            if child := self._pids.pop(pid, None):  # else an orphan
+                found += self._bury(child)
+                ends.append(events.Ended(child, status))
+        return [*found, events.Swept(children.kill_orphans(self._pids) if children.exist() else ()), *ends]
+
+    def _bury(self, child: ChildId) -> list[events.Event]:
+        """Forget a dead child; return its last words."""
         one = self._processes.pop(child)
         # Until nothing is there now: a grandchild may keep either pipe open.
         found = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
@@ -241,7 +243,7 @@ class Coordinator:
                 self._selector.unregister(one.end(what))
         one.child.channel.close()
         os.close(one.child.log)
-        return [*found, events.Ended(child, status)]
+        return found
 
     # Actions
 
@@ -258,12 +260,6 @@ class Coordinator:
                         self._watch(action.child, CHANNEL)
                 case events.Kill():
                     self._kill(action)
-                case events.KillGroup():
-                    kill_group(action.pid)
-                    if not _is_our_child(action.pid):
-                        self._events.append(events.Stray(action.pid))
-                case events.Sweep():
-                    self._sweep(action)
                 case events.Report():
                     self._report()
                 case events.Tell():
@@ -304,7 +300,7 @@ class Coordinator:
         def main(end: socket.socket) -> None:
             log.enter_child(2)
             process.limit_descriptors(self._descriptors)
-            os.environ[process.MARK] = f"{self._mark}-{child.name}"
+            process.adopt_orphans()  # what it leaves behind stays below it, and comes to us when it dies
             # The interpreter's own print the text, which may hold a secret.
             sys.unraisablehook = _tell_unraisable
             threading.excepthook = _tell_thread
@@ -323,7 +319,6 @@ class Coordinator:
         if child.kind is Kind.RUNNER:
             from disco.workers import runner  # noqa: PLC0415 -- only what a process needs
 
-            process.adopt_orphans(True)
             runner.run(Channel(end))
         elif child.kind is Kind.CHECKER:
             from disco.workers import checker  # noqa: PLC0415 -- as above
@@ -339,52 +334,7 @@ class Coordinator:
         if action.child not in self._processes:
             return
         pid = self._processes[action.child].child.pid
-        if action.number != signal.SIGKILL:
-            kill(pid, action.number)
-            return
-        if action.child.kind is Kind.SOURCE and process.children_of(pid) != set():
-            # What a client library forked goes with it; once its parent is dead it could not be told from others'.
-            for leftover in self._look({pid}):
-                kill(leftover.pid, signal.SIGKILL)
-        kill_group(pid)
-
-    def _look(self, own: set[int]) -> dict[psutil.Process, int]:
-        found = process.find_leftovers(own, self._seen, self._mark)
-        self._seen |= set(found)
-        return found
-
-    def _sweep(self, action: events.Sweep) -> None:
-        if action.run:
-            for pid in process.find_run(action.run):
-                kill(pid, action.number)
-            return
-        own = set(self._pids)
-        found = self._look(own) if self._may_have_leftovers(own, action.number) else {}
-        runners = {one.child.pid for one in self._processes.values() if one.id.kind is Kind.RUNNER}
-        for leftover, above in found.items():
-            # A runner that lives hands SIGTERM on to what is below it.
-            if (action.number == signal.SIGKILL or above not in runners) and (
-                leftover,
-                action.number,
-            ) not in self._signalled:
-                self._signalled.add((leftover, action.number))
-                kill(leftover.pid, action.number)
-        self._events.append(events.Swept(tuple(sorted(leftover.pid for leftover in found))))
-
-    def _may_have_leftovers(self, own: set[int], number: int) -> bool:
-        """Return False where a cheap look shows that there is nothing to look for."""
-        direct = process.children_of(os.getpid())
-        if direct is None or not direct <= own:
-            return True
-        runners = {one.child.pid for one in self._processes.values() if one.id.kind is Kind.RUNNER}
-        return any(process.children_of(pid) != set() for pid in (own if number == signal.SIGKILL else own - runners))
-
-    def _abandon(self) -> None:
-        """After a bug: let nothing of ours outlive this process."""
-        for leftover in self._look(set(self._pids)):
-            kill(leftover.pid, signal.SIGKILL)
-        for pid in self._pids:
-            kill_group(pid)
+        (kill_group if action.number == signal.SIGKILL else kill)(pid, action.number)
 
 
 def _replace_file(path: Path, content: bytes) -> None:
@@ -427,11 +377,3 @@ def _tell_warning(  # noqa: PLR0913, PLR0917 -- as in warnings.showwarning
 ) -> None:
     """Log the class of a warning, and where it comes from."""
     logging.getLogger(__name__).debug("%s at %s:%d", category.__name__, filename, lineno)
-
-
-def _is_our_child(pid: int) -> bool:
-    try:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True

@@ -58,12 +58,6 @@ class NotStarted(NamedTuple):
     reason: str
 
 
-class Stray(NamedTuple):
-    """A process that is no child of disco's making ended and is reaped: an orphan, perhaps a handler's."""
-
-    pid: int
-
-
 class Signalled(NamedTuple):
     """A signal arrived."""
 
@@ -71,7 +65,10 @@ class Signalled(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What handlers left behind has been signalled; these pids are still alive."""
+    """Something that disco started has died: all orphans got SIGKILL, and these pids of them are still alive.
+
+    Comes before the `Ended` of the children that died with it.
+    """
 
     left: tuple[int, ...]
 
@@ -84,7 +81,7 @@ class Elapsed(NamedTuple):
     """Time has passed; ends each batch of events."""
 
 
-Event = Heard | Broken | Ended | NotStarted | Stray | Signalled | Swept | AllRead | Elapsed
+Event = Heard | Broken | Ended | NotStarted | Signalled | Swept | AllRead | Elapsed
 
 
 # Actions
@@ -110,19 +107,6 @@ class Kill(NamedTuple):
     number: int
 
 
-class KillGroup(NamedTuple):
-    """Kill the process group of a handler whose runner is dead."""
-
-    pid: int
-
-
-class Sweep(NamedTuple):
-    """Signal what handlers left behind (and answer with Swept). run: only what one run left."""
-
-    number: int
-    run: str = ""
-
-
 class ReadAll(NamedTuple):
     """Read each channel once, paused or not, up to what lies in it now, and answer with AllRead.
 
@@ -145,4 +129,4 @@ class Tell(NamedTuple):
     interface: str = ""
 
 
-Action = Start | Send | Kill | KillGroup | Sweep | ReadAll | Report | Tell
+Action = Start | Send | Kill | ReadAll | Report | Tell

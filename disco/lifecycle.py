@@ -25,7 +25,6 @@ from disco.events import (
     Event,
     Heard,
     Kill,
-    KillGroup,
     Kind,
     NotStarted,
     ReadAll,
@@ -33,8 +32,6 @@ from disco.events import (
     Send,
     Signalled,
     Start,
-    Stray,
-    Sweep,
     Swept,
     Tell,
 )
@@ -162,7 +159,6 @@ class Runner(Child):
 
     task: int = 0  # 0: idle
     rule: int = -1
-    handler: int = 0  # its pid
     children: bool = False  # what its handlers left behind
 
 
@@ -178,7 +174,7 @@ class RuleState:
     failures: int = 0  # in a row
     last_failure: str = ""  # how it ended, with the last line of its output
     reruns: int = 0  # in a row, while nothing but changes of the data kept exec waiting
-    orphan: int = 0  # the pid of a run whose runner died: no other run before it is gone
+    orphan: bool = False  # its runner died, and orphans are left: no other run before they are gone
 
 
 class Outcome(NamedTuple):
@@ -224,7 +220,7 @@ class Lifecycle:
         self.runners: dict[str, Runner] = {}
         self.checker = Child(CHECKER)
         self.rules = [RuleState(rule, number) for number, rule in enumerate(plan.rules)]
-        self.left: tuple[int, ...] = ()  # leftovers seen by the last sweep
+        self.left: tuple[int, ...] = ()  # orphans that got SIGKILL and are still there
         self._named = {state.rule.name: state for state in self.rules}
         # With thousands of rules only those are looked at again which something happened to.
         self._needing: dict[str, list[RuleState]] = {}  # by interface
@@ -330,12 +326,10 @@ class Lifecycle:
                 yield from self._ended(event)
             case NotStarted():
                 yield from self._not_started(event)
-            case Stray():
-                yield from self._stray(event)
             case Signalled():
                 yield from self._signalled(event)
             case Swept():
-                yield from self._swept_up(event)
+                yield from self._swept(event)
             case AllRead():
                 yield from self._all_read()
             case Elapsed():
@@ -395,8 +389,6 @@ class Lifecycle:
             match self._child(event.child), event.message:
                 case (Runner() as runner, messages.Ran() as ran):
                     self._free(runner, ran.children)
-                case (Runner() as runner, messages.Started() as started):
-                    runner.handler = started.pid
             return
         match self._child(event.child), event.message:
             case (Source() as source, messages.Diff() as diff) if excess := self._find_excess_of(source, diff):
@@ -417,7 +409,6 @@ class Lifecycle:
             case (Source() as source, messages.Trouble(reason=reason, retry_in=retry_in)):
                 yield from self._trouble(source, escape(reason, 500), min(retry_in, 120.0))
             case (Runner() as runner, messages.Started() as started) if started.task == runner.task:
-                runner.handler = started.pid
                 limit = self.plan.handler_timeout
                 self._lease(runner, limit + self.plan.grace + CHECK_MARGIN if limit else 0.0)
             case (Runner() as runner, messages.Ran() as ran) if ran.task == runner.task:
@@ -540,7 +531,7 @@ class Lifecycle:
             self._timers["retry", state.rule.name] = self.now + self.plan.interval
 
     def _free(self, runner: Runner, children: bool) -> None:  # noqa: FBT001 -- as in the message
-        runner.task, runner.rule, runner.handler, runner.children = 0, -1, 0, children
+        runner.task, runner.rule, runner.children = 0, -1, children
         self._lease(runner, 0.0)
 
     def _ended(self, event: Ended) -> Iterator[Action]:
@@ -566,15 +557,11 @@ class Lifecycle:
             self._checking = None  # the next one gets the same task
 
     def _lost_run(self, runner: Runner) -> Iterator[Action]:
-        """Clear away what a dead runner's handler is: never two runs of one rule at a time."""
+        """Let a dead runner's rule fail, and wait for what is left of the run: never two runs of one rule at a time."""
         state = self.rules[runner.rule]
-        state.running_on = None
-        if runner.handler:
-            yield KillGroup(runner.handler)
-            state.orphan = runner.handler
-            if self.phase is Phase.GATHERING:
-                self._timers["orphan", state.rule.name] = self.now + KILL_WAIT
-        yield Sweep(KILL, f"{self.plan.run}-{runner.task}")
+        state.running_on, state.orphan = None, bool(self.left)
+        if state.orphan and self.phase is Phase.GATHERING:
+            self._timers["orphan", state.rule.name] = self.now + KILL_WAIT
         self._free(runner, children=False)
         if self.phase is Phase.GATHERING:
             yield from self._failed(state, f"{runner.name}, which ran it: {runner.ended}")
@@ -607,15 +594,6 @@ class Lifecycle:
             if not child.trouble:
                 child.trouble, child.trouble_since = f"its process cannot be started: {event.reason}", self.now
             child.retry_at = self.now + wait
-
-    def _stray(self, event: Stray) -> Iterator[Action]:
-        for state in self.rules:
-            if state.orphan == event.pid:
-                state.orphan = 0
-                self._timers.pop(("orphan", state.rule.name), None)
-                self._enqueue(state)
-        if self.phase is Phase.SWEEPING:
-            yield from self._wind_up()
 
     def _signalled(self, event: Signalled) -> Iterator[Action]:
         name = name_of(event.number)
@@ -684,8 +662,7 @@ class Lifecycle:
                 self._timers["report", ""] = self.now + REPORT_AFTER[min(self._reports, len(REPORT_AFTER) - 1)]
                 yield Report()
             case "orphan", str() as name:
-                state = self._named[name]
-                reason = f"rule {name}: its handler's process {state.orphan} is {_SURVIVED}"
+                reason = f"rule {name}: what its killed run left is {_SURVIVED}: {', '.join(self.still_there())}"
                 yield from self._stop(Outcome(Status.SYSTEM, reason))
             case "grace", _:
                 if self.left or any(runner.running and (runner.task or runner.children) for runner in self.runners.values()):
@@ -803,7 +780,7 @@ class Lifecycle:
         self._tasks += 1
         state.running_on = state.started_on = basis
         state.succeeded_on = None  # it may leave anything behind, from its first moment on
-        runner.task, runner.rule, runner.handler = self._tasks, state.number, 0
+        runner.task, runner.rule = self._tasks, state.number
         self._lease(runner, STARTED_LEASE)
         attempt = state.failures + 1
         yield Tell(
@@ -951,18 +928,18 @@ class Lifecycle:
         self.phase = Phase.STOPPING
         self._timers.clear()
         self._timers["grace", ""] = self.now + self.plan.grace
-        yield Sweep(TERM)  # first of all: while its parent lives, what is below it can be told to be ours
         for child in self._children():
             busy = isinstance(child, Runner) and (child.task or child.children)
             yield from self._kill(child, TERM if busy else KILL)
         yield from self._wind_up()
 
     def _wind_up(self) -> Iterator[Action]:
-        """Go on when all children have ended: sweep until nothing is left."""
-        if self.phase is Phase.OVER or any(child.running for child in self._children()):
-            return
-        self.phase = Phase.SWEEPING
-        yield Sweep(KILL if self._forced else TERM)
+        """Go on when all children have ended: it is over when no orphan of theirs is left."""
+        if self.phase is not Phase.OVER and not any(child.running for child in self._children()):
+            self.phase = Phase.SWEEPING if self.left else Phase.OVER
+            if not self.left:
+                self._timers.clear()
+        yield from ()
 
     def _force(self) -> Iterator[Action]:
         if self._forced or self.phase is Phase.OVER:
@@ -970,16 +947,20 @@ class Lifecycle:
         self._forced = True
         self._timers.clear()
         self._timers["kill", ""] = self.now + KILL_WAIT
-        yield Sweep(KILL)  # before their runner: below it they are found
         for child in self._children():
             yield from self._kill(child)
 
-    def _swept_up(self, event: Swept) -> Iterator[Action]:
+    def _swept(self, event: Swept) -> Iterator[Action]:
         self.left = event.left
-        if self.phase is Phase.SWEEPING and not event.left:
-            self.phase = Phase.OVER
-            self._timers.clear()
-        yield from ()
+        if self.left:
+            return
+        for state in self.rules:
+            if state.orphan:
+                state.orphan = False
+                self._timers.pop(("orphan", state.rule.name), None)
+                self._enqueue(state)
+        if self.phase is Phase.SWEEPING:
+            yield from self._wind_up()
 
 
 _SURVIVED = f"still there {KILL_WAIT:g} s after SIGKILL (a hanging disk or NFS?)"

@@ -1,7 +1,4 @@
-"""Processes: fork a child with its pipes, reap, find what handlers left behind. Linux's own calls, and psutil to look around.
-
-psutil only finds: its waiting calls would steal exit statuses from the one reaper.
-"""
+"""Processes: fork a child with its pipes, and what Linux can be asked for about one. Reaping and killing is in `children`."""
 
 from __future__ import annotations
 
@@ -20,10 +17,8 @@ from disco.channel import Channel
 from disco.errors import SystemFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-    import psutil
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -32,8 +27,7 @@ M_MMAP_THRESHOLD = -3
 LARGE = 1 << 20  # bytes
 CHANNEL_FD = 3
 DESCRIPTORS_AT_MOST = 1 << 16  # that are closed one by one where the kernel does not tell which there are
-MARK = "DISCO_RUN"
-NAME = "disco:"  # how the kernel's names of our children start: what they fork inherits it, what it executes the mark
+NAME = "disco:"  # how the kernel's names of our children start
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -74,10 +68,7 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
                 _be_child(name, main, (null, writer, theirs.detach()), parent if dies_with_parent else 0)
         kept.pop_all()
     os.set_blocking(reader, False)
-    try:
-        os.setpgid(pid, pid)  # both sides do it: whoever comes first
-    except OSError:
-        pass
+    lead_group(pid)  # both sides do it: whoever comes first
     return Child(name, pid, Channel(ours), reader)
 
 
@@ -85,12 +76,7 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
     """Run `main` and exit; given: the descriptors of /dev/null, the log and the channel. None more is needed."""
     status = 1
     try:
-        os.setpgid(0, 0)
-        _libc.prctl(PR_SET_NAME, f"{NAME}{name}".encode()[:15], 0, 0, 0)
-        if parent:
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before that
-                os._exit(0)
+        begin(name, parent)
         null, log, channel = map(_move_up, given)
         for target, descriptor in enumerate((null, log, log, channel)):
             os.dup2(descriptor, target, inheritable=target != CHANNEL_FD)
@@ -102,6 +88,24 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
         _last_words(error)
     finally:
         os._exit(status)
+
+
+def begin(name: str, parent: int) -> None:
+    """Be a forked process: with a process group and a name of its own; dying with its parent, if that is given."""
+    lead_group(0)
+    _libc.prctl(PR_SET_NAME, f"{NAME}{name}".encode()[:15], 0, 0, 0)
+    if parent:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before that
+            os._exit(0)
+
+
+def lead_group(pid: int) -> None:
+    """Let a process (0: this one) lead a process group of its own; it may be gone, or do so already."""
+    try:
+        os.setpgid(pid, pid)
+    except OSError:
+        pass
 
 
 def _close_above(last: int) -> None:
@@ -139,9 +143,9 @@ def prctl(option: int, value: int) -> None:
         raise SystemFailure(f"the kernel refuses prctl({option}): {reason} (a sandbox or seccomp profile?)")
 
 
-def adopt_orphans(wanted: bool) -> None:  # noqa: FBT001 -- on or off
-    """Become, or cease to be, the parent of every orphan below this process."""
-    prctl(PR_SET_CHILD_SUBREAPER, int(wanted))
+def adopt_orphans() -> None:
+    """Become the parent of every orphan below this process."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -159,92 +163,6 @@ def return_memory() -> None:
     """
     if set_option := getattr(_libc, "mallopt", None):
         set_option(M_MMAP_THRESHOLD, LARGE)
-
-
-def reap(own: Container[int] = ()) -> Iterator[tuple[int, int]]:
-    """Yield pid and status (as os.waitstatus_to_exitcode gives it) of each child that has ended, until none is left.
-
-    With one of our `own` dies its process group: while it is not reaped nobody else can have its number.
-    """
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if ended is None:
-                return
-            if ended.si_pid in own:
-                signals.kill_group(ended.si_pid)
-            pid, status = os.waitpid(ended.si_pid, 0)
-        except ChildProcessError:
-            return
-        yield pid, os.waitstatus_to_exitcode(status)
-
-
-def children_of(pid: int) -> set[int] | None:
-    """Return the direct children of a process, None where the kernel does not tell. Much cheaper than looking at everything."""
-    found: set[int] = set()
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 -- names only
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
-                found.update(map(int, file.read().split()))
-    except OSError:
-        return None
-    return found
-
-
-def find_leftovers(own: Collection[int], seen: Collection[psutil.Process], mark: str) -> dict[psutil.Process, int]:
-    """Return the living processes that handlers (or client libraries) left behind, each with which of our `own` it is below.
-
-    Where that child is dead and they came to us (0), they were `seen` below it, are a fork of one of ours, carry the mark in
-    their environment, or are below one that does.
-    All other processes below us are not ours to touch. Zombies are no leftovers.
-    """
-    import psutil  # noqa: PLC0415 -- slow, and not needed before something may be left
-
-    try:
-        processes = psutil.Process().children(recursive=True)
-    except (psutil.Error, OSError):  # no /proc to look at
-        return {}
-    found: dict[psutil.Process, int] = {}
-    heirs = {pid: pid for pid in own}
-    for process in processes:  # a parent comes before its children
-        if process.pid in own:
-            continue
-        try:
-            above = heirs.get(process.ppid(), -1)
-            if above >= 0 or process in seen or _is_marked(process, mark):
-                heirs[process.pid] = max(above, 0)
-                # Where only the main thread has ended, the process looks like a zombie and is none.
-                if process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1:
-                    found[process] = heirs[process.pid]
-        except (psutil.Error, OSError):  # it ended, or is another user's and not marked for us to see
-            continue
-    return found
-
-
-def find_run(mark: str) -> list[int]:
-    """Return the processes below us that carry the mark of one run of a handler."""
-    import psutil  # noqa: PLC0415 -- as above
-
-    found = []
-    try:
-        for process in psutil.Process().children(recursive=True):
-            try:
-                if process.environ().get(MARK, "") == mark:
-                    found.append(process.pid)
-            except (psutil.Error, OSError):
-                continue
-    except (psutil.Error, OSError):
-        pass
-    return found
-
-
-def _is_marked(process: psutil.Process, mark: str) -> bool:
-    """Return whether a process carries this disco's mark, or is an orphan that one of its children forked.
-
-    Another disco may run below this process: what has that one's name has that one as parent, too.
-    """
-    orphan = process.ppid() == os.getpid() and process.name().startswith(NAME)
-    return orphan or process.environ().get(MARK, "").startswith(mark + "-")
 
 
 def find_program(name: str, path: str, folder: Path | None = None) -> str | None:

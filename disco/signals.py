@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
 TERM, KILL, HUP, USR1 = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1
@@ -28,7 +28,7 @@ _SOON = 0.001  # seconds; 0 would switch a timer off
 
 
 class Signals:
-    """The coordinator's signals: installed at once, read by the loop, put back before exec."""
+    """The signals of disco's two first processes: installed at once, read by their loops, put back before exec."""
 
     def __init__(self, early: Callable[[int], None]) -> None:
         """Install the handlers; until `listen`, a stop signal calls `early` with its number, which must not return."""
@@ -47,8 +47,13 @@ class Signals:
         self._arrived.add(number)
 
     def listen(self) -> int:
-        """From now on only note what arrives; return the descriptor that becomes readable then."""
+        """From now on only note what arrives; return the descriptor that becomes readable then.
+
+        A forked process calls this again, for a descriptor of its own.
+        """
         self._early = None
+        for descriptor in self._wakeup or ():
+            os.close(descriptor)
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup = (reader, writer)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -69,6 +74,10 @@ class Signals:
         for number in self.take():
             if number in STOP:
                 ended(number)
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        """Let signals that were taken count as arrived again."""
+        self._arrived.update(numbers)
 
     def restore(self) -> list[int]:
         """Put everything back as disco found it, for exec: to be called last. Return the stop signals that came too late."""

@@ -65,7 +65,17 @@ class Running:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"disco does not end:\n{self.log}") from None
 
+    @property
+    def coordinator(self) -> int:
+        """The process below this one that does disco's work."""
+        found = eventually(lambda: [pid for pid in below(self.pid) if name_of(pid).startswith("disco:coord")], "the coordinator")
+        assert isinstance(found, list)
+        return int(found[0])
+
     def send(self, number: int) -> None:
+        """Send disco a signal; it is stopped and continued as a whole, as `docker pause` does it."""
+        if number in {signal.SIGSTOP, signal.SIGCONT}:
+            os.kill(self.coordinator, number)
         os.kill(self.pid, number)
 
     def report_until(self, words: str) -> None:
@@ -215,6 +225,26 @@ def disco_command() -> list[str]:
     """Return the installed command."""
     found = Path(sys.executable).with_name("disco")
     return [str(found) if found.exists() else str(shutil.which("disco"))]
+
+
+def below(pid: int) -> list[int]:
+    """Return all processes below one, those that were not reaped yet included."""
+    found = [pid]
+    for parent in found:
+        try:
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (thread / "children").read_text().split())
+        except OSError:  # it ended
+            continue
+    return found[1:]
+
+
+def name_of(pid: int) -> str:
+    """Return the kernel's name of a process, empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def processes(marker: str) -> list[int]:

@@ -128,8 +128,8 @@ class World:
         self.handlers: dict[int, int] = {}  # pid of a handler that lives → index of its rule's run
         self.pids: dict[str, int] = {}  # runner → its handler's pid
         self.checks: list[messages.Check] = []
-        self.dying: list[int] = []  # handlers that got SIGKILL and are not reaped yet
-        self.leftovers = 0
+        self.dying: list[int] = []  # orphans that got SIGKILL and are not reaped yet, handlers among them
+        self.leftovers: dict[str, int] = {}  # runner → the processes that its handlers left behind
         self.queue: list[events.Event] = []
         self.told: list[str] = []
         self.reports = 0
@@ -144,7 +144,7 @@ class World:
 
     def do(self, actions: Iterable[events.Action]) -> None:
         for action in actions:
-            if isinstance(action, events.Sweep) and not action.run and not self.stopping:
+            if not self.stopping and self.life.phase is not Phase.GATHERING:
                 self.stopping = True
                 self.could_exec = self.is_calm() and not self.witness.stale(self.life.sources)
             assert not (self.stopping and isinstance(action, (events.Start, events.Send))), f"after STOPPING: {action}"
@@ -169,21 +169,8 @@ class World:
                 case events.Kill(ChildId(name=name), number):
                     if name not in self.alive:
                         continue  # killed already, and its end is on its way
-                    if number == KILL or name not in self.busy:
+                    if number == KILL or (name not in self.busy and name not in self.leftovers):  # it dies last
                         self.end(name, -number)
-                case events.KillGroup(pid):
-                    if pid in self.handlers:
-                        self.dying.append(pid)
-                    else:
-                        self.queue.append(events.Stray(pid))  # gone already: the coordinator says so
-                case events.Sweep(number, run):
-                    if not run:
-                        if number == KILL:
-                            self.leftovers = 0
-                        self.queue.append(events.Swept(tuple(range(1, self.leftovers + 1))))
-                        if self.leftovers:
-                            self.leftovers -= 1
-                            self.queue.append(events.Stray(1))
                 case events.ReadAll():
                     for name in list(self.unread):
                         self.deliver(name)
@@ -199,6 +186,7 @@ class World:
             assert outcome is not None
             if outcome.status != Status.SYSTEM:
                 assert not self.alive, f"over with {self.alive}"
+                assert not self.dying, f"over with orphans: {self.dying}"
             if outcome.status is None:
                 for state in self.life.rules:
                     assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
@@ -261,14 +249,17 @@ class World:
             )
 
     def end(self, name: str, status: int) -> None:
-        """Let a child die; a runner's handler stays behind."""
+        """Let a child die; what is below a runner is an orphan then, and gets SIGKILL from the coordinator."""
         self.deliver(name)  # its last words
         del self.alive[name]
         self.fresh.discard(name)
         if lost := self.busy.pop(name, None):
             self.witness.ended(lost, -1)
-        self.pids.pop(name, None)
-        self.queue.append(events.Ended(who(name), status))
+        self.dying += (pid for pid in [self.pids.pop(name, 0)] if pid in self.handlers)
+        for _ in range(self.leftovers.pop(name, 0)):
+            self._next_pid += 1
+            self.dying.append(self._next_pid)
+        self.queue += (events.Swept(tuple(self.dying)), events.Ended(who(name), status))
 
     def crash(self, name: str) -> None:
         self.end(name, -11)
@@ -303,15 +294,15 @@ class World:
         return events.Heard(who(name), messages.Started(task=run.task, pid=pid))
 
     def bury(self) -> None:
-        pid = self.dying.pop()
-        del self.handlers[pid]
-        self.feed(events.Stray(pid))
+        self.handlers.pop(self.dying.pop(), None)
+        self.feed(events.Swept(tuple(self.dying)))
 
     def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
         run = self.busy.pop(name)
         self.witness.ended(run, status)
         self.handlers.pop(self.pids.pop(name, 0), None)
-        self.leftovers += children
+        if children:
+            self.leftovers[name] = self.leftovers.get(name, 0) + 1
         self.feed(
             events.Heard(
                 who(name),
@@ -319,7 +310,8 @@ class World:
             )
         )
         if self.life.phase is not Phase.GATHERING and name in self.alive:
-            self.end(name, 0)  # a runner that was told to end does so after its handler
+            self.leftovers.pop(name, None)
+            self.end(name, 0)  # a runner that was told to end does so after all that is below it
             self.feed()
 
     def checked(self, *problems: str) -> None:

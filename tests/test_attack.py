@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import Running, Site, disco_command, eventually, processes
+from tests.harness import Running, Site, below, disco_command, eventually, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +38,10 @@ def crowd(site: Site) -> None:
     site.rules(*rules)
 
 
-def children(pid: int) -> list[int]:
+def children(running: Running) -> list[int]:
+    """Return the coordinator's children."""
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(word) for word in Path(f"/proc/{running.coordinator}/task/{running.coordinator}/children").read_text().split()]
     except OSError:
         return []
 
@@ -49,7 +50,7 @@ def attack(site: Site, running: Running, chance: random.Random) -> None:
     """One random blow."""
     match chance.choice(["kill", "kill", "kill", "stop", "stop child", "hup", "usr1", "chld", "change"]):
         case "kill":
-            victims = children(running.pid)
+            victims = children(running)
             if victims:
                 _send(chance.choice(victims), signal.SIGKILL)
         case "stop":
@@ -57,7 +58,7 @@ def attack(site: Site, running: Running, chance: random.Random) -> None:
             time.sleep(chance.random() * 0.05)  # how long it is stopped
             running.send(signal.SIGCONT)
         case "stop child":
-            victims = children(running.pid)
+            victims = children(running)
             if victims:
                 victim = chance.choice(victims)
                 _send(victim, signal.SIGSTOP)
@@ -115,7 +116,7 @@ def test_pause_of_the_whole_tree(site: Site) -> None:
         site.cfg[f"flat{n}.timeout"] = "50ms"
     running = site.start()
     running.wait_for("rule rule3: handler succeeded")
-    tree = [running.pid, *children(running.pid)]
+    tree = [running.pid, *below(running.pid)]
     for pid in tree:
         _send(pid, signal.SIGSTOP)
     time.sleep(12)  # the leases of these sources are shorter: the one thing here that only time can tell
@@ -156,11 +157,12 @@ def open_site() -> Iterator[Site]:
         site.clean_up()
 
 
-def test_fork_is_refused(open_site: Site) -> None:
+@pytest.mark.parametrize("allowed", [1, 2])  # disco itself, the coordinator
+def test_fork_is_refused(open_site: Site, allowed: int) -> None:
     """When the system gives no process disco tries again for a while, then ends with 71 and says so."""
     open_site.simple()
     running = open_site.run(
-        before=["prlimit", "--nproc=1:1", "setpriv", "--reuid=54322", "--regid=54322", "--clear-groups"], options=()
+        before=["prlimit", f"--nproc={allowed}", "setpriv", "--reuid=54322", "--regid=54322", "--clear-groups"], options=()
     )
     assert running.process.returncode == 71, running.log
     assert "cannot be started" in running.log

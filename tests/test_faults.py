@@ -231,7 +231,7 @@ def test_flooding_source_costs_nobody_else(site: Site, flood: str) -> None:
         eventually(lambda n=n: len(site.seen()) == n)  # type: ignore[misc]  # mypy cannot infer a lambda's default
         site.flat({"app": {"n": n}})
     eventually(lambda: len(site.seen()) == 4)
-    with open(f"/proc/{running.pid}/stat") as file:
+    with open(f"/proc/{running.coordinator}/stat") as file:
         ticks = sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
     running.send(signal.SIGTERM)
     assert running.wait() == 128 + signal.SIGTERM
@@ -306,3 +306,27 @@ def test_exec_on_what_lies_unread_in_the_channel(site: Site) -> None:
     site.handler("see", 'cat >> "$OUT/see.seen"; touch "$OUT/first"; while [ ! -e "$OUT/sent" ]; do sleep 0.01; done\n')
     running = site.run()
     assert (running.process.returncode, site.seen()[-1:]) == (0, [{"app": {"n": 140}}]), running.log
+
+
+def test_daemon_of_a_living_source_is_gone_before_exec(site: Site) -> None:
+    """A daemon that a client library started (two forks, its own session, another program, no environment) is gone before exec."""
+    site.simple()
+    site.plug_in(
+        "if first:\n"
+        "    if os.fork() == 0:\n"
+        "        os.setsid()\n"
+        "        if os.fork() == 0:\n"
+        "            program = os.environ['OUT'] + '/sleeper'\n"
+        "            os.execve(program, [program, '1000'], {})\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "yield {}\n"
+        "open(os.environ['OUT'] + '/daemon-is-up', 'w')\n"
+        "time.sleep(1e6)"
+    )
+    site.cfg["odd.timeout"] = "1h"
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
+    running = site.run("sh", "-c", "ps -A -o pid,args > $OUT/ps; echo done")
+    assert running.output == "done\n", running.log
+    assert (site.folder / "odd.was-here").exists()
+    assert f"{site.folder}/sleeper" not in site.read("ps")

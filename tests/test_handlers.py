@@ -257,3 +257,52 @@ def test_handler_twice_on_newer_data(site: Site) -> None:
     (site.folder / "go").touch()
     assert running.wait() == 0
     assert site.seen() == [{"app": {"n": 1}}, {"app": {"n": 2}}]
+
+
+# A daemon whose every generation has a session of its own, ignores SIGTERM and lives for a moment only. All hold one lock.
+CHAIN = """#!{python} -S
+import fcntl, os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+lock = os.open({lock!r}, os.O_RDWR | os.O_CREAT)
+fcntl.flock(lock, fcntl.LOCK_EX)
+os.open({lock!r} + ".up", os.O_CREAT)
+while True:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+"""
+
+
+def chain(site: Site) -> str:
+    """Install that daemon; return the shell command that starts it with an empty environment, and waits until it is up."""
+    lock = f"{site.folder}/lock"
+    site.handler("chain", CHAIN.format(python=os.path.realpath(sys.executable), lock=lock))
+    return f'env -i setsid -f "{site.etc}/chain" < /dev/null > /dev/null 2>&1\nwhile [ ! -e "{lock}.up" ]; do sleep 0.01; done\n'
+
+
+# COMMAND: whether any process still holds the lock.
+UNLOCKED = ("flock", "-n", "lock", "echo", "done")
+
+
+@pytest.mark.parametrize("run", range(3))
+def test_daemon_that_forks_and_exits_in_a_loop_is_gone_before_exec(site: Site, run: int) -> None:  # noqa: ARG001
+    """A leftover that is another process each moment, ignores SIGTERM and has an empty environment is gone before exec."""
+    site.simple()
+    site.cfg["disco.grace"] = "100ms"
+    site.handler("see", chain(site))
+    running = site.run(*UNLOCKED)
+    assert running.output == "done\n", running.log
+
+
+def test_leftovers_of_a_killed_runner_are_gone_before_exec(site: Site) -> None:
+    """What was below a runner that is killed is gone before exec, without disco's environment and in its own session too."""
+    site.simple()
+    site.cfg["disco.grace"] = "100ms"
+    site.handler("see", "[ $DISCO_ATTEMPT = 1 ] || exit 0\n" + LEFT["with an empty environment"] + RACE + "exec sleep 1000\n")
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
+    running = site.start()
+    eventually(lambda: site.read("pid"))
+    os.kill(running.child("runner-1"), signal.SIGKILL)
+    assert running.wait() == 0, running.log
+    assert running.output == "done\n"
+    assert not processes(f"{site.folder}/sleeper")

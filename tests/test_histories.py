@@ -43,7 +43,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 STEPS = ["diff"] * 6 + ["unread"] * 3 + ["read", "read", "transaction", "back", "sleep"] + ["started"] * 3 + ["ran"] * 6 + [
     "failed", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked", "bad check", "late",
-    "bury", "bury", "term", "hup", "usr1", "not started", "stray", "broken", "leave",
+    "bury", "bury", "term", "hup", "usr1", "not started", "swept", "broken", "leave",
 ]  # fmt: skip
 
 
@@ -98,11 +98,9 @@ def step(world: World, what: str, pick: random.Random) -> None:
             world.wait(pick.random() * 100)
         case "die" if names:
             name = pick.choice(names)
-            pid = world.pids.get(name)
+            if pick.random() < 0.3:  # its handler dies in the same moment
+                world.handlers.pop(world.pids.get(name, 0), None)
             world.end(name, -11)
-            if pid and pick.random() < 0.3:  # its handler dies in the same moment
-                world.handlers.pop(pid, None)
-                world.queue.insert(0, events.Stray(pid))
             world.feed()
         case "checked" | "bad check" if world.checks and "checker" in world.alive:
             world.checked(*(["/x is wrong"] if what == "bad check" else []))
@@ -120,8 +118,8 @@ def step(world: World, what: str, pick: random.Random) -> None:
                 world.busy.pop(name, None)
                 world.fresh.discard(name)
                 world.feed(events.NotStarted(who(name), "no memory"))
-        case "stray":
-            world.feed(events.Stray(pick.randrange(100)))
+        case "swept":
+            world.feed(events.Swept(tuple(world.dying)))
         case "broken" if names:
             world.feed(events.Broken(who(pick.choice(names)), "garbage"))
 
@@ -431,8 +429,10 @@ def test_second_signal_kills_at_once() -> None:
     world.started("runner-1")
     world.feed(events.Signalled(TERM))
     assert "runner-1" in world.alive
-    world.handlers.clear()
     world.feed(events.Signalled(TERM))
+    assert "runner-1" not in world.alive
+    assert world.life.phase is Phase.SWEEPING
+    world.bury()
     assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
     assert world.life.outcome.status == 128 + TERM
@@ -442,7 +442,7 @@ def test_signal_while_stopping_for_exec() -> None:
     """A SIGTERM that comes while disco stops for exec changes how it ends."""
     world = World(plan(rule("r", "a")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
-    world.leftovers = 2
+    world.leftovers["runner-1"] = 2
     run = world.busy.pop("runner-1")
     ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
     world.witness.ended(run, 0)
@@ -520,7 +520,6 @@ def test_timeout_does_not_undo_exec() -> None:
     """disco.timeout that passes while disco stops for exec changes nothing."""
     world = World(plan(rule("r", "a"), timeout=3.0, grace=60.0))
     world.hear("s", diff({"a": fragment("1")}, first=True))
-    world.leftovers = 5
     run = world.busy.pop("runner-1")
     ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
     world.witness.ended(run, 0)

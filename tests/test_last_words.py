@@ -159,8 +159,12 @@ def wait_for_the_write(site: Site, running: Running) -> int:
 def test_signal_just_before_exec(site: Site) -> None:
     """Who is stopped after all handlers have run, and before exec, is not told that nothing was started."""
     site.simple()
-    late = "import os; from disco import process; process.adopt_orphans = lambda on: on or os.kill(os.getpid(), 15)"
-    running = site.run(options=(), prologue=late)  # the last that the loop does
+    late = (
+        "import os, signal; from disco import entrypoint\n"
+        "wait = entrypoint._wait_for\n"
+        "entrypoint._wait_for = lambda *given: (wait(*given), os.kill(os.getpid(), signal.SIGTERM))[0]"
+    )
+    running = site.run(options=(), prologue=late)  # when the coordinator has ended
     assert (running.process.returncode, running.output) == (143, "")
     assert running.log.splitlines()[-1] == "disco: SIGTERM received: COMMAND was not started"
 

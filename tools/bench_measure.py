@@ -78,7 +78,8 @@ def tree(pid: int) -> list[int]:
 
 def name_of(pid: int) -> str:
     """Return which of disco's processes this is."""
-    return "coordinator" if (name := Path(f"/proc/{pid}/comm").read_text().strip()) == "disco" else name.removeprefix("disco:")
+    name = Path(f"/proc/{pid}/comm").read_text().strip().removeprefix("disco:")
+    return "coordinator" if name == "coordinat" else name
 
 
 def cpu_of(pid: int) -> float:

@@ -358,16 +358,16 @@ def watch_many(bench: Bench, site: Site, names: list[str]) -> Iterator[Line]:
         time.sleep(QUIET)
         sources = [pid for pid in tree(running.pid) if name_of(pid) in names]
         yield Line("memory of a source", "MB", [memory_of(*sources) / len(sources)], count=len(names))
-        yield Line("memory of the coordinator", "MB", [memory_of(running.pid)], count=len(names))
+        yield Line("memory of the coordinator", "MB", [memory_of(running.coordinator)], count=len(names))
         for change in range(bench.size(CHANGES_EACH, 1)):
-            began, before = time.monotonic(), cpu_of(running.pid)
+            began, before = time.monotonic(), cpu_of(running.coordinator)
             for name in changing:
                 site.flat({name: DATA | {"port": f"changed {change}"}}, f"{name}.yaml", name)
             bench.witness.wait_for_all(len(changing))
             time.sleep(QUIET)  # the end of the last handler belongs to it
-            after = cpu_of(running.pid)
+            after = cpu_of(running.coordinator)
             time.sleep(time.monotonic() - began)  # what the same time costs without changes does not
-            used.append((2 * after - before - cpu_of(running.pid)) / len(changing) * 1000)
+            used.append((2 * after - before - cpu_of(running.coordinator)) / len(changing) * 1000)
         yield Line("CPU of the coordinator for a change", "ms", used, count=len(names))
 
 

@@ -335,14 +335,14 @@ def _break(result: Result, case: Case, faulty: Site, twin: Site, running: Runnin
     """Let the fault begin, measure, let it end, and wait for what was changed."""
     if not case.from_start:
         case.begin()
-    since, cpu, lines = time.monotonic(), _cpu(running.pid), _count_lines(running.log)
+    since, cpu, lines = time.monotonic(), _cpu(running.coordinator), _count_lines(running.log)
     _await(lambda: case.is_on(running), "the fault to be met")
     _measure(result, faulty, twin)
     _await(lambda: time.monotonic() > since + case.lasts, "the end of the fault's time")
     seconds = time.monotonic() - since
     if (lines := _count_lines(running.log) - lines) > LINES + LINES_A_SECOND * seconds:
         result.reasons.append(f"{lines} lines of the log about the faulty source in {seconds:.0f} s")
-    result.coordinator_cpu = round((_cpu(running.pid) - cpu) / seconds, 3)
+    result.coordinator_cpu = round((_cpu(running.coordinator) - cpu) / seconds, 3)
     if result.coordinator_cpu > CPU_LIMIT:
         result.reasons.append(f"the coordinator is busy for {result.coordinator_cpu:.0%} of the time")
     if case.to_end:

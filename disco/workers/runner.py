@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from disco import children
 from disco.errors import ProtocolError, explain_exec
 from disco.messages import Ran, Run, Started
 from disco.signals import drain, kill, kill_group
@@ -137,7 +138,7 @@ class Runner:
 
     def serve(self) -> None:
         """Wait and act until there is nothing left to do."""
-        while not (self._stopping and not self._handler and not _has_children()):
+        while not (self._stopping and not self._handler and not children.exist()):
             ready = {key.fd for key, _ in self._selector.select(self._timeout())}
             drain(self._wakeup)
             self._serve_channel(self._channel.fileno() in ready)
@@ -163,7 +164,9 @@ class Runner:
             except ProtocolError:
                 self._channel.eof = True
             if self._channel.eof:
-                _kill_below()
+                if self._handler:
+                    kill_group(self._handler)  # at once, even where the others are hard to find
+                children.kill_all()
                 os._exit(0)
         self._channel.flush()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.unsent else 0)
@@ -247,7 +250,7 @@ class Runner:
                 problem=problem,
                 tail=tuple(self._tail),
                 seconds=time.monotonic() - self._began,
-                children=_has_children(),
+                children=children.exist(),
             )
         )
         self._task = None
@@ -276,14 +279,6 @@ def _file_of(parts: tuple[Part, ...]) -> int:
     return descriptor
 
 
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
 def _below() -> list[int]:
     import psutil  # noqa: PLC0415 -- slow, and rarely needed
 
@@ -296,14 +291,3 @@ def _below() -> list[int]:
 def _signal_below(number: int) -> None:
     for pid in _below():
         kill(pid, number)
-
-
-def _kill_below() -> None:
-    """Kill everything below, also what comes to us as its parents die."""
-    while pids := [pid for pid in _below() if pid > 0]:
-        for pid in pids:
-            kill(pid, signal.SIGKILL)
-        try:
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return

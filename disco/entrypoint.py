@@ -1,0 +1,91 @@
+"""The process that disco was started as, and that becomes COMMAND: it forks the coordinator, hands signals on, and waits.
+
+The coordinator adopts all orphans below it. So an orphan of something that disco started goes to the coordinator, and anybody
+else's (of a `docker exec`, of a daemon that is older than disco) comes here, where it is reaped and else left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from disco import children, process, signals
+from disco.errors import SystemFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from disco.signals import Signals
+
+PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds between attempts to fork
+
+
+def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
+    """Do the coordinator's work in a child; return the exit status, or None if COMMAND is to be executed now.
+
+    The child means the latter by returning from `work`; whatever `work` raises leaves this function there.
+
+    Raises:
+        SystemFailure: the child could not be forked, or was killed.
+
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    pid = _fork()
+    if pid == 0:
+        os.close(reader)
+        work()
+        os.write(writer, b"\n")
+        os._exit(0)
+    os.close(writer)
+    status, stops = _wait_for(pid, arriving)
+    is_allowed = bool(_read(reader))
+    os.close(reader)
+    if status < 0:
+        reason = f"the coordinator was killed by {signals.name_of(-status)}"
+        raise SystemFailure(f"{reason}: out of memory? (give the container more)" if status == -signal.SIGKILL else reason)
+    if not is_allowed:
+        return status
+    arriving.give_back(stops)  # the coordinator had decided before it saw them
+    return None
+
+
+def _fork() -> int:
+    parent, reason = os.getpid(), ""
+    for pause in (*PAUSES, 0.0):
+        try:
+            with signals.blocked():
+                pid = os.fork()
+                if pid == 0:
+                    process.begin("coordinator", parent)
+                    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it logs to a terminal in whose foreground it is no longer
+                return pid
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+        time.sleep(pause)
+    remedy = "raise the container's limits (processes, memory)"
+    raise SystemFailure(f"the coordinator cannot be started ({len(PAUSES) + 1} attempts): {reason}; {remedy}")
+
+
+def _wait_for(pid: int, arriving: Signals) -> tuple[int, list[int]]:
+    """Hand signals on until a child ends; return its status (as os.waitstatus_to_exitcode gives it) and the stop signals sent."""
+    wakeup = arriving.listen()
+    stops: list[int] = []
+    while True:
+        for number in arriving.take():
+            if number != signal.SIGCHLD:
+                signals.kill(pid, number)
+                stops += [number] if number in signals.STOP else []
+        for ended, status in children.reap():
+            if ended == pid:
+                return status, stops
+        select.select([wakeup], [], [])
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1)
+    except BlockingIOError:  # a child of the coordinator's holds the other end, and is about to die
+        return b""
