@@ -263,7 +263,7 @@ def run_row(row: Row, number: int, folder: Path, servers: Servers) -> Result:
 def _try(result: Result, trial: Trial) -> None:
     site = trial.site
     running = site.start("sh", "-c", COMMAND, options=("-l", "DEBUG"), cwd="/")
-    with Meter(running.pid, result):
+    with Meter(running.coordinator, result):
         try:
             trial.play(running)
             result.status = _wait(running)
@@ -287,7 +287,7 @@ def _run(result: Result, case: Case, folder: Path, stack: contextlib.ExitStack) 
         case.begin()
     start = partial(Site.start, options=("-l", "DEBUG"), cwd="/")
     running, other = start(faulty, "sh", "-c", COMMAND, before=case.before), start(twin, "sh", "-c", COMMAND)
-    with Meter(running.pid, result):
+    with Meter(running.coordinator, result):
         _await_first(twin, "see", INTERFACES)
         _await_first(twin, "other", 1)
         _await_first(faulty, "see", INTERFACES)
