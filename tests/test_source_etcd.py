@@ -10,6 +10,7 @@ import random
 import re
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -592,6 +593,9 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
     server = start(certificates=good, client_certificates=True)
     secure(server)
     client = f"cert={good}/client.pem key={good}/client.key"
+    locked = good / "locked.key"
+    encrypt = ["openssl", "pkcs8", "-topk8", "-in", f"{good}/client.key", "-out", str(locked), "-passout", "pass:x"]
+    subprocess.run(encrypt, check=True, capture_output=True, timeout=60)
     login = f"user=ann password={HUSH}-ann"
     reader = read(server, f"prefix=app ca_cert={good}/ca.pem {client} {login}")
     assert reader.watched() == {"mysql": {"host": "db1"}}
@@ -604,14 +608,111 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
         f"ca_cert={good}/ca.pem": "TLS: the server refuses the client's certificate, or misses one (cert, key)",
         f"ca_cert={good}/ca.pem cert={other}/client.pem key={other}/client.key": "TLS: the server refuses the client's",
         f"ca_cert={other}/ca.pem {client}": "TLS: the certificate is not trusted: ",
-        f"ca_cert={good}/ca.pem cert={good}/client.pem key={other}/client.key": "TLS: ca_cert, cert or key cannot",
+        f"ca_cert={good}/ca.pem cert={good}/client.pem key={other}/client.key": "TLS: key does not belong to cert",
+        f"ca_cert={good}/ca.pem cert={good}/client.pem key={locked}": "TLS: key is encrypted, and disco has no password for it",
+        f"ca_cert={good}/ca.key {client}": "TLS: ca_cert holds no certificate",
+        f"ca_cert={good}/ca.pem cert={good}/client.key key={good}/client.key": "TLS: cert or key is no PEM file of its kind",
         "": "the connection was closed (if the server wants TLS, set ca_cert)",
     }
     readers = {read(server, f"prefix=app {pairs}"): reason for pairs, reason in wrongs.items()}
     for wrong, reason in readers.items():
         assert wrong.error().startswith(start_of + reason)
-    missing = f"{good}/nope.pem: No such file or directory"
-    assert read(server, f"prefix=app ca_cert={good}/nope.pem").error() == missing
+
+
+def test_tls_files_are_bounded(read: Callable[..., Reader], tmp_path: Path) -> None:
+    """A file for TLS that is missing, no regular file or too large is told at once, with its option."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "large").write_bytes(b"\n" * ((1 << 20) + 1))
+    for name, reason in (
+        ("nope", "No such file or directory"),
+        ("fifo", "not a regular file"),
+        ("large", "larger than 1024 KiB"),
+    ):
+        path = tmp_path / name
+        assert read(None, f"ca_cert={path}").error() == f"ca_cert: {path}: {reason}"
+
+
+@contextlib.contextmanager
+def serving(answer: Callable[[socket.socket, int], None]) -> Iterator[int]:
+    """Answer each connection, by its number, in a thread of its own, which ends with the test; give the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = []
+        accepted = []
+
+        def serve(connection: socket.socket, number: int) -> None:
+            with contextlib.suppress(OSError), connection:
+                answer(connection, number)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):  # the listener is shut down
+                while True:
+                    accepted.append(listener.accept()[0])
+                    threads.append(threading.Thread(target=serve, args=(accepted[-1], len(accepted))))
+                    threads[-1].start()
+
+        threads.append(threading.Thread(target=accept))
+        threads[-1].start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for connection in accepted:
+                with contextlib.suppress(OSError):  # closed already
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=str)
+def test_tls_refused_certificate(read: Callable[..., Reader], tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """A client's certificate of an authority that the server does not trust, and none at all, are told as refused."""
+    good, other = make_certificates(tmp_path / "good"), make_certificates(tmp_path / "other")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=f"{good}/ca.pem")
+    tls.load_cert_chain(f"{good}/server.pem", f"{good}/server.key")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.minimum_version = tls.maximum_version = version
+    tls.set_alpn_protocols(["h2"])
+
+    def answer(connection: socket.socket, _number: int) -> None:
+        with tls.wrap_socket(connection, server_side=True):
+            pass
+
+    with serving(answer) as port:
+        # With TLS 1.2 OpenSSL's word for a missing one has other meanings, too.
+        none = [""] if version is ssl.TLSVersion.TLSv1_3 else []
+        for pairs in (f"cert={other}/client.pem key={other}/client.key", *none):
+            reason = read(None, f"port={port} ca_cert={good}/ca.pem {pairs}").error()
+            assert reason.endswith("TLS: the server refuses the client's certificate, or misses one (cert, key)")
+
+
+def drip(connection: socket.socket, start: str) -> None:
+    """Send bytes of hexadecimal form, then for ever a zero now and then."""
+    connection.sendall(bytes.fromhex(start))
+    connection.settimeout(0.2)
+    while True:
+        with contextlib.suppress(TimeoutError):
+            while connection.recv(1 << 16):
+                pass
+        connection.sendall(b"\0")
+
+
+def test_dripping(read: Callable[..., Reader], tmp_path: Path) -> None:
+    """Servers whose answer, or whose handshake, drips in byte by byte are given up in time, and do not add up."""
+    certificates = make_certificates(tmp_path)
+
+    def answer(connection: socket.socket, number: int) -> None:
+        if number % 2:  # gRPC's own connection, after which disco looks into TLS
+            return
+        drip(connection, "16 0303 4000 02 003ffc 0303")  # a handshake's longest record (RFC 8446, 5.1 and 4.1.3)
+
+    with serving(answer) as port:
+        endpoints = ",".join([f"127.0.0.1:{port}"] * 6)
+        reader = read(None, f"endpoints={endpoints} timeout=3 ca_cert={certificates}/ca.pem", limit=9)
+        reasons = reader.next()["error"].split("; ")  # not the step's limit, which is for three such
+        assert reasons == [f"cannot connect to 127.0.0.1:{port}: the connection was closed"] * 6
+    with serving(lambda connection, _: drip(connection, "000000 04 00 00000000 003fff 00 00 00000001")) as port:
+        reader = read(None, f"port={port} timeout=1")
+        assert re.search("no answer within 1 s|it no longer answers", reader.error())
 
 
 def test_tls_wrong_name(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_path: Path) -> None:

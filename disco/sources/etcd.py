@@ -24,8 +24,10 @@ import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from disco import documents
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
+from disco.errors import DocumentError
 from disco.sources import Context, Option, Options, Pace, Source, SourceError, Tree
 from disco.text import duration, escape, plural
 
@@ -40,7 +42,8 @@ ANSWER_LIMIT = 64 << 20  # bytes of one answer; gRPC's own limit is 4 MiB
 NEVER = 86_400_000  # milliseconds; longer than any channel lives
 KEEPALIVE = 8.0  # seconds; etcd closes a connection that is pinged more often than each 5 s (--grpc-keepalive-min-time)
 DEADLINE_SLACK = 0.2  # seconds by which a watch may end early
-PROBE_LIMIT = 2.0  # seconds for each step of finding out why TLS fails
+PROBE_LIMIT = 2.0  # seconds for finding out why TLS fails
+TLS_FILE_LIMIT = 1 << 20  # bytes; five times what a system's authorities take
 NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 # What gRPC and etcd (its rpctypes/error.go) say, and how it is told here: their own words may hold keys and addresses.
@@ -71,6 +74,10 @@ log = logging.getLogger(__name__)
 
 class _Refused(SourceError):  # noqa: N818 -- what happened
     """A watch was ended, or cannot be resumed, or the login was forgotten: everything must be read anew."""
+
+
+class _UnusableFile(SourceError):  # noqa: N818 -- what it is
+    """A file for TLS does not hold what it should."""
 
 
 class _Unneeded(SourceError):  # noqa: N818 -- what happened
@@ -224,10 +231,7 @@ class _Session:
         options, settings = self._options, _channel_options(self._options["timeout"])
         if not options["ca_cert"]:
             return aio.insecure_channel(self._endpoint, settings)
-        try:
-            files = [options[name] and options[name].read_bytes() for name in ("ca_cert", "key", "cert")]
-        except OSError as error:
-            raise SourceError(f"{error.filename}: {error.strerror}") from None
+        files = [_read_tls_file(options, name) for name in ("ca_cert", "key", "cert")]
         return aio.secure_channel(self._endpoint, ssl_channel_credentials(*files), settings)
 
     def open(self, patience: float) -> None:
@@ -331,7 +335,7 @@ class _Session:
             # Server and client count the same deadline, and the server's word for it is UNKNOWN, so time decides. If it
             # was anything else, the next watch meets it too.
             if not heard or time.monotonic() < until:
-                raise self._failure(error, wait) from None
+                raise self._failure(error, wait, until) from None
         finally:
             call.cancel()
         yield
@@ -393,10 +397,10 @@ class _Session:
         try:
             return _run(ask())
         except grpc.RpcError as error:
-            raise self._failure(error, left) from None
+            raise self._failure(error, left, until) from None
 
-    def _failure(self, error: Any, limit: float) -> SourceError:  # noqa: ANN401 -- an RpcError, which is also its call
-        """Return what a failed call is told as; limit: the seconds that it was allowed."""
+    def _failure(self, error: Any, limit: float, until: float) -> SourceError:  # noqa: ANN401 -- an RpcError, which is also its call
+        """Return what a failed call is told as; limit: the seconds that it was allowed, until: when they end."""
         code, details = error.code().name, (error.details() or "").lower()
         if "authentication is not enabled" in details:
             return _Unneeded(f"{self._endpoint}: the server has no authentication")
@@ -407,7 +411,7 @@ class _Session:
             reason = "this is no etcd of version 3"
         elif code == "UNAVAILABLE" and not self._answered and not details.startswith("etcdserver"):
             if self._options["ca_cert"]:
-                reason = self._tls_problem() or reason
+                reason = self._find_tls_problem(until) or reason
             elif "closed" in reason:
                 reason += " (if the server wants TLS, set ca_cert)"
             return SourceError(f"cannot connect to {self._endpoint}: {reason}")
@@ -422,37 +426,67 @@ class _Session:
             return "permission denied for " + (f"prefix '{prefix}'" if prefix else "all keys: set a prefix")
         return next((told for phrase, told in REASONS if phrase in details), "")
 
-    def _tls_problem(self) -> str:
-        """Return why TLS fails, which gRPC does not tell; empty if it is not seen."""
+    def _find_tls_problem(self, until: float) -> str:
+        """Return why TLS fails, which gRPC does not tell; empty if it is not seen in time."""
         host, _, number = self._endpoint.rpartition(":")
         host = host.strip("[]")
-        files = _files(self._options, cert="certfile", key="keyfile")
-        limit = min(PROBE_LIMIT, self._options["timeout"])
+        end = min(until, time.monotonic() + PROBE_LIMIT)
+
+        def left() -> float:
+            return max(end - time.monotonic(), 0.001)
+
         try:
-            tls = ssl.create_default_context(cafile=self._options["ca_cert"])
-            if files:
-                tls.load_cert_chain(**files, password=str)  # an empty one: never ask the terminal
-        except OSError:
-            return "TLS: ca_cert, cert or key cannot be used"
-        tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC is not as strict
-        tls.set_alpn_protocols(["h2"])
-        try:
-            with (
-                socket.create_connection((host, int(number)), limit) as plain,
-                tls.wrap_socket(plain, server_hostname=host) as probe,
-            ):
-                probe.recv(1)  # with TLS 1.3 a client's certificate is refused after the handshake only
+            tls = _load_tls(self._options)
+            with socket.create_connection((host, int(number)), left()) as plain:
+                plain.settimeout(left())  # of the handshake as a whole
+                with tls.wrap_socket(plain, server_hostname=host) as probe:
+                    probe.settimeout(left())
+                    probe.recv(1)  # with TLS 1.3 a client's certificate is refused after the handshake only
+        except _UnusableFile as error:
+            return f"TLS: {error.reason}"
         except ssl.SSLCertVerificationError as error:
             if error.verify_code in NAME_MISMATCH:
                 return "TLS: the certificate is not valid for this name"
             return f"TLS: the certificate is not trusted: {error.verify_message}"
         except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
-            if "ALERT" in str(error) and "CERTIFICATE" in str(error):
+            reason = getattr(error, "reason", None) or ""
+            if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
                 return "TLS: the server refuses the client's certificate, or misses one (cert, key)"
-            return "TLS: the handshake failed (does the server speak TLS?)"
+            alert = f": {escape(reason.lower().replace('_', ' '), 80)}" if "ALERT" in reason else " (does the server speak TLS?)"
+            return f"TLS: the handshake failed{alert}"
         except OSError:
             pass  # gRPC's own words will do
         return ""
+
+
+def _read_tls_file(options: Options, name: str) -> bytes | None:
+    """Return what the file of an option holds, None if it is not set."""
+    try:
+        return documents.read_file(options[name], TLS_FILE_LIMIT) if options[name] else None
+    except DocumentError as error:
+        raise SourceError(f"{name}: {error}") from None
+
+
+def _load_tls(options: Options) -> ssl.SSLContext:
+    """Return what gRPC's TLS amounts to; raise _UnusableFile if a file is not what it should be."""
+
+    def refuse() -> str:
+        raise _UnusableFile("key is encrypted, and disco has no password for it")
+
+    try:
+        tls = ssl.create_default_context(cafile=options["ca_cert"])
+    except ssl.SSLError:
+        raise _UnusableFile("ca_cert holds no certificate") from None
+    try:
+        if options["cert"]:
+            tls.load_cert_chain(options["cert"], options["key"], refuse)
+    except ssl.SSLError as error:
+        mismatch = "KEY_VALUES_MISMATCH" in (error.reason or "")
+        reason = "key does not belong to cert" if mismatch else "cert or key is no PEM file of its kind"
+        raise _UnusableFile(reason) from None
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC is not as strict
+    tls.set_alpn_protocols(["h2"])
+    return tls
 
 
 def _hang_up() -> None:
@@ -484,11 +518,6 @@ def _decode(key: bytes) -> str:
 def _addresses(options: Options) -> tuple[str, ...]:
     host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
     return options["endpoints"] or (f"{host}:{options['port']}",)
-
-
-def _files(options: Options, **names: str) -> dict[str, str]:
-    """Return the paths of those options that are set, under the names that a library gives them."""
-    return {new: str(options[name]) for name, new in names.items() if options[name]}
 
 
 def _channel_options(timeout: float) -> list[tuple[str, int]]:
