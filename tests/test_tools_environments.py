@@ -152,3 +152,10 @@ def test_what_is_fetched_is_said(machine: dict[str, str]) -> None:
     done = run("backends", machine | {"XDG_CACHE_HOME": machine["OUT"]})
     assert done.returncode == 1
     assert "tools/backends: fetching e_1_amd64.deb, 8 MB (once)\n" in done.stderr
+
+
+def test_roots_says_what_it_needs(machine: dict[str, str]) -> None:
+    """Without debootstrap tools/roots names what is missing, and the status is 2."""
+    done = run("roots", machine)
+    assert done.returncode == 2
+    assert re.fullmatch(r"tools/roots: needs root, .*debootstrap.*\n", done.stderr)
