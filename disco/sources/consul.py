@@ -122,7 +122,8 @@ class _Query:
             return max(int(latest), 1), data
         except self._unreadable as error:
             log.debug("%s while an answer was decoded", type(error).__name__)
-            raise SourceError("answered with what is no data of Consul's") from None
+            reason = f"{self._http.where} is no Consul: it answered with what is no data of Consul's"
+            raise SourceError(reason) from None
 
     def explain(self, found: Mapping[str, Any]) -> str:
         """Return what people should know of the last answer, empty if there is nothing.
