@@ -309,6 +309,8 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
 
 def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
     """Return the plan and the job of each source's process, in order of precedence; shared client libraries are imported."""
+    import logging  # noqa: PLC0415 -- as in _run
+
     from disco import sources  # noqa: PLC0415 -- as in _run
 
     plans: list[SourcePlan] = []
@@ -317,6 +319,9 @@ def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[
     for one in settings.sources:
         source = sources.find(one.type)
         assert isinstance(source, sources.Source)  # noqa: S101 -- configuration has found it
+        for remark in source.remarks(one.options):
+            about = {"fields": {"event": "remark", "source": one.name}}
+            logging.getLogger(__name__).info("source %s: %s", one.name, remark, extra=about)
         for part in source.parts(one.options):
             plan, job = _plan_source(source, one, part, settings.interval, interfaces)
             plans.append(plan)

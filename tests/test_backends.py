@@ -108,6 +108,26 @@ def test_services(site: Site, consul: ConsulServer) -> None:
     assert (web["address"], web["port"], web["path"], web["meta"]) == ("10.1.1.1", 80, "/cart", {"w": 1.5})
 
 
+def test_services_alone(site: Site, consul: ConsulServer) -> None:
+    """With services and without a prefix no key is read, which is logged once with why; a service that is down is told as that."""
+    site.schema("web", {"required": ["port"]})
+    site.rules({"when": "web", "do": "see"})
+    site.handler("see")
+    site.cfg |= {"consul.host": consul.address, "consul.services": "web=alone", "consul.wait": "1s"}
+    consul.put("web/port", "1")
+    consul.register("alone", port=81, status="critical")
+    running = site.start()
+    running.wait_for(r"source consul/web: service alone has no passing instance \(1 registered, none passing\)")
+    running.send(signal.SIGUSR1)
+    running.wait_for(r"interface web is missing: no source has it \(consul/web: .*: service alone has no passing instance \(1 reg")
+    consul.register("alone", port=81)
+    assert running.wait() == 0, running.log
+    assert site.seen()[-1]["web"]["port"] == 81
+    reason = "keys are not read, since services is set and prefix is not; kv=true reads them"
+    assert running.log.count(f"source consul: {reason}") == 1
+    assert "source consul: first answer" not in running.log
+
+
 def test_several_of_one_type(site: Site, consul: ConsulServer) -> None:
     """One type serves several namespaces by `<ns>.type`, each with its options."""
     mysql(site)

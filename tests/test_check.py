@@ -283,7 +283,7 @@ def test_graph(simple: Site) -> None:
     """Sources lead to interfaces, these to rules (`any` and `after` marked), to handlers, to COMMAND; services to their own."""
     for name in ("db", "web"):
         simple.schema(name)
-    simple.cfg |= {"east.type": "consul", "east.services": "web,mail"}
+    simple.cfg |= {"east.type": "consul", "east.services": "web,mail", "east.kv": "yes"}
     simple.rules(
         {"when": "app", "do": "see one", "name": "first"},
         {"when": "any:db,web", "do": "see two", "name": "second", "after": ["first"]},

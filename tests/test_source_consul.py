@@ -253,7 +253,6 @@ def test_passing_instances_become_an_interface(consul: ConsulServer, follow: Fol
     consul.register("pg", node="a", name="pg-3", Address="10.1.1.3", Port=3)
     consul.register("pg", node="a", name="pg-2", Address="10.1.1.2", Port=2, status="critical")
     follower = follow(f"consul.host={consul.address}:consul.services=web,db=pg:consul.wait=9m", part="db")
-    assert SOURCE.parts(follower.options) == ("", "web", "db")
     instances = [
         {"address": "10.1.1.3", "port": 3, "tags": [], "meta": {}},
         {"address": "10.1.1.9", "port": 9, "tags": ["x", "y"], "meta": {"k": "v"}},
@@ -1146,6 +1145,12 @@ def test_the_environment_gives_token_and_certificates() -> None:
         ("consul.services=a,a=b", "services: expected services like web,db=pg"),
         ("consul.services=a/b", "services: expected services like web,db=pg"),
         ("consul.services==b", "services: expected services like web,db=pg"),
+        ("consul.services=web=app|any", "services: expected services like web,db=pg"),
+        ("consul.services=web=app@dc1", "services: expected services like web,db=pg"),
+        ("consul.services=web=app?x", "services: expected services like web,db=pg"),
+        ("consul.services=we b", "services: expected services like web,db=pg"),
+        ("consul.kv=false", "kv: is false, and services is not set"),
+        ("consul.kv=false:consul.services=web:consul.prefix=a", "prefix: is set, but kv is false"),
         ("consul.wait=0", "wait: expected at least"),
         ("consul.consistency=none", "consistency: expected one of default, stale, consistent"),
         ("consul.host=c\\:1:consul.port=2", "port: differs from the one in host"),
@@ -1158,6 +1163,23 @@ def test_wrong_options_are_told(pairs: str, problem: str) -> None:
     """Each wrong option is a problem that names it."""
     (found,) = problems(pairs)
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("pairs", "parts"),
+    [
+        ("consul.dc=x", ("",)),
+        ("consul.prefix=a:consul.kv=true", ("",)),
+        ("consul.services=web", ("web",)),
+        ("consul.services=web,db=pg-1.main_2:consul.kv=true", ("", "web", "db")),
+        ("consul.services=web:consul.prefix=a", ("", "web")),
+        ("consul.services=web:consul.prefix=", ("", "web")),
+        ("consul.services=web:consul.kv=no", ("web",)),
+    ],
+)
+def test_what_is_read(pairs: str, parts: tuple[str, ...]) -> None:
+    """Keys are read unless services is set and prefix is not; `kv` says otherwise."""
+    assert SOURCE.parts(load(pairs)) == parts
 
 
 def test_declaring_the_source_imports_no_client_library() -> None:

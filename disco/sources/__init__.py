@@ -110,9 +110,10 @@ class Source:
 
     watch: the generator. options, any_key, check: as in `config.SourceType`. place: where it reads with these options as
     this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text, to be
-    decoded by the schema. parts: the names of the processes that a namespace needs, one blocking query each: "" is the
-    namespace's own, any other is the name of the one interface that it provides. modules: what must be importable,
-    preload: imports them, once before forking where several processes share them. extra: which extra of disco installs them.
+    decoded by the schema. remarks: what people should know of right options, logged once at the start. parts: the names of
+    the processes that a namespace needs, one blocking query each: "" is the namespace's own, any other is the name of the
+    one interface that it provides. modules: what must be importable, preload: imports them, once before forking where
+    several processes share them. extra: which extra of disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
@@ -121,6 +122,7 @@ class Source:
     check: Callable[[Options], Iterable[str]] = lambda _options: ()
     place: Callable[[Options, str], str] = lambda _options, _part: ""
     text: bool = False
+    remarks: Callable[[Options], Iterable[str]] = lambda _options: ()
     parts: Callable[[Options], tuple[str, ...]] = lambda _options: ("",)
     modules: tuple[str, ...] = ()
     preload: Callable[[], object] = lambda: None

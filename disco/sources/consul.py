@@ -267,9 +267,10 @@ def _take_services(value: str) -> tuple[tuple[str, str], ...]:
     for word in words(value):
         interface, _, service = (part.strip() for part in word.partition("="))
         pairs.append((interface, service or interface))
-    names = [name for pair in pairs for name in pair]
-    if len(dict(pairs)) < len(pairs) or any(not name or "/" in name or name in {".", ".."} for name in names):
-        raise ValueError("services like web,db=pg, each interface once")
+    # A service's name becomes a part of a URL; nothing else that Consul's templates and DNS know (tag, datacenter) is in it.
+    good = all(interface and re.fullmatch(r"[\w-][\w.-]*", service) for interface, service in pairs)
+    if not good or len(dict(pairs)) < len(pairs):
+        raise ValueError("services like web,db=pg, each interface once, of letters, digits, '_', '.' and '-'")
     return tuple(pairs)
 
 
@@ -279,6 +280,10 @@ def _check(options: Options) -> Iterator[str]:
         yield "port: differs from the one in host; remove one of the two"
     if {"host", "scheme"} <= options.explicit and scheme not in {"", options["scheme"]}:
         yield "scheme: differs from the one in host; remove one of the two"
+    if not _reads_keys(options) and not options["services"]:
+        yield "kv: is false, and services is not set, so nothing would be read; set services, or remove kv"
+    if not _reads_keys(options) and options["prefix"]:
+        yield "prefix: is set, but kv is false; remove one of the two"
     if options["key"] and not options["cert"]:
         yield "key: is set without cert; set cert too"
     if _locate(options).scheme == "http":
@@ -286,8 +291,21 @@ def _check(options: Options) -> Iterator[str]:
             yield f"{name}: is set, but the scheme is http; set scheme to https"
 
 
+def _reads_keys(options: Options) -> bool:
+    if options["kv"] is not None:
+        return bool(options["kv"])
+    return not options["services"] or "prefix" in options.explicit
+
+
 def _parts(options: Options) -> tuple[str, ...]:
-    return ("", *(interface for interface, _ in options["services"]))
+    keys = ("",) if _reads_keys(options) else ()
+    return (*keys, *(interface for interface, _ in options["services"]))
+
+
+def _remarks(options: Options) -> Iterator[str]:
+    if not _reads_keys(options):
+        implied = "services is set and prefix is not; kv=true reads them"
+        yield f"keys are not read, since {implied if options['kv'] is None else 'kv is false'}"
 
 
 def _preload() -> None:
@@ -313,6 +331,7 @@ SOURCE = Source(
     text=True,
     parts=_parts,
     check=_check,
+    remarks=_remarks,
     modules=("consul",),
     preload=_preload,
     extra="consul",
@@ -335,6 +354,7 @@ SOURCE = Source(
         Option(name="token", env="CONSUL_HTTP_TOKEN", secret=True, help="the ACL token"),
         Option(name="dc", type=text, help="the datacenter to read; the agent's own if it is not set"),
         Option(name="prefix", type=_take_prefix, default="", help="read the keys below it; all if it is empty"),
+        Option(name="kv", type=boolean, help="whether keys are read; if it is not set: unless services is set and prefix is not"),
         Option(
             name="services",
             type=_take_services,
