@@ -12,7 +12,7 @@ SHORT = "--no-servers --sources 16 --faulty 0.3 --rate 8 --kills 3 --seconds 5 -
 
 
 def test_promises_are_kept_under_stress(tmp_path: Path) -> None:
-    """Under changes, transactions, faulty sources and kills nothing is lost, torn, old at exec, run twice at a time, or left behind."""
+    """Under changes, transactions, faulty sources and kills nothing is lost, torn, old, run twice at a time, or left behind."""
     result = tmp_path / "result.json"
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "stress", *SHORT.split(), "--json", result],

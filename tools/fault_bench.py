@@ -456,7 +456,7 @@ class Meter(threading.Thread):
         self._pid = pid
         self._result = result
         self._peak = 0  # MiB, of any one process
-        self._problem = ""
+        self._worst = (0, "")  # MiB, and the words for it
         self._over = threading.Event()
         self._above: dict[int, float] = {}  # since when a process has too much
 
@@ -468,8 +468,8 @@ class Meter(threading.Thread):
         self._over.set()
         self.join()
         self._result.memory = self._peak
-        if self._problem:
-            self._result.reasons.append(self._problem)
+        if self._worst[0]:
+            self._result.reasons.append(self._worst[1])
 
     def run(self) -> None:
         """Look until it is over."""
@@ -484,7 +484,7 @@ class Meter(threading.Thread):
             self._above.pop(pid, None)
         elif size > PEAK or now - self._above.setdefault(pid, now) > 1:
             who = "the coordinator" if pid == self._pid else "a child"
-            self._problem = f"{who} had {size} MiB of memory" + (", and was killed" if size > CEILING else "")
+            self._worst = max(self._worst, (size, f"{who} had {size} MiB of memory"))
         if size > CEILING:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
