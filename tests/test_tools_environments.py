@@ -56,7 +56,7 @@ def test_one_line_names_the_command_where_it_cannot_be_run(machine: dict[str, st
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"tools/{tool}: this system lacks ")
-    assert "apt-get install --yes --no-install-recommends" in line
+    assert ": apt-get update && apt-get install --yes --no-install-recommends " in line
     assert line.endswith(f"python{VERSION}-venv")
     assert ("openssl" in line) == (tool == "test")
 

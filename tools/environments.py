@@ -69,7 +69,7 @@ def need(python: Path, *programs: str) -> None:
     command = f"apt-get install --yes --no-install-recommends {' '.join(missing)}"
     apt = shutil.which("apt-get")
     if not apt or os.geteuid() != 0:
-        raise EnvironmentsError(f"this system lacks {', '.join(missing)}; as root on Debian or Ubuntu: {command}")
+        raise EnvironmentsError(f"this system lacks {', '.join(missing)}; as root on Debian or Ubuntu: apt-get update && {command}")
     print(f"installing what this system lacks: {command}", file=sys.stderr, flush=True)
     for argv in ([apt, "update"], [apt, *command.split()[1:]]):
         _run([*argv, "--quiet", f"-oDPkg::Lock::Timeout={LOCK_LIMIT}"], DEBIAN_FRONTEND="noninteractive")
