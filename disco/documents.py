@@ -19,7 +19,7 @@ import yaml
 from disco.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 SIZE_LIMIT = 16 << 20  # bytes
@@ -214,6 +214,42 @@ def strict_json(text: str) -> Any:  # noqa: ANN401 -- any JSON data
     if count > NODE_LIMIT or depth > DEPTH_LIMIT:
         raise ValueError("too large")
     return data
+
+
+def read_body(body: bytes | memoryview) -> dict[str, Any]:
+    """Return what a message's body holds: one JSON object in ASCII, without duplicate keys.
+
+    Raises:
+        ValueError: it is none, or too deep.
+
+    """
+    data = _read_body(body, _unique)
+    if measure(data)[1] > DEPTH_LIMIT:
+        raise ValueError("too deep")
+    return data
+
+
+def check_body(body: bytes | memoryview) -> None:
+    """Do the same and keep nothing of it, so that it costs little memory."""
+    _read_body(body, _forget)
+
+
+def _read_body(body: bytes | memoryview, take: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        data = json.loads(str(body, "ascii"), object_pairs_hook=take, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(data, dict):
+        raise ValueError("no object")  # noqa: TRY004 -- of the text
+    return data
+
+
+def _forget(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _unique(pairs)
+    return _EMPTY
+
+
+_EMPTY: dict[str, Any] = {}
 
 
 def _parse_json(text: str) -> Any:  # noqa: ANN401 -- any JSON data

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from disco import report, schema
+from disco import documents, report, schema
 from disco.text import escape, plural
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _lines(state: Lifecycle) -> Iterator[str]:
         given = state.knowledge.fragments(source.name)
         for interface, fragment in given.items():
             leaves = _leaves(fragment.body)
-            yield f"  {interface}: " + (plural(len(leaves), "value") if fragment.body else "no data that can be used")
+            yield f"  {interface}: " + (plural(len(leaves), "value") if leaves else "no data that can be used")
             yield from (f"    {name} {type_}" for name, type_ in islice(leaves.items(), LEAF_LIMIT))
             if len(leaves) > LEAF_LIMIT:
                 yield f"    … and {len(leaves) - LEAF_LIMIT} more"
@@ -141,8 +141,12 @@ def _source(state: Lifecycle, source: Source) -> dict[str, Any]:
 
 def _leaves(body: bytes) -> dict[str, str]:
     """Return the JSON pointer of each leaf, escaped and cut, with its type; items of a list are told as one."""
+    try:
+        data = documents.read_body(body)
+    except ValueError:  # empty, or a source lies
+        return {}
     found: dict[str, dict[str, None]] = {}
-    for name, type_ in _find_leaves(json.loads(body), ()) if body else ():
+    for name, type_ in _find_leaves(data, ()):
         found.setdefault(name, {})[type_] = None
     return {name: " or ".join(types) for name, types in found.items()}
 

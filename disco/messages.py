@@ -97,7 +97,8 @@ class Checked(NamedTuple):
 class Run(NamedTuple):
     """Run a handler once; timeout in seconds, 0 for none.
 
-    env: NAME=VALUE each, of one name the last counts. stdin: what it reads there, in parts (once received: views).
+    env: NAME=VALUE each, of one name the last counts. stdin: what it reads there, in parts (once received: views),
+    of which every second one is a body.
     """
 
     task: int

@@ -330,3 +330,75 @@ def test_daemon_of_a_living_source_is_gone_before_exec(site: Site) -> None:
     assert running.output == "done\n", running.log
     assert (site.folder / "odd.was-here").exists()
     assert f"{site.folder}/sleeper" not in site.read("ps")
+
+
+TELL = """
+import socket
+from disco import messages
+def tell(**bodies):
+    changed = {name: messages.Fragment(messages.digest(body), (), body) for name, body in bodies.items()}
+    for parts in messages.frames(messages.Diff(True, changed, (), (), 0)):
+        for part in parts: os.write(3, part)
+"""
+
+LIES = {
+    "another interface": b'{"n":1},"app":{"host":"evil"}',
+    "the same interface again": b'{"n":1},"odd":{"host":"evil"}',
+    "the end of the object": b'{"n":1}}{"host":"evil"',
+    "a name twice": b'{"n":{"host":"good","host":"evil"}}',
+    "no object": b'["evil"]',
+    "no JSON": b"evil",
+    "not finite": b'{"evil":NaN}',
+    "another encoding": '{"n":"evil"}'.encode("utf-16"),
+    "too deep": b'{"evil":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a line more": b'{"n":1}\n{"host":"evil"}',
+}
+
+
+@pytest.mark.parametrize("body", LIES.values(), ids=LIES)
+def test_a_body_that_is_no_object_reaches_no_handler(site: Site, body: bytes) -> None:
+    """What a source that was taken over says as an interface's data reaches a handler only if it is one JSON object."""
+    site.simple({"host": "good"})
+    site.schema("odd")
+    site.rules({"when": "odd,app", "do": "other", "name": "both"}, {"when": "app", "do": "see"})
+    site.handler("other", 'cat >> "$OUT/other.seen"\n')
+    site.plug_in(f"{TELL}\ntell(odd={body!r})\ntime.sleep(1000)\nyield")
+    site.cfg |= {"odd.timeout": "100", "disco.fail_limit": "2"}
+    running = site.run(options=())
+    assert site.read("other.seen") == ""
+    assert running.process.returncode == 70, running.log
+    running.wait_for("rule both: handler .*other failed: .*interface odd.* JSON object")
+    assert site.seen() == [{"app": {"host": "good"}}]
+
+
+@pytest.mark.parametrize("body", [b"evil", b'["evil"]', b'{"a":1,"a":2}', b'{"evil":' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_a_body_that_cannot_be_merged(site: Site, body: bytes) -> None:
+    """What cannot be merged makes its interface invalid, with the reason: the checker goes on, and others do not wait."""
+    site.simple()
+    for name in ("odd", "fine"):
+        site.schema(name)
+    site.rules({"when": "odd", "do": "see"}, {"when": "fine", "do": "other"}, {"when": "app", "do": "see"})
+    site.handler("other")
+    site.flat({"odd": {"a": 1}, "fine": {"b": 1}, "app": {}})
+    site.plug_in(f"{TELL}\ntell(odd={body!r}, fine=b'{{}}')\ntime.sleep(1000)\nyield")
+    site.cfg["odd.timeout"] = "100"
+    running = site.start(options=())
+    running.wait_for("source odd: first answer")
+    running.report_until("interface odd is not valid: ")
+    eventually(lambda: site.seen("other") == [{"fine": {"b": 1}}], "the other merge")
+    assert "checker" not in running.log
+    assert {"app": {}} in site.seen()
+    assert "evil" not in site.read("see.seen")
+
+
+@pytest.mark.parametrize("mode", [[], ["--json"]])
+@pytest.mark.parametrize("body", [b"evil", b'{"evil":' + b"[" * 900 + b"]" * 900 + b"}"])
+def test_a_body_that_is_no_object_in_a_dry_run(site: Site, body: bytes, mode: list[str]) -> None:
+    """A dry run tells that what a source said cannot be used."""
+    site.simple()
+    site.schema("odd")
+    site.plug_in(f"{TELL}\ntell(odd={body!r})\ntime.sleep(1000)\nyield")
+    site.cfg["odd.timeout"] = "100"
+    running = site.run(options=("--dry-run", *mode))
+    assert running.process.returncode == 0, running.log
+    assert '"odd": {"leaves": {}, "problems": []}' in running.output if mode else "odd: no data that can be used" in running.output

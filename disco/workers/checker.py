@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -27,15 +26,17 @@ def run(line: Line, schemas: Mapping[str, schema.Schema]) -> None:
 
 
 def check(task: Check, known: schema.Schema) -> Checked:
-    """Merge and validate: an overrun is a verdict too."""
+    """Merge and validate: an overrun is a verdict too, and so are bodies that are none."""
     body = b""
     try:
         with cpu_limit(schema.time_allowed(sum(map(len, task.bodies)))):
-            data = reduce(documents.merge, map(json.loads, task.bodies))
+            data = reduce(documents.merge, map(documents.read_body, task.bodies))
             problems = known.problems(data)
             body = schema.canonical(data)
     except Overrun:
         problems = (schema.TOO_SLOW,)
+    except ValueError:
+        problems = ("what one of its sources sent cannot be merged: it is no JSON object, or too deep (a plug-in's fault?)",)
     verdict = "invalid" if problems else "valid"
     about = {"fields": {"interface": task.interface, "event": "merged"}}
     log.debug("interface %s: merged of %d, %s", task.interface, len(task.bodies), verdict, extra=about)

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from disco import children
+from disco import children, documents
 from disco.errors import ProtocolError, explain_exec
 from disco.messages import Ran, Run, Started
 from disco.signals import drain, kill, kill_group
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from disco.messages import Part
 
 OUTPUT_CHUNK = 64 << 10
+NAME_LIMIT = 80  # characters of an interface's name told
 LINE_LIMIT = 2000  # bytes of one line of output that are logged
 LINES_A_SECOND, LINE_BURST = 200, 1000  # lines of one output that are logged
 TAIL_LINES = 5  # lines of output told with a failure
@@ -177,6 +178,9 @@ class Runner:
         self._task, self._handler, self._timed_out, self._began = task, 0, False, time.monotonic()
         self._tail = deque(maxlen=TAIL_LINES)
         outputs: list[int] = []
+        if problem := _find_unusable(task):
+            self._finish(0, problem)
+            return
         try:
             stdin = _file_of(task.stdin)
             self._task = task._replace(stdin=())  # it may be large, and is in that file now
@@ -259,6 +263,21 @@ class Runner:
         if self._timeout() == 0.0 and self._handler:
             self._timed_out = True
             kill_group(self._handler)
+
+
+def _find_unusable(task: Run) -> str:
+    """Return which of the bodies in a handler's input is no JSON object; empty if each is one.
+
+    They come from sources unread, and are put between names: what is more or less than an object could say something of
+    another interface. Only a process that may take its time for data can look.
+    """
+    for name, body in zip(task.stdin[::2], task.stdin[1::2], strict=False):
+        try:
+            documents.check_body(body)
+        except ValueError:
+            interface = escape(str(name, "ascii", "replace").strip('{},:"'), NAME_LIMIT)
+            return f"cannot be started: what a source said of interface {interface} is no JSON object (a plug-in's fault?)"
+    return ""
 
 
 def _file_of(parts: tuple[Part, ...]) -> int:
