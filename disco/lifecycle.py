@@ -745,15 +745,17 @@ class Lifecycle:
         while self._queue and self.phase is Phase.GATHERING:
             state = self.rules[self._queue[0]]
             basis = self.basis(state)
-            if basis is not None and self._may_run(state):
-                runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
-                if runner is None:
-                    if not self._may_grow():
-                        return
-                    runner = self._new_runner()
-                    yield from self._start(runner)
-                yield from self._run(runner, state, basis)
-            self._queued.discard(heapq.heappop(self._queue))
+            if basis is None or not self._may_run(state):
+                self._queued.discard(heapq.heappop(self._queue))
+                continue
+            runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
+            if runner is None:
+                if not self._may_grow():
+                    return
+                runner = self._new_runner()
+                yield from self._start(runner)
+            self._queued.discard(heapq.heappop(self._queue))  # before the run: that may put another rule in front
+            yield from self._run(runner, state, basis)
 
     def _may_run(self, state: RuleState) -> bool:
         """Return whether a rule is not satisfied, and nothing but its data and a runner can be missing."""

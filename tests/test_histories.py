@@ -277,6 +277,28 @@ def test_failure_thaws() -> None:
     assert b"last" in b"".join(world.runs[-1].stdin)
 
 
+def test_a_freeze_forgets_no_rule() -> None:
+    """A rule that can run only since the data is frozen runs next, though it stands before the one whose run froze it."""
+    world = World(plan(rule("q", "b"), rule("r", "a"), settle=0.1, workers=1))
+    world.hear("s", diff({"a": fragment("0"), "b": fragment("0")}, first=True))
+    world.ran("runner-1")
+    turn = 0
+    while not world.life.frozen:  # each time a is adopted first, then b; and b goes on changing when r has run
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.wait(0.05)
+        world.hear("s", diff({"b": fragment(str(turn))}))
+        world.wait(0.06)
+        world.wait(0.06)
+        world.hear("s", diff({"b": fragment(f"{turn} more")}))
+        world.ran("runner-1")
+    assert world.busy["runner-1"].rule == "r"
+    world.ran("runner-1")
+    assert world.busy["runner-1"].rule == "q"
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+
+
 def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler whose input no message can hold counts as failed, with the reason; it runs when its data has become less."""
     monkeypatch.setattr(messages, "BODY_LIMIT", len('{"a":{"d":"1"},"b":{"d":"1"}}\n'))
