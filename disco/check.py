@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from disco import config as configuration
 from disco import documents, process, rules
-from disco.errors import ConfigurationError
+from disco.errors import ConfigurationError, Problem
 from disco.text import escape, plural
 
 if TYPE_CHECKING:
@@ -29,22 +29,6 @@ if TYPE_CHECKING:
 LINE_LIMIT = 2000  # characters of one line told
 LABEL_LIMIT = 80  # characters of one label in the graph
 
-# Patterns are compiled when a message is told only: a start without trouble has none.
-# What start-up's messages ask for where they do not say it themselves: the first that is found in a message counts.
-_REMEDIES = (
-    ("^format .* not checked", "install what checks it, or do without that format"),
-    ("has no schema", "write a schema for it, or correct the name"),
-    ("^handler ", "put it into a directory of disco.path or of PATH, and chmod +x it"),
-    ("waits for itself", "take one 'after' out of the circle"),
-    ("no rule is named", "name a rule that there is"),
-    ("is there already", "give one of the rules another name"),
-    ("has a schema already", "remove one of the two, or give it another 'name'"),
-    ("no such option|^unknown key", "correct its name, or remove it"),
-    ("No such file", "create it, or correct the path"),
-    ("Permission denied", "let the user that disco runs as read it"),
-)
-_PLACE = r"(.+?:\d+:\d+|DISCO_CFG: .+?|\S.*?): "
-
 # Markdown and Mermaid's own syntax must not be seen in a label. Mermaid also drops a `;` from lines that seem to hold one of
 # its words `style` and `classDef`, so these lose a letter to an entity too.
 _MARKUP = r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e)|(?<=class)D(?=ef)|(?<=/)/"
@@ -53,25 +37,17 @@ _MARKUP = r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e
 class Site(NamedTuple):
     """What was found at start-up's look at all files.
 
-    is_whole: every schema and rule could be loaded. errors, warnings: lines for people. programs: what is run for each
-    handler that is named without a `/`.
+    is_whole: every schema and rule could be loaded. errors: what start-up refuses. programs: what is run for each handler
+    that is named without a `/`.
     """
 
     settings: Settings
     schemas: dict[str, Schema]
     rules: tuple[Rule, ...]
     is_whole: bool
-    errors: tuple[str, ...]
-    warnings: tuple[str, ...]
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
     programs: Mapping[str, str]
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong or doubtful: where (file:line:column, or a key), what, and what to do."""
-
-    place: str
-    message: str
-    remedy: str
 
 
 def look(config: Path | None) -> Site:
@@ -79,7 +55,7 @@ def look(config: Path | None) -> Site:
     settings, errors = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, _find_type)
     schemas: dict[str, Schema] = {}
     found: tuple[Rule, ...] = ()
-    warnings: list[str] = []
+    warnings: list[Problem] = []
     programs: dict[str, str] = {}
     own = len(errors)
 
@@ -106,10 +82,12 @@ def look(config: Path | None) -> Site:
             errors += error.problems
     except OSError as error:
         where = error.filename or "the working directory"
-        errors.append(f"disco.path: {where}: {error.strerror}; it must name the directories of schemas, rules and handlers")
+        remedy = "it must name the directories of schemas, rules and handlers"
+        errors.append(Problem("disco.path", f"{where}: {error.strerror}", remedy))
     is_whole = len(errors) == own
     if found and not settings.sources and not errors:
-        errors.append("there are rules, but no source to read from; name one, such as flat.file=FILE, in DISCO_CFG")
+        what = "there are rules, but no source to read from"
+        errors.append(Problem("DISCO_CFG", what, "name one, such as flat.file=FILE"))
     return Site(
         settings=settings,
         schemas=schemas,
@@ -121,7 +99,7 @@ def look(config: Path | None) -> Site:
     )
 
 
-def _find_type(name: str) -> Source | str:
+def _find_type(name: str) -> tuple[Source | None, Problem | None]:
     from disco import sources  # noqa: PLC0415 -- only where there is one
 
     return sources.find(name)
@@ -129,15 +107,15 @@ def _find_type(name: str) -> Source | str:
 
 def _declared(settings: SourceSettings) -> Source:
     """Return the type of a source that configuration has found."""
-    found = _find_type(settings.type)
-    assert not isinstance(found, str)  # noqa: S101 -- as above
+    found, _ = _find_type(settings.type)
+    assert found  # noqa: S101 -- else there would be no settings of it
     return found
 
 
 def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], list[Problem]]:
     """Return the errors, which start-up refuses, and the warnings."""
-    errors = [_take_apart(line) for line in site.errors]
-    warnings = [_take_apart(line) for line in site.warnings]
+    errors = list(site.errors)
+    warnings = list(site.warnings)
     if site.is_whole:
         warnings += [*_find_silent(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
     for one in site.settings.sources:
@@ -153,7 +131,7 @@ def as_text(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
     lines = []
     counts = []
     for severity, problems in (("error", tuple(errors)), ("warning", tuple(warnings))):
-        lines += [escape(f"{severity}: {one.place}: {one.message}; {one.remedy}", LINE_LIMIT) for one in problems]
+        lines += [escape(f"{severity}: {one}", LINE_LIMIT) for one in problems]
         counts.append(plural(len(problems), severity))
     return "\n".join([*lines, f"disco --check: {', '.join(counts)}", ""])
 
@@ -187,18 +165,6 @@ def draw(site: Site, command: Sequence[str]) -> str:
         lines.append(f"{ids[rule.name]} --> {handlers[rule.argv[0]]}")
     lines += [f"{node} --> command" for node in handlers.values()]
     return "".join(f"{line}\n" for line in ["flowchart LR", *(f"    {line}" for line in lines)])
-
-
-def _take_apart(line: str) -> Problem:
-    """Return a line of start-up's as place, message and remedy."""
-    match = re.match(_PLACE, line)
-    place, rest = (match[1], line[match.end() :]) if match else ("DISCO_CFG", line)
-    message, found, remedy = rest.partition("; ")
-    if not found:
-        expected = re.search(r"\bexpected (.+)", message)
-        remedies = (remedy for pattern, remedy in _REMEDIES if re.search(pattern, message))
-        remedy = next(remedies, f"give {expected[1]}" if expected else "correct it")
-    return Problem(place, message, remedy)
 
 
 def _find_silent(site: Site) -> Iterator[Problem]:

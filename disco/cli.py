@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from disco.config import Settings, SourceSettings
     from disco.coordinator import Coordinator, Job
+    from disco.errors import Problem
     from disco.lifecycle import Lifecycle, Outcome, SourcePlan
     from disco.log import StderrHandler
     from disco.rules import Rule
@@ -75,6 +76,9 @@ never answered; 70 a handler failed disco.fail_limit times in a row; 71 a bug in
 system failed it; 75 disco.timeout passed otherwise; 78 configuration, rules or schemas are wrong;
 126/127 COMMAND is not executable / not found; 128+N stopped by signal N
 """
+
+
+_log: list[StderrHandler] = []  # once it is set up, which the last words' form depends on
 
 
 def main() -> NoReturn:
@@ -117,8 +121,8 @@ def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
         from disco.config import nearest  # noqa: PLC0415 -- only for what is wrong
 
         reason = error.msg.replace("not a unique prefix", "not recognized")
-        near = nearest(f"--{error.opt}", [f"--{name.rstrip('=')}" for name in known]) if len(error.opt) > 1 else ""
-        raise UsageError(f"{reason}{near}; 'disco -h' shows how it is used") from None
+        near = nearest(f"--{error.opt}", [f"--{name.rstrip('=')}" for name in known], "") if len(error.opt) > 1 else ""
+        raise UsageError(f"{reason}{near and '; ' + near}; 'disco -h' shows how it is used") from None
     for option, value in options:
         match option:
             case "-h" | "--help":
@@ -157,6 +161,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     from disco import log, process  # noqa: PLC0415
 
     handler = log.set_up(level)
+    _log.append(handler)
     logger = logging.getLogger(__name__)
     found = process.environment()
     settings, schemas, rules, warnings = _load(Path(config) if config else None, handler)
@@ -200,7 +205,7 @@ def _give_up(outcome: Outcome, state: Lifecycle) -> NoReturn:
     _exit(status, f"{outcome.reason}; {state.plan.command} was not started{missing and f': {missing}'} (exit status {status})")
 
 
-def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[str]]:
+def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[Problem]]:
     """Load everything that can be wrong before anything is started.
 
     Raises:
@@ -222,6 +227,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     from disco import dry_run, entrypoint, log, process  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
+    _log.append(handler)
     settings, schemas, rules, _ = _load(Path(config) if config else None, handler)
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
@@ -317,8 +323,8 @@ def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[
     jobs: dict[str, Job] = {}
     users: dict[str, list[Source]] = {}
     for one in settings.sources:
-        source = sources.find(one.type)
-        assert isinstance(source, sources.Source)  # noqa: S101 -- configuration has found it
+        source, _ = sources.find(one.type)
+        assert source  # noqa: S101 -- configuration has found it
         for remark in source.remarks(one.options):
             about = {"fields": {"event": "remark", "source": one.name}}
             logging.getLogger(__name__).info("source %s: %s", one.name, remark, extra=about)
@@ -410,16 +416,16 @@ def _stopped(number: int) -> NoReturn:
 
 def _exit(status: int, *reasons: str, trace: str = "") -> NoReturn:
     """Say why on stderr, and exit: within LAST_WORDS, whether that is read or not."""
-    import logging  # noqa: PLC0415 -- as in _run
-
     # A write that waits for its reader ends with the alarm, at the latest.
     signal.signal(signal.SIGALRM, lambda *_: os._exit(status))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, LAST_WORDS)
     lines = [trace.encode(errors="backslashreplace"), *(f"disco: {escape(reason, LINE_LIMIT)}\n".encode() for reason in reasons)]
-    for handler in logging.getLogger().handlers:
-        if getattr(handler, "style", "") == "json":
-            lines = [handler.line(logging.ERROR, text, {"event": "exit"}) for text in (trace, *reasons) if text]  # type: ignore[attr-defined]
+    for handler in _log:
+        if handler.style == "json":
+            import logging  # noqa: PLC0415 -- the log has it; before there is one a signal may come in the middle of an import
+
+            lines = [handler.line(logging.ERROR, text, {"event": "exit"}) for text in (trace, *reasons) if text]
     try:
         _write(2, b"".join(lines))
     except OSError:

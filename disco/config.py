@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
-from disco.errors import DocumentError, SourceError
+from disco.errors import DocumentError, Problem, SourceError
 from disco.text import escape
 
 if TYPE_CHECKING:
@@ -212,12 +212,12 @@ class SourceType(NamedTuple):
     """What configuration must know of a type of source (`sources.Source` has it, too).
 
     options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options
-    that can only be judged together, each problem starting with an option's name.
+    that can only be judged together, each with an option's name as its place.
     """
 
     options: tuple[Option, ...]
     any_key: bool = False
-    check: Callable[[Options], Iterable[str]] = lambda _options: ()
+    check: Callable[[Options], Iterable[Problem]] = lambda _options: ()
 
 
 class SourceSettings(NamedTuple):
@@ -255,20 +255,20 @@ def load(
     pairs: str,
     file: Path | None,
     environ: Mapping[str, str],
-    find_type: Callable[[str], SourceType | Source | str],
-) -> tuple[Settings, list[str]]:
+    find_type: Callable[[str], tuple[SourceType | Source | None, Problem | None]],
+) -> tuple[Settings, list[Problem]]:
     """Return the settings of DISCO_CFG's `pairs` over those of the file, and every problem found.
 
     With problems the settings hold defaults in the place of what is wrong: enough to look for problems elsewhere.
-    find_type: from a type's name to its declaration, or to the reason why there is none.
+    find_type: from a type's name to its declaration if there is one, and why it cannot be used, if so.
     """
-    problems: list[str] = []
+    problems: list[Problem] = []
     entries: dict[str, _Entry] = {}
     if file:
         try:
             entries |= _from_file(file, problems)
         except DocumentError as error:
-            problems.append(str(error))
+            problems.append(error.problem)
     entries |= _from_pairs(pairs, problems)
     spaces: dict[str, dict[str, _Entry]] = {}
     for key, entry in entries.items():
@@ -278,29 +278,29 @@ def load(
     sources = []
     for namespace, found in spaces.items():
         kind = found["type"].value if "type" in found else namespace
-        declared = find_type(kind)
-        if isinstance(declared, str):
-            where = (found.get("type") or next(iter(found.values()))).where
-            problems.append(f"{where}: {declared}{nearest(namespace, ['disco'])}")
-            continue
-        every = SourceType(options=(*SOURCE_OPTIONS, *declared.options), any_key=declared.any_key)
+        declared, unusable = find_type(kind)
         before = len(problems)
-        options = _take(namespace, found, every, environ, problems)
-        if len(problems) == before:
-            problems += [f"{namespace}.{problem}" for problem in declared.check(options)]
-        sources.append(SourceSettings(name=namespace, type=kind, options=options))
+        if declared:
+            every = SourceType(options=(*SOURCE_OPTIONS, *declared.options), any_key=declared.any_key)
+            options = _take(namespace, found, every, environ, problems)
+            sources.append(SourceSettings(name=namespace, type=kind, options=options))
+        if unusable:
+            where = (found.get("type") or next(iter(found.values()))).where
+            problems.append(Problem(where, unusable.message, nearest(namespace, ["disco"], unusable.remedy)))
+        if declared and len(problems) == before:
+            problems += [problem._replace(place=f"{namespace}.{problem.place}") for problem in declared.check(options)]
     return Settings(**own, sources=tuple(sources)), problems
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """Return `; did you mean X?` for the nearest known name, empty if none is near."""
+def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return the remedy for a name that is not known: the nearest one that is, `otherwise` if none is near."""
     import difflib  # noqa: PLC0415 -- only for what is wrong
 
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
-def _from_pairs(pairs: str, problems: list[str]) -> dict[str, _Entry]:
+def _from_pairs(pairs: str, problems: list[Problem]) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     parts = _SEPARATOR.split(pairs.strip().lstrip(":").lstrip()) if pairs.strip() else []
     for number, part in enumerate(parts, 1):
@@ -309,23 +309,23 @@ def _from_pairs(pairs: str, problems: list[str]) -> dict[str, _Entry]:
             continue
         if not equals or not _KEY.fullmatch(key):
             shown = f" after {list(entries)[-1]}" if entries else ""
-            problems.append(f"DISCO_CFG: pair {number}{shown}: expected key=value, with a key like disco.path")
+            problems.append(Problem(f"DISCO_CFG: pair {number}{shown}", "expected key=value, with a key like disco.path"))
             continue
         entries[key] = _Entry(value.replace("\\:", ":"), f"DISCO_CFG: {key}")
     return entries
 
 
-def _from_file(file: Path, problems: list[str]) -> dict[str, _Entry]:
+def _from_file(file: Path, problems: list[Problem]) -> dict[str, _Entry]:
     try:
         content = documents.read_file(file)
     except DocumentError as error:
-        raise DocumentError(f"-c: {error}") from None
+        raise DocumentError(f"-c: {error.problem.place}", *error.problem[1:]) from None
     document = documents.parse(content, str(file))
     entries: dict[str, _Entry] = {}
     if document.data in (None, {}):
         return entries
     if not isinstance(document.data, dict):
-        problems.append(f"{document.at()}: expected a mapping like 'disco: {{path: ...}}'")
+        problems.append(Problem(document.at(), "expected a mapping like 'disco: {path: ...}'"))
         return entries
     waiting: list[tuple[tuple[str, ...], Any]] = [((), document.data)]
     while waiting:
@@ -338,9 +338,9 @@ def _from_file(file: Path, problems: list[str]) -> dict[str, _Entry]:
             if key != "disco":  # a source with every option's default
                 entries[f"{key}.type"] = _Entry(key, where)
         elif not _KEY.fullmatch(key):
-            problems.append(f"{where}: expected a key in a namespace, like disco.path")
+            problems.append(Problem(where, "expected a key in a namespace, like disco.path"))
         elif not isinstance(value, (str, int, float)) and not _is_list(value):
-            problems.append(f"{where}: expected a text, a number, a boolean or a list of texts")
+            problems.append(Problem(where, "expected a text, a number, a boolean or a list of texts"))
         else:
             entries[key] = _Entry(_as_text(key, value), where)
     return entries
@@ -363,7 +363,7 @@ def _take(
     found: Mapping[str, _Entry],
     declared: SourceType | Source,
     environ: Mapping[str, str],
-    problems: list[str],
+    problems: list[Problem],
 ) -> Options:
     options = {option.name: option for option in declared.options}
     secrets = {f"{option.name}_file": option.name for option in declared.options if option.secret}
@@ -382,19 +382,21 @@ def _take(
             _convert(options[name], entry.value, entry.where, values, problems)
         elif name in secrets:
             if secrets[name] in found:
-                problems.append(f"{entry.where}: {namespace}.{secrets[name]} is set too; only one of them can be")
+                what = f"{namespace}.{secrets[name]} is set too, and only one of them can be"
+                problems.append(Problem(entry.where, what, "remove one of the two"))
             _convert(Option(name=secrets[name], type=path, help=""), entry.value, entry.where, files, problems)
         elif declared.any_key:
             values[name] = entry.value
         else:
             known = [f"{namespace}.{known}" for known in (*options, *secrets)]
-            problems.append(f"{entry.where}: no such option{nearest(f'{namespace}.{name}', known)}")
+            otherwise = f"the options are {', '.join(known)}"
+            problems.append(Problem(entry.where, "no such option", nearest(f"{namespace}.{name}", known, otherwise)))
     return Options(values, files, frozenset(found))
 
 
-def _convert(option: Option, value: str, where: str, values: dict[str, Any], problems: list[str]) -> None:
+def _convert(option: Option, value: str, where: str, values: dict[str, Any], problems: list[Problem]) -> None:
     try:
         values[option.name] = option.type(value)
     except ValueError as error:
         # A type of Python's own, such as int, says what it was given.
-        problems.append(f"{where}: expected {'another value' if option.secret else error}")
+        problems.append(Problem(where, f"expected {'another value' if option.secret else error}", "correct the value"))

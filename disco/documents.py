@@ -7,6 +7,7 @@ Everything built is what JSON can hold. Limits count what aliases and merge keys
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -26,6 +27,7 @@ SIZE_LIMIT = 16 << 20  # bytes
 NODE_LIMIT = 500_000  # keys, values and items, expanded
 DEPTH_LIMIT = 64
 SCHEMA_SUFFIX = ".schema"
+_REMEDIES = {errno.ENOENT: "create it, or correct the path", errno.EACCES: "let the user that disco runs as read it"}
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _BASED_INT = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
@@ -71,13 +73,14 @@ def read_file(path: Path | str, limit: int = SIZE_LIMIT) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise DocumentError(f"{path}: not a regular file")
+            raise DocumentError(str(path), "not a regular file", "name a regular file")
         with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor
             content = file.read(limit + 1)
     except OSError as error:
-        raise DocumentError(f"{path}: {error.strerror}") from None
+        remedy = _REMEDIES.get(error.errno or 0, "correct the path")
+        raise DocumentError(str(path), os.strerror(error.errno or 0), remedy) from None
     if len(content) > limit:
-        raise DocumentError(f"{path}: larger than {limit >> 10} KiB")
+        raise DocumentError(str(path), f"larger than {limit >> 10} KiB", "make it smaller")
     return content
 
 
@@ -105,11 +108,11 @@ def parse(content: bytes, name: str, *, places: bool = True) -> Document:
 
     """
     if len(content) > SIZE_LIMIT:
-        raise DocumentError(f"{name}: larger than {SIZE_LIMIT >> 20} MiB")
+        raise DocumentError(name, f"larger than {SIZE_LIMIT >> 20} MiB", "make it smaller")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{name}{_place_after(content[: error.start])}: no UTF-8 text") from None
+        raise DocumentError(f"{name}{_place_after(content[: error.start])}", "no UTF-8 text", "save it as UTF-8") from None
     # JSON is what JSON says it is: libyaml reads some of it otherwise (U+2028), and refuses some (escaped surrogates).
     data = _parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
     if data is not None and not places:
@@ -124,17 +127,18 @@ def parse(content: bytes, name: str, *, places: bool = True) -> Document:
             return Document(name, data, {})
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError(f"{name}{_explain(error, text)}") from None
+        place, reason = _explain(error, text)
+        raise DocumentError(f"{name}{place}", reason) from None
     return Document(name, builder.result if data is None else data, builder.places)
 
 
-def _explain(error: yaml.YAMLError, text: str) -> str:
-    """Return `:LINE:COLUMN: problem` of libyaml's error."""
+def _explain(error: yaml.YAMLError, text: str) -> tuple[str, str]:
+    """Return `:LINE:COLUMN` and the problem of libyaml's error."""
     if isinstance(error, yaml.reader.ReaderError):
-        return f"{_place_after(text.encode()[: error.position])}: {error.reason}"
+        return _place_after(text.encode()[: error.position]), str(error.reason)
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-    return f"{place}: {getattr(error, 'problem', None) or 'not allowed'}"
+    return place, getattr(error, "problem", None) or "not allowed"
 
 
 def _place_after(start: bytes) -> str:
@@ -343,7 +347,7 @@ class _Builder:
 
     def _fail(self, event: yaml.Event, reason: str) -> NoReturn:
         line, column = _place(event)
-        raise DocumentError(f"{self._name}:{line}:{column}: {reason}")
+        raise DocumentError(f"{self._name}:{line}:{column}", reason)
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         mapping = isinstance(event, yaml.MappingStartEvent)

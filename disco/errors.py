@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,14 +29,26 @@ class Status(IntEnum):
     SIGNALLED = 128  # plus the signal's number
 
 
+class Problem(NamedTuple):
+    """One thing that is wrong or doubtful: where (file:line:column, or a key), what, and what to do."""
+
+    place: str
+    message: str
+    remedy: str = "correct it"
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        return f"{self.place}: {self.message}; {self.remedy}"
+
+
 class DiscoError(Exception):
     """Something that stops disco; its class knows the exit status, its lines are for people."""
 
     status: Status = Status.SYSTEM
 
-    def __init__(self, *problems: str) -> None:
+    def __init__(self, *problems: str | Problem) -> None:
         """Take the problems, one line each; none may hold a value from a source or a secret."""
-        super().__init__("; ".join(problems))
+        super().__init__("; ".join(map(str, problems)))
         self.problems = problems
 
 
@@ -47,9 +59,14 @@ class UsageError(DiscoError):
 
 
 class ConfigurationError(DiscoError):
-    """Configuration, rules or schemas are wrong: all the problems found, each with its place."""
+    """Configuration, rules or schemas are wrong: all the problems found."""
 
     status = Status.CONFIGURATION
+    problems: tuple[Problem, ...]
+
+    def __init__(self, *problems: Problem) -> None:
+        """Take the problems."""
+        super().__init__(*problems)
 
 
 class SystemFailure(DiscoError):  # noqa: N818 -- it is the system's failure, not one more error of ours
@@ -71,7 +88,12 @@ class CommandNotExecutableError(DiscoError):
 
 
 class DocumentError(Exception):
-    """A document cannot be taken; the text says where (line and column) and why, never what stood there."""
+    """A document cannot be taken; it says where (line and column) and why, never what stood there."""
+
+    def __init__(self, place: str, reason: str, remedy: str = "correct it") -> None:
+        """Take what a problem is made of."""
+        super().__init__(f"{place}: {reason}")
+        self.problem = Problem(place, reason, remedy)
 
 
 class SourceError(Exception):
@@ -91,7 +113,7 @@ class ProtocolError(Exception):
     """A peer sent what is no message."""
 
 
-def collect(problems: Iterable[str]) -> None:
+def collect(problems: Iterable[Problem]) -> None:
     """Raise one ConfigurationError of all the problems, if there are any."""
     lines = tuple(problems)
     if lines:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
 from disco.config import nearest
-from disco.errors import DocumentError, collect
+from disco.errors import DocumentError, Problem, collect
 from disco.text import escape
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def load(
 
     """
     rules: list[Rule] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     refused: set[str] = set()
     paths = documents.list_files(directories, SUFFIX)
     names = [path.name for path in paths]
@@ -70,7 +70,7 @@ def load(
         try:
             document = documents.parse(documents.read_file(path), str(path))
         except DocumentError as error:
-            problems.append(str(error))
+            problems.append(error.problem)
             continue
         label = path.name if names.count(path.name) == 1 else str(path)
         reader = _Reader(document, path, label, interfaces, find_program)
@@ -80,19 +80,20 @@ def load(
     named: dict[str, Rule] = {}
     for rule in rules:
         if rule.name in named:
-            problems.append(f"{rule.where}: a rule named {rule.name} is there already: {named[rule.name].where}")
+            what = f"a rule named {rule.name} is there already: {named[rule.name].where}"
+            problems.append(Problem(rule.where, what, "give one of the rules another name"))
         named.setdefault(rule.name, rule)
     problems += _check_after(rules, named, refused)
     collect(problems)
     return tuple(rules)
 
 
-def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collection[str]) -> Iterator[str]:
+def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collection[str]) -> Iterator[Problem]:
     for rule in rules:
         for name in rule.after:
             if name not in named and name not in refused:
                 shown = escape(name, NAME_LIMIT)
-                yield f"{rule.where}: after: no rule is named {shown}{nearest(name, list(named))}"
+                yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, named, "name a rule that there is"))
     graph = {name: [other for other in dict.fromkeys(rule.after) if other in named] for name, rule in named.items()}
     order = {name: number for number, name in enumerate(named)}
     circles: list[list[str]] = []
@@ -102,9 +103,11 @@ def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collecti
         graph[circles[-1][0]].remove(circles[-1][1 % len(circle)])  # so that the next one can be found
     for first, *others in sorted(circles, key=lambda circle: order[circle[0]]):
         way = [first, *others[:CIRCLE_LIMIT], *(["…"] if len(others) > CIRCLE_LIMIT else []), first]
-        yield f"{named[first].where}: after: the rule waits for itself ({' → '.join(way)})"
+        what = f"after: the rule waits for itself ({' → '.join(way)})"
+        yield Problem(named[first].where, what, "take one 'after' out of the circle")
     if circle:
-        yield f"{named[circle[0]].where}: after: the rule waits for itself, and others may do so too"
+        what = "after: the rule waits for itself, and others may do so too"
+        yield Problem(named[circle[0]].where, what, "take one 'after' out of each circle")
 
 
 def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:
@@ -128,7 +131,7 @@ class _Reader:
         interfaces: Collection[str],
         find_program: Callable[[str, Path], str | None],
     ) -> None:
-        self.problems: list[str] = []
+        self.problems: list[Problem] = []
         self.refused: set[str] = set()  # names of rules that have problems
         self._own_names: set[str] = set()
         self._document = document
@@ -144,7 +147,7 @@ class _Reader:
             return []
         for key in data:
             if key != "rules":
-                self._problem(f"unknown key {key!r}; only 'rules' is known", key)
+                self._problem(f"unknown key {key!r}", key, remedy="remove it: only 'rules' is known here")
         found = []
         for index, entry in enumerate(data["rules"]):
             rule = self._rule(index, entry)
@@ -152,8 +155,8 @@ class _Reader:
                 found.append(rule)
         return found
 
-    def _problem(self, reason: str, *at: str | int) -> None:
-        self.problems.append(f"{self._document.at(*at)}: {reason}")
+    def _problem(self, reason: str, *at: str | int, remedy: str = "correct it") -> None:
+        self.problems.append(Problem(self._document.at(*at), reason, remedy))
 
     def _rule(self, index: int, entry: Any) -> Rule | None:  # noqa: ANN401 -- what the file holds
         at = ("rules", index)
@@ -163,7 +166,9 @@ class _Reader:
         before = len(self.problems)
         for key in entry:
             if key not in _KEYS:
-                self._problem(f"unknown key {key!r}{nearest(key, list(_KEYS))}", *at, key)
+                known = f"a rule's keys are {', '.join(_KEYS)}"
+                near = nearest(key, _KEYS, "")
+                self._problem(f"unknown key {key!r}", *at, key, remedy=f"{near} {known}" if near else f"remove it: {known}")
         any_, interfaces = self._when(entry, at)
         argv = self._do(entry, at)
         where = self._document.at(*at)
@@ -203,9 +208,9 @@ class _Reader:
             return False, ()
         for name in when:
             if name not in self._interfaces:
-                near = nearest(name, list(self._interfaces))
-                reason = f"has no schema: no *.schema file in disco.path is for it{near}"
-                self._problem(f"interface {escape(name, NAME_LIMIT)} {reason}", *at, "when")
+                reason = f"interface {escape(name, NAME_LIMIT)} has no schema: no *.schema file in disco.path is for it"
+                remedy = nearest(name, self._interfaces, "write a schema for it, or correct the name")
+                self._problem(reason, *at, "when", remedy=remedy)
         if len(set(when)) < len(when):
             self._problem("'when' names an interface twice", *at, "when")
         return any_, tuple(when)
@@ -223,7 +228,7 @@ class _Reader:
         program = self._find_program(argv[0], self._path.parent)
         if program is None:
             looked = "from this file's directory" if "/" in argv[0] else "in disco.path, then PATH"
-            reason = f"is not there or not executable (looked for {looked})"
-            self._problem(f"handler {escape(argv[0], NAME_LIMIT)} {reason}", *at, "do")
+            reason = f"handler {escape(argv[0], NAME_LIMIT)} is not there or not executable (looked for {looked})"
+            self._problem(reason, *at, "do", remedy="put it into a directory of disco.path or of PATH, and chmod +x it")
             return ()
         return (program, *argv[1:])

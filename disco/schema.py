@@ -31,7 +31,7 @@ from jsonschema.validators import validator_for  # noqa: E402
 from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
 
 from disco import documents, messages  # noqa: E402
-from disco.errors import ConfigurationError, DocumentError, collect  # noqa: E402
+from disco.errors import ConfigurationError, DocumentError, Problem, collect  # noqa: E402
 from disco.signals import Overrun  # noqa: E402
 from disco.text import escape  # noqa: E402
 
@@ -112,7 +112,7 @@ class Schema(NamedTuple):
         return bounded(found)
 
 
-def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
+def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[Problem]]:
     """Load every schema in the directories; return them by interface, and warnings.
 
     Raises:
@@ -120,27 +120,31 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[str]]:
 
     """
     schemas: dict[str, Schema] = {}
-    problems: list[str] = []
-    warnings: list[str] = []
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
     for path in documents.list_files(directories, documents.SCHEMA_SUFFIX):
         try:
             schema = read(path)
         except DocumentError as error:
-            problems.append(str(error))
+            problems.append(error.problem)
             continue
         except ConfigurationError as error:
             problems += error.problems
             continue
         if schema.interface in schemas:
             other = schemas[schema.interface].where
-            problems.append(f"{path}: interface {schema.interface} has a schema already: {other}")
+            what = f"interface {schema.interface} has a schema already: {other}"
+            problems.append(Problem(str(path), what, "remove one of the two, or give it another 'name'"))
             continue
         schemas[schema.interface] = schema
         if schema.formats & _SLOW_FORMATS and find_spec(_SLOW):
             import_module(_SLOW)  # once for all that are forked, and not within the time that a verdict may take
         warnings += (
-            f"{path}: format {escape(name, NAME_LIMIT)} is not checked here"
-            " (pip install 'disco-entrypoint[formats]' brings the usual ones)"
+            Problem(
+                str(path),
+                f"format {escape(name, NAME_LIMIT)} is not checked here",
+                "pip install 'disco-entrypoint[formats]' brings what checks the usual ones; or do without that format",
+            )
             for name in sorted(schema.formats - set(schema.validator.FORMAT_CHECKER.checkers))
         )
     collect(problems)
@@ -172,7 +176,7 @@ def read(path: Path) -> Schema:
     document = documents.parse(documents.read_file(path), str(path))
     content = document.data
     if not isinstance(content, (dict, bool)):
-        raise ConfigurationError(f"{document.at()}: a JSON Schema is a mapping")
+        raise ConfigurationError(Problem(document.at(), "a JSON Schema is a mapping"))
     interface = path.stem
     kind: type[Validator] | None = jsonschema.Draft202012Validator
     if isinstance(content, dict):
@@ -180,20 +184,20 @@ def read(path: Path) -> Schema:
         kind = _find_dialect(content["$schema"]) if "$schema" in content else kind
     if not isinstance(interface, str) or not interface.isprintable() or not re.fullmatch(r"[^\s:,/]{1,255}", interface):
         what = "an interface's name is text without white space, ':', ',', '/', of at most 255 characters"
-        raise ConfigurationError(f"{document.at('name')}: {what}")
+        raise ConfigurationError(Problem(document.at("name"), what))
     if kind is None:
-        raise ConfigurationError(f"{document.at('$schema')}: {_DIALECTS}")
+        raise ConfigurationError(Problem(document.at("$schema"), _DIALECTS, "name one of these, or none"))
     # The vocabularies of a dialect's schema tell the same thing several times.
-    collect(dict.fromkeys(f"{document.at(*at)}: {reason}" for at, reason in _check(content, kind)))
+    collect(dict.fromkeys(Problem(document.at(*at), reason) for at, reason in _check(content, kind)))
     specification = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
     resource = specification.create_resource(content)
     try:
         registry = _REGISTRY.with_resource(resource.id() or "", resource).with_resource("", resource).crawl()
     except ValueError:  # of urllib
-        raise ConfigurationError(f"{document.at('$id')}: an $id in this file is no URI") from None
+        raise ConfigurationError(Problem(document.at("$id"), "an $id in this file is no URI")) from None
     survey = _Survey(resource, registry.resolver_with_root(resource), kind)
     paths = _find_paths(content)
-    collect(f"{document.at(*paths.get(id(at), ()), *keyword)}: {reason}" for at, keyword, reason in survey.problems)
+    collect(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in survey.problems)
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
     return Schema(interface, content, str(path), validator, survey.targets, frozenset(survey.formats))
 

@@ -165,7 +165,7 @@ def test_frozen_server(site: Site, own: ConsulServer | EtcdServer, backend: str)
 
 @pytest.mark.parametrize("backend", ["consul", "etcd"])
 def test_missing_library(site: Site, backend: str) -> None:
-    """A source whose client library is not installed says which command installs it, and the status is 78."""
+    """A source whose client library is not installed says which command installs it, after a typing error; status 78."""
     mysql(site)
     site.cfg[f"{backend}.host"] = "127.0.0.1"
     module = {"consul": "consul", "etcd": "etcd3"}[backend]
@@ -174,6 +174,8 @@ def test_missing_library(site: Site, backend: str) -> None:
         "find = u.find_spec\n"
         f"u.find_spec = lambda name, package=None: None if name == {module!r} else find(name, package)\n"
     )
+    site.cfg[f"{backend}.hots"] = "127.0.0.1"
     running = site.start(options=(), prologue=hide)
     assert running.wait() == 78
+    assert f"did you mean {backend}.host?" in running.log.splitlines()[0]
     assert f"pip install 'disco-entrypoint[{backend}]'" in running.log

@@ -81,7 +81,7 @@ def test_all_errors_at_once(simple: Site) -> None:
     assert not warnings
     assert [(one["place"].removeprefix(f"{simple.etc}/"), one["remedy"]) for one in errors] == [
         ("DISCO_CFG: disco.worker", "did you mean disco.workers?"),
-        ("DISCO_CFG: flat.timeout", "give a duration like 1, 0.5, 500ms, 2m or 1h, of at most 120h"),
+        ("DISCO_CFG: flat.timeout", "correct the value"),
         ("bad.schema:1:7", "correct it"),
         ("more.rules:2:12", "did you mean app?"),
         ("more.rules:3:21", "put it into a directory of disco.path or of PATH, and chmod +x it"),
@@ -96,7 +96,24 @@ def test_what_start_up_refuses_are_the_errors(simple: Site) -> None:
     status, errors, _ = check(simple)
     (only,) = errors
     assert (status, only["place"]) == (78, "DISCO_CFG")
-    assert simple.run(options=()).log == f"disco: {only['message']}; {only['remedy']}\n"
+    assert simple.run(options=()).log == f"disco: {only['place']}: {only['message']}; {only['remedy']}\n"
+
+
+def test_texts_of_the_site_s_own_split_nothing(simple: Site) -> None:
+    """Place, message and remedy are what disco means by them, whatever is in names of files, rules and schemas."""
+    folder = simple.folder / "a; b"
+    folder.mkdir()
+    file = folder / "x; y: 1.rules"
+    file.write_text("rules:\n  - {when: app, do: see, name: 'no; such: file'}\n  - {when: app, do: see, name: 'no; such: file'}\n")
+    simple.cfg["disco.path"] += f":{folder}"
+    done = disco(simple, "--check", "--json")
+    assert json.loads(done.stdout)["errors"] == [
+        {
+            "place": f"{file}:3:5",
+            "message": f"a rule named no; such: file is there already: {file}:2:5",
+            "remedy": "give one of the rules another name",
+        }
+    ]
 
 
 def test_missing_directory(site: Site) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from disco import config
 from disco.config import Option, Settings, SourceType
-from disco.errors import SourceError
+from disco.errors import Problem, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 SECRET = "hunter2"
 
 
-def check(options: Mapping[str, Any]) -> Iterator[str]:
+def check(options: Mapping[str, Any]) -> Iterator[Problem]:
     if options["host"] == "alone":
-        yield "host: expected a friend"
+        yield Problem("host", "expected a friend")
 
 
 TYPES = {
@@ -43,7 +43,17 @@ TYPES = {
 
 
 def load(pairs: str = "", file: Path | None = None, environ: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
-    return config.load(pairs, file, environ or {}, lambda name: TYPES.get(name, f"no source type {name!r}"))
+    settings, problems = config.load(pairs, file, environ or {}, find)
+    return settings, list(map(tell, problems))
+
+
+def find(name: str) -> tuple[SourceType | None, Problem | None]:
+    return TYPES.get(name), None if name in TYPES else Problem("", f"no source type {name!r}", "name one")
+
+
+def tell(problem: Problem) -> str:
+    """Return place and message, and the name that may be meant."""
+    return f"{problem.place}: {problem.message}" + f"; {problem.remedy}" * problem.remedy.startswith("did you mean")
 
 
 def values(pairs: str, **more: Any) -> dict[str, Any]:
@@ -204,7 +214,7 @@ def test_all_problems_at_once() -> None:
         "DISCO_CFG: consul.prot: no such option; did you mean consul.port?",
         "DISCO_CFG: consul.port: expected a port from 1 to 65535",
         "DISCO_CFG: consul.tokn: no such option; did you mean consul.token?",
-        "DISCO_CFG: consul.token_file: consul.token is set too; only one of them can be",
+        "DISCO_CFG: consul.token_file: consul.token is set too, and only one of them can be",
         "DISCO_CFG: disko.path: no source type 'disko'; did you mean disco?",
         "DISCO_CFG: east.type: no source type ''",
         "DISCO_CFG: flat.file: expected a path",

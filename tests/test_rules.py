@@ -37,7 +37,7 @@ def refusals(folder: Path, *contents: str) -> list[str]:
     """Return the problems, without the folder."""
     with pytest.raises(ConfigurationError) as caught:
         load(folder, *contents)
-    return [problem.replace(f"{folder}/", "") for problem in caught.value.problems]
+    return [str(problem._replace(remedy="")).replace(f"{folder}/", "").removesuffix("; ") for problem in caught.value.problems]
 
 
 # Forms
@@ -138,11 +138,11 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("rules: {a: b}", "a.rules:1:1: expected 'rules:' with a list below it"),
         ("rules:", "a.rules:1:1: expected 'rules:' with a list below it"),
         ("rules: [", "a.rules:2:1: did not find expected node content"),
-        ("rules: []\nrule: 1", "a.rules:2:7: unknown key 'rule'; only 'rules' is known"),
+        ("rules: []\nrule: 1", "a.rules:2:7: unknown key 'rule'"),
         ("rules:\n  - x", "a.rules:2:5: a rule is a mapping with 'when' and 'do'"),
         ("{do: x}", "2:5: 'when' is missing"),
         ("{when: mysql}", "2:5: 'do' is missing"),
-        ("{when: mysql, do: x, wenn: y}", "2:32: unknown key 'wenn'; did you mean when?"),
+        ("{when: mysql, do: x, wenn: y}", "2:32: unknown key 'wenn'"),
         ('{when: mysql, do: x, "a\\nb": y}', "2:34: unknown key 'a\\nb'"),
         ("{when: '', do: x}", "2:12: 'when' names one interface or more"),
         ("{when: 'any:', do: x}", "2:12: 'when' names one interface or more"),
@@ -153,7 +153,7 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("{when: null, do: x}", "2:12: 'when' names one interface or more"),
         ("{when: 'some:mysql', do: x}", "2:12: 'when' knows any: and all:, not 'some'"),
         ("{when: [mysql, mysql], do: x}", "2:12: 'when' names an interface twice"),
-        ("{when: mysqll, do: x}", f"2:12: interface mysqll {NO_SCHEMA}; did you mean mysql?"),
+        ("{when: mysqll, do: x}", f"2:12: interface mysqll {NO_SCHEMA}"),
         ('{when: "a\\nb", do: x}', f"2:12: interface a\\nb {NO_SCHEMA}"),
         ("{when: mysql, do: none}", "2:23: handler none is not there or not executable (looked for in disco.path, then PATH)"),
         ("{when: mysql, do: /none}", "2:23: handler /none is not there or not executable (looked for from this file's directory)"),
@@ -168,7 +168,7 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("{when: mysql, do: x, after: 5}", "2:33: 'after' takes the names of rules"),
         ("{when: mysql, do: x, after: [a, 5]}", "2:33: 'after' takes the names of rules"),
         ("{when: mysql, do: x, after: m, name: n}", "2:5: after: no rule is named m"),
-        ("{when: mysql, do: x, after: nn, name: nnn}", "2:5: after: no rule is named nn; did you mean nnn?"),
+        ("{when: mysql, do: x, after: nn, name: nnn}", "2:5: after: no rule is named nn"),
         ("{when: mysql, do: x, after: n, name: n}", "2:5: after: the rule waits for itself (n → n)"),
     ],
 )

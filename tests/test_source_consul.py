@@ -45,7 +45,7 @@ def load(pairs: str, environ: dict[str, str] | None = None) -> config.Options:
 def problems(pairs: str) -> list[str]:
     """Return what is wrong with options: their types', then the source's own."""
     settings, found = config.load(pairs, None, {}, sources.find)
-    return found or list(SOURCE.check(settings.sources[0].options))
+    return list(map(str, found or SOURCE.check(settings.sources[0].options)))
 
 
 class Follower:

@@ -794,7 +794,9 @@ def test_flat_limit(tmp_path: Path) -> None:
 
 def test_flat_needs_its_file() -> None:
     """The flat source without a file is a mistake in configuration."""
-    assert list(flat.SOURCE.check(Options({"file": None}, {}, frozenset()))) == ["file: expected the path of a file or a directory"]
+    assert list(flat.SOURCE.check(Options({"file": None}, {}, frozenset()))) == [
+        sources.Problem("file", "expected the path of a file or a directory", "set it")
+    ]
 
 
 # Keys into trees
@@ -942,11 +944,12 @@ def test_tree_looks_only_into_what_changed() -> None:
 
 def test_find() -> None:
     """Built-in types are found by name, and an unknown one is told with what is known."""
-    assert sources.find("flat") is flat.SOURCE
-    reason = sources.find("flatt")
-    assert isinstance(reason, str)
-    assert reason.startswith("no source type 'flatt' (known: consul, etcd, flat")
-    assert reason.endswith("did you mean flat?")
+    assert sources.find("flat") == (flat.SOURCE, None)
+    source, unusable = sources.find("flatt")
+    assert source is None
+    assert unusable
+    assert unusable.message.startswith("no source type 'flatt' (known: consul, etcd, flat")
+    assert unusable.remedy == "did you mean flat?"
 
 
 def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -964,11 +967,19 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     entries = [types.SimpleNamespace(name=name, load=load) for name, load in loads.items()]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries if group == sources.GROUP else [])
-    assert sources.find("good") is good
-    assert sources.find("bad") == "source type 'bad' cannot be loaded: RuntimeError"
-    assert sources.find("odd") == "source type 'odd': its entry point is no disco.sources.Source"
-    remedy = "needs the Python module no_such_module, which is not installed: pip install 'disco-entrypoint[x]'"
-    assert sources.find("bare") == f"source type 'bare' {remedy}"
+    assert sources.find("good") == (good, None)
+    assert told("bad") == (None, "source type 'bad' cannot be loaded: RuntimeError")
+    assert told("odd") == (None, "source type 'odd': its entry point is no disco.sources.Source")
+    source, unusable = sources.find("bare")
+    assert source
+    assert unusable
+    assert unusable.message == "source type 'bare' needs the Python module no_such_module, which is not installed"
+    assert unusable.remedy == "pip install 'disco-entrypoint[x]'"
+
+
+def told(name: str) -> tuple[Source | None, str]:
+    source, unusable = sources.find(name)
+    return source, unusable.message if unusable else ""
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from disco.config import Option, Options, nearest
 from disco.documents import DEPTH_LIMIT, merge, strict_json
-from disco.errors import SourceError
+from disco.errors import Problem, SourceError
 from disco.signals import Overrun, time_limit
 from disco.text import duration
 
@@ -72,6 +72,7 @@ __all__ = [
     "Option",
     "Options",
     "Pace",
+    "Problem",
     "Source",
     "SourceError",
     "Tree",
@@ -119,7 +120,7 @@ class Source:
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
     options: tuple[Option, ...]
     any_key: bool = False
-    check: Callable[[Options], Iterable[str]] = lambda _options: ()
+    check: Callable[[Options], Iterable[Problem]] = lambda _options: ()
     place: Callable[[Options, str], str] = lambda _options, _part: ""
     text: bool = False
     remarks: Callable[[Options], Iterable[str]] = lambda _options: ()
@@ -136,8 +137,8 @@ class Unusable:
     reason: str
 
 
-def find(name: str) -> Source | str:
-    """Return the source of a type, or the reason why there is none."""
+def find(name: str) -> tuple[Source | None, Problem | None]:
+    """Return the source of a type if there is one, and why it cannot be used, if so (without a place)."""
     if name in BUILT_IN:
         source = import_module(f"disco.sources.{name}").SOURCE
     else:
@@ -146,19 +147,21 @@ def find(name: str) -> Source | str:
         found = {entry.name: entry for entry in entry_points(group=GROUP)}
         if name not in found:
             known = sorted({*BUILT_IN, *found})
-            other = f"; for a source of any other name set NAME.type{nearest(name, known)}"
-            return f"no source type {name!r} (known: {', '.join(known)}){other}"
+            remedy = nearest(name, known, "for a source of any other name set NAME.type")
+            return None, Problem("", f"no source type {name!r} (known: {', '.join(known)})", remedy)
         try:
             source = found[name].load()
         except Exception as error:  # noqa: BLE001 -- a plug-in's import may raise anything; it is told by its class
-            return f"source type {name!r} cannot be loaded: {type(error).__name__}"
+            what = f"source type {name!r} cannot be loaded: {type(error).__name__}"
+            return None, Problem("", what, "correct the plug-in, or remove the source")
         if not isinstance(source, Source):
-            return f"source type {name!r}: its entry point is no disco.sources.Source"
+            what = f"source type {name!r}: its entry point is no disco.sources.Source"
+            return None, Problem("", what, "correct the plug-in, or remove the source")
     if missing := [module for module in source.modules if not _importable(module)]:
         remedy = f"pip install 'disco-entrypoint[{source.extra}]'" if source.extra else "install it beside disco"
-        return f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed: {remedy}"
-    assert isinstance(source, Source)  # noqa: S101 -- the built-in modules' own
-    return source
+        what = f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed"
+        return source, Problem("", what, remedy)
+    return source, None
 
 
 def step_limit(options: Mapping[str, Any], interval: float) -> float:

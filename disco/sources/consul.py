@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import PAUSE, Context, Option, Options, Pace, Source, SourceError, Tree, deadline, is_same
+from disco.sources import PAUSE, Context, Option, Options, Pace, Problem, Source, SourceError, Tree, deadline, is_same
 from disco.text import plural
 
 if TYPE_CHECKING:
@@ -274,21 +274,21 @@ def _take_services(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _check(options: Options) -> Iterator[str]:
+def _check(options: Options) -> Iterator[Problem]:
     scheme, _, number, _ = _split(options["host"])
     if {"host", "port"} <= options.explicit and number not in {None, options["port"]}:
-        yield "port: differs from the one in host; remove one of the two"
+        yield Problem("port", "differs from the one in host", "remove one of the two")
     if {"host", "scheme"} <= options.explicit and scheme not in {"", options["scheme"]}:
-        yield "scheme: differs from the one in host; remove one of the two"
+        yield Problem("scheme", "differs from the one in host", "remove one of the two")
     if not _reads_keys(options) and not options["services"]:
-        yield "kv: is false, and services is not set, so nothing would be read; set services, or remove kv"
+        yield Problem("kv", "is false, and services is not set, so nothing would be read", "set services, or remove kv")
     if not _reads_keys(options) and options["prefix"]:
-        yield "prefix: is set, but kv is false; remove one of the two"
+        yield Problem("prefix", "is set, but kv is false", "remove one of the two")
     if options["key"] and not options["cert"]:
-        yield "key: is set without cert; set cert too"
+        yield Problem("key", "is set without cert", "set cert too")
     if _locate(options).scheme == "http":
         for name in sorted({"ca_cert", "cert", "key"} & options.explicit):
-            yield f"{name}: is set, but the scheme is http; set scheme to https"
+            yield Problem(name, "is set, but the scheme is http", "set scheme to https")
 
 
 def _reads_keys(options: Options) -> bool:

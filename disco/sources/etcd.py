@@ -28,7 +28,7 @@ from disco import documents
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
 from disco.errors import DocumentError
-from disco.sources import Context, Option, Options, Pace, Source, SourceError, Tree
+from disco.sources import Context, Option, Options, Pace, Problem, Source, SourceError, Tree
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
@@ -549,20 +549,20 @@ def _endpoints(value: str) -> tuple[str, ...]:
     return found
 
 
-def _check(options: Options) -> Iterator[str]:
+def _check(options: Options) -> Iterator[Problem]:
     if "/" in options["host"] or options["host"].count(":") == 1:
-        yield "host: expected a name or an address alone; its port goes into port"
+        yield Problem("host", "expected a name or an address alone", "its port goes into port")
     if options["cert"] and not options["key"]:
-        yield "key: is not set, and cert is; set both or neither"
+        yield Problem("key", "is not set, and cert is", "set both or neither")
     if options["key"] and not options["cert"]:
-        yield "cert: is not set, and key is; set both or neither"
+        yield Problem("cert", "is not set, and key is", "set both or neither")
     if (options["cert"] or options["key"]) and not options["ca_cert"]:
-        yield "ca_cert: is not set, and cert or key is; set it, for without it there is no TLS"
+        yield Problem("ca_cert", "is not set, and cert or key is", "set it, for without it there is no TLS")
     password = bool(options.explicit & {"password", "password_file"})
     if password and not options["user"]:
-        yield "user: is not set, and a password is; set both or neither"
+        yield Problem("user", "is not set, and a password is", "set both or neither")
     if options["user"] and not password:
-        yield "password: is not set, nor password_file, and user is; set both or neither"
+        yield Problem("password", "is not set, nor password_file, and user is", "set both or neither")
 
 
 def _place(options: Options, _part: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco import documents
 from disco.config import path
-from disco.errors import DocumentError
+from disco.errors import DocumentError, Problem
 from disco.sources import Context, Option, Options, Source, SourceError
 from disco.text import escape
 
@@ -96,9 +96,9 @@ def _is_recent(files: Iterable[os.stat_result]) -> bool:
     return any(abs(now - found.st_mtime) < 2 for found in files)  # noqa: PLR2004
 
 
-def _check(options: Options) -> Iterator[str]:
+def _check(options: Options) -> Iterator[Problem]:
     if not options["file"]:
-        yield "file: expected the path of a file or a directory"
+        yield Problem("file", "expected the path of a file or a directory", "set it")
 
 
 SOURCE = Source(
