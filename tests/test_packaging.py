@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from disco import __version__
 
 if TYPE_CHECKING:
@@ -34,11 +36,12 @@ def test_the_readme_names_the_wheel_that_is_built() -> None:
     assert wheels == {f"{PROJECT['name'].replace('-', '_')}-{__version__}-py3-none-any.whl"}
 
 
-def test_python_m_disco_is_the_command(site: Site) -> None:
-    """`python -m disco` does what `disco` does, and modules in the working directory shadow none of its imports."""
+@pytest.mark.parametrize(("options", "more"), [([], []), (["-P"], ["types", "contextlib", "warnings"])])
+def test_python_m_disco_is_the_command(site: Site, options: list[str], more: list[str]) -> None:
+    """`python -m disco` is `disco`: modules in the working directory shadow none of its imports (with -P nor of Python itself)."""
     site.simple()
-    for name in ("yaml", "json", "logging", "signal", "psutil", "jsonschema", "getopt"):
+    for name in ("yaml", "json", "logging", "signal", "psutil", "jsonschema", "getopt", *more):
         (site.folder / f"{name}.py").write_text("raise SystemExit('foreign module')\n")
-    running = site.run("sh", "-c", "pwd", disco=[sys.executable, "-m", "disco"])
+    running = site.run("sh", "-c", "pwd", disco=[sys.executable, *options, "-m", "disco"])
     assert running.output.strip() == str(site.folder), running.log
     assert site.seen() == [{"app": {"a": 1}}]
