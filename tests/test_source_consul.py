@@ -7,8 +7,10 @@ import contextlib
 import gzip
 import json
 import logging
+import os
 import random
 import socket
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -371,7 +373,7 @@ def test_tls_with_client_certificate(secure: ConsulServer, certificates: Path, f
     assert str(follow(crossed).fail()) == "TLS: key does not belong to cert"
     assert str(follow(f"{own}/no").fail()).startswith("ca_cert: ")
     missing = str(follow(f"{own}:consul.cert={certificates}/none").fail())
-    assert missing == f"cert: {certificates}/none: no such file or directory"
+    assert missing == f"cert: {certificates}/none: No such file or directory"
 
 
 def test_http_and_https_taken_for_each_other(secure: ConsulServer, consul: ConsulServer, follow: Follow) -> None:
@@ -496,7 +498,7 @@ def entry(key: str, value: str | None) -> dict[str, Any]:
 
 @dataclass
 class Reply:
-    """An answer: data as JSON, or bytes as they are; `None` among the chunks ends the connection."""
+    """An answer: data as JSON, or bytes as they are; with status 0 the connection is closed instead."""
 
     data: Any = field(default_factory=lambda: [entry("web/port", "80")])
     status: int = 200
@@ -579,6 +581,9 @@ class FakeHandler(BaseHTTPRequestHandler):
             headers["Content-Length"] = str(len(body))
         else:
             self.close_connection = True
+        if not reply.status:
+            self.close_connection = True
+            return
         self.send_response(reply.status)
         for name, value in {**headers, **reply.headers}.items():
             self.send_header(name, value)
@@ -1052,25 +1057,66 @@ def test_results_filtered_by_acls_are_told(follow: Follow) -> None:
         assert follower.note == ""
 
 
-def test_a_connection_that_ends_without_an_answer(follow: Follow) -> None:
-    """A connection that is closed early, or in the middle of an answer, is told as that."""
+CLOSED_BY_TLS = b"\x15\x03\x03\x00\x02\x01\x00"  # the alert close_notify
+
+
+@contextlib.contextmanager
+def hanging_up(*words: bytes) -> Iterator[str]:
+    """Give the address of a server that says one of the words to each client, and closes the connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
 
         def hang_up() -> None:
-            for _ in range(2):
+            for word in words:
                 connection, _ = server.accept()
-                connection.recv(4096)
-                connection.close()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(word)
 
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        follower = follow(f"consul.host=127.0.0.1:consul.port={server.getsockname()[1]}")
-        assert "closed the connection" in str(follower.fail())
-        secure = follow(f"consul.host=127.0.0.1:consul.scheme=https:consul.port={server.getsockname()[1]}")
-        assert "closed the connection" in str(secure.fail())
-        thread.join()
+        with ThreadPoolExecutor(1) as threads:
+            done = threads.submit(hang_up)
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+            done.result()
+
+
+def test_a_connection_that_ends_without_an_answer(follow: Follow) -> None:
+    """A connection that is closed before anything was answered is told with what the reason may be."""
+    with hanging_up(b"", b"", CLOSED_BY_TLS) as where:
+        reason = f"{where} closed the connection without an answer (has this address more than 200 of them to Consul?)"
+        assert str(follow(f"consul.host={where}").fail()) == reason
+        for _ in range(2):
+            assert str(follow(f"consul.host={where}:consul.scheme=https").fail()) == reason
+
+
+def test_a_connection_that_ends_later(follow: Follow) -> None:
+    """A connection that had served before is closed for other reasons than its being one too many."""
+    with Fake(Reply(), Reply(status=0)) as fake:
+        follower = follow(fake.pairs)
+        follower.step()
+        assert str(follower.fail()) == f"127.0.0.1:{fake.server_port} closed the connection"
     with Fake(Reply(headers={"Content-Length": "100"}, chunks=iter([b"[]"]))) as fake:
         assert str(follow(fake.pairs).fail()) == "answered with what is no complete HTTP"
+
+
+def test_files_for_tls_that_cannot_be_used(certificates: Path, follow: Follow, tmp_path: Path) -> None:
+    """An encrypted key, a file that is none and one without end are told by option and file, without a connection."""
+    key = tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-in", f"{certificates}/client.key", "-aes256", "-passout", "pass:hunter2", "-out", str(key)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    os.mkfifo(tmp_path / "fifo")
+    common = f"consul.host=https\\://127.0.0.1\\:1:consul.cert={certificates}/client.pem"
+    locked = f"key: {key}: is encrypted, and nobody can be asked for its password: keep it without one"
+    assert str(follow(f"{common}:consul.key={key}").fail()) == locked
+    assert str(follow(f"{common}:consul.key={tmp_path}/fifo").fail()) == f"key: {tmp_path}/fifo: not a regular file"
+    assert str(follow(f"{common}:consul.ca_cert=/dev/zero").fail()) == "ca_cert: /dev/zero: not a regular file"
+    both = tmp_path / "both.pem"
+    both.write_bytes((certificates / "client.pem").read_bytes() + key.read_bytes())
+    assert str(follow(f"consul.host=https\\://127.0.0.1\\:1:consul.cert={both}").fail()) == locked.replace(
+        f"key: {key}", f"cert: {both}"
+    )
+    (tmp_path / "text.pem").write_text("hunter2")
+    error = str(follow(f"{common}:consul.key={tmp_path}/text.pem").fail())
+    assert error == "cannot connect to 127.0.0.1:1: connection refused"
 
 
 def test_ipv6(follow: Follow) -> None:
@@ -1184,7 +1230,6 @@ def test_what_is_read(pairs: str, parts: tuple[str, ...]) -> None:
 
 def test_declaring_the_source_imports_no_client_library() -> None:
     """The coordinator, which only reads the declaration, does not import the client library."""
-    import subprocess
     import sys
 
     code = "import sys, disco.sources.consul; print({'consul', 'requests', 'urllib3', 'ssl'} & set(sys.modules))"

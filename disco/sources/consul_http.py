@@ -23,11 +23,13 @@ from consul.callback import CB
 from urllib3 import disable_warnings
 from urllib3 import exceptions as urllib3
 
-from disco.errors import SourceError
+from disco import documents
+from disco.errors import DocumentError, SourceError
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from disco.config import Options
     from disco.sources.consul import Address
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 BODY_LIMIT = 32 << 20  # bytes; base64 makes 4/3 of the 16 MiB that a source may have
 # Objects, lists and what they hold: parsed, one may need 130 bytes, and of honest data each is there with 12 bytes or more.
 PART_LIMIT = 2_000_000
+FILE_LIMIT = 1 << 20  # bytes of a file for TLS; five times what a system's authorities take
 ERROR_LIMIT = 4 << 10  # bytes read of an answer that is an error, to recognise its reason
 CHUNK = 16 << 10
 STALE_LIMIT = 2.0  # seconds that a stale answer may be behind the leader; consul-template's default
@@ -87,8 +90,10 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         self._options = options
         self.is_filtered = False
         self._has_token = False
+        self._has_served = False
         for name in ("ca_cert", "cert", "key"):
-            _check_file(name, options[name])
+            if options[name]:
+                _check_file(name, options[name])
         self.verify = str(options["ca_cert"]) if options["verify"] and options["ca_cert"] else options["verify"]
         # The key's file is always named: an encrypted key is an error then, not a question on the terminal.
         self.cert = (str(options["cert"]), str(options["key"] or options["cert"])) if options["cert"] else None
@@ -124,10 +129,11 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
             with self._session.get_adapter(url).send(
                 request, stream=True, timeout=(connecting, None), verify=self.verify, cert=self.cert
             ) as response:
+                self._has_served = True
                 status, answered, body = response.status_code, response.headers, _read_body(response)
             del response  # urllib3 closes a connection when nothing refers to it: an error's traceback would
         except (requests.RequestException, urllib3.HTTPError, OSError) as error:
-            raise SourceError(_explain_failure(error, self.where, connecting)) from None
+            raise SourceError(self._explain_failure(error, connecting)) from None
         self._check(status, answered, body, path)
         answer = base.Response(status, answered, body.decode())
         del body  # it may be large
@@ -172,6 +178,33 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
                 return meaning.format(status=status, dc=escape(str(self._options["dc"]), 80))
         return f"answered {status} {responses.get(status, '').lower()}".rstrip()
 
+    def _explain_failure(self, error: BaseException, connecting: float) -> str:
+        """Return why there was no answer, from the exceptions' types and codes: their texts may hold URL and headers.
+
+        connecting: the seconds that it might take to connect.
+        """
+        causes = _causes(error)
+        if reason := next(filter(None, map(_explain_tls, causes)), ""):
+            return f"TLS: {reason}"
+        number = next((cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno), 0)
+        cannot = f"cannot connect to {self.where}"
+        # An older Consul closes a connection too many at once, without a word; one that has had an answer is none of these.
+        excess = "" if self._has_served else " without an answer (has this address more than 200 of them to Consul?)"
+        # In this order: to urllib3 a connection that is refused, or a name that is not found, is a timeout too.
+        meanings: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+            ((requests.exceptions.InvalidURL, urllib3.LocationParseError), f"{self.where} is no address"),
+            ((gaierror,), f"{cannot}: its name does not resolve"),
+            ((urllib3.NewConnectionError,), f"{cannot}: {os.strerror(number).lower()}"),
+            ((urllib3.ConnectTimeoutError,), f"{cannot}: no answer within {duration(connecting)}"),
+            ((TimeoutError, urllib3.TimeoutError), f"{cannot}: no TLS handshake within {duration(connecting)}"),
+            ((ConnectionError, *_CLOSED), f"{self.where} closed the connection{excess}"),
+            ((urllib3.ProtocolError,), "answered with what is no complete HTTP"),
+        )
+        return next(
+            (text for kinds, text in meanings if any(isinstance(cause, kinds) for cause in causes)),
+            f"the request failed ({type(error).__name__})",
+        )
+
 
 _NO_LEADER = "Consul has no cluster leader (are enough of its servers up?)"
 # What Consul's bodies say → what is told, with {status} and {dc}.
@@ -183,6 +216,8 @@ _PHRASES = {
     b"HTTP request to an HTTPS server": "this port speaks TLS: set scheme to https",
     b"ACL support disabled": "answered {status}: ACLs are disabled in Consul, and a token is set",
 }
+# What Python makes of a connection that ends within TLS: which of the two, differs from version to version.
+_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what is told.
 _CERTIFICATE = {
     **dict.fromkeys((2, 18, 19, 20, 21), "certificate is signed by none that is trusted here (ca_cert)"),
@@ -202,35 +237,11 @@ _TLS = {
 }
 
 
-def _explain_failure(error: BaseException, where: str, connecting: float) -> str:
-    """Return why there was no answer, from the exceptions' types and codes: their texts may hold URL and headers."""
-    causes = _causes(error)
-    if reason := next(filter(None, map(_explain_tls, causes)), ""):
-        return f"TLS: {reason}"
-    number = next((cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno), 0)
-    meanings: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-        ((requests.exceptions.InvalidURL, urllib3.LocationParseError), f"{where} is no address"),
-        ((gaierror,), f"cannot connect to {where}: its name does not resolve"),
-        ((urllib3.NewConnectionError,), f"cannot connect to {where}: {os.strerror(number).lower()}"),
-        ((urllib3.ConnectTimeoutError,), f"cannot connect to {where}: no answer within {duration(connecting)}"),
-        ((TimeoutError, urllib3.TimeoutError), f"cannot connect to {where}: no TLS handshake within {duration(connecting)}"),
-        (
-            (ConnectionError, ssl.SSLEOFError),
-            f"{where} closed the connection (as Consul does with more than 200 from one address)",
-        ),
-        ((urllib3.ProtocolError,), "answered with what is no complete HTTP"),
-    )
-    return next(
-        (text for kinds, text in meanings if any(isinstance(cause, kinds) for cause in causes)),
-        f"the request failed ({type(error).__name__})",
-    )
-
-
 def _explain_tls(cause: BaseException) -> str:
     """Return what OpenSSL found wrong, empty if the exception is none of its own."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return _CERTIFICATE.get(cause.verify_code, f"certificate is not accepted (OpenSSL: {cause.verify_code})")
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _CLOSED):
         reason = str(getattr(cause, "reason", None) or "handshake failed")
         return _TLS.get(reason, escape(reason.lower().replace("_", " "), 80))
     return ""
@@ -300,10 +311,11 @@ def _retry_after(value: str) -> float | None:
     return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def _check_file(name: str, file: os.PathLike[str] | None) -> None:
-    """Raise SourceError for a file that cannot be read: the TLS library would not say which."""
+def _check_file(name: str, file: Path) -> None:
+    """Raise SourceError for a file that the TLS library could not use without saying which it is, or would ask about."""
     try:
-        if file:
-            os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK))
-    except OSError as error:
-        raise SourceError(f"{name}: {os.fspath(file or '')}: {os.strerror(error.errno or 0).lower()}") from None
+        content = documents.read_file(file, FILE_LIMIT)
+    except DocumentError as error:
+        raise SourceError(f"{name}: {error}") from None
+    if b"ENCRYPTED" in content:  # in the head of a key, of either form
+        raise SourceError(f"{name}: {file}: is encrypted, and nobody can be asked for its password: keep it without one")
