@@ -923,29 +923,48 @@ def _put(server: EtcdServer, value: str) -> int:
         return 0
 
 
-# A server that says "no" or nothing to a watch, and answers all else: gRPC's own pings, too.
-FAKE = """
+# A server that does one thing wrong, with a watch or with an answer, and all else right: gRPC's own pings, too.
+FAKE = r"""
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from disco.sources.etcd import load_client
 rpc = load_client().etcdrpc
 import grpc
 
+how = sys.argv[1]
+
 class KV(rpc.KVServicer):
     def Range(self, request, context):
-        return rpc.RangeResponse(header=rpc.ResponseHeader(cluster_id=1, revision=1))
+        answer = rpc.RangeResponse(header=rpc.ResponseHeader(cluster_id=1, revision=1))
+        if how == "no end":
+            answer.header.revision = 2**63 - 1
+        if request.count_only:
+            return answer
+        if how in ("more of nothing", "more of the same"):
+            answer.more = True
+        if how in ("more of the same", "other keys"):
+            answer.kvs.add().key = b"app/mysql/host" if how == "more of the same" else b"other/mysql/host"
+        return answer
+
+class Auth(rpc.AuthServicer):
+    def Authenticate(self, request, context):
+        return rpc.AuthenticateResponse(token={"token": "a\r\nb", "long token": "a" * (1 << 20)}.get(how, ""))
 
 class Watch(rpc.WatchServicer):
     def Watch(self, requests, context):
         header = rpc.ResponseHeader(cluster_id=1, revision=1)
-        if sys.argv[1] == "refuse":
+        if how == "other change":
+            answer = rpc.WatchResponse(header=header)
+            answer.events.add().kv.mod_revision = 2
+            yield answer
+        if how == "refuse":
             reason = "etcdserver: permission denied"
             yield rpc.WatchResponse(created=True, canceled=True, cancel_reason=reason)
-        if sys.argv[1] == "cancel":
+        if how == "cancel":
             yield rpc.WatchResponse(header=header, created=True)
             yield rpc.WatchResponse(header=header)
             yield rpc.WatchResponse(header=header, canceled=True)
-        if sys.argv[1] == "change and cancel":
+        if how == "change and cancel":
             revision = next(requests).create_request.start_revision
             answer = rpc.WatchResponse(header=rpc.ResponseHeader(cluster_id=1, revision=revision), created=True)
             kv = answer.events.add().kv
@@ -955,6 +974,21 @@ class Watch(rpc.WatchServicer):
         threading.Event().wait()
 
 server = grpc.server(ThreadPoolExecutor(20))
+if how in ("no message", "compressed"):
+    answer = b"\xff" if how == "no message" else bytes(60 << 20)
+    def say(request, context):
+        context.set_compression(grpc.Compression.Gzip)
+        return answer
+    handlers = {"Range": grpc.unary_unary_rpc_method_handler(say)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("etcdserverpb.KV", handlers)])
+if how == "no watch":
+    def watch(requests, context):
+        next(requests)
+        yield b"\xff"
+        threading.Event().wait()
+    handlers = {"Watch": grpc.stream_stream_rpc_method_handler(watch)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("etcdserverpb.Watch", handlers)])
+rpc.add_AuthServicer_to_server(Auth(), server)
 rpc.add_KVServicer_to_server(KV(), server)
 rpc.add_WatchServicer_to_server(Watch(), server)
 print(server.add_insecure_port("127.0.0.1:0"), flush=True)
@@ -1005,6 +1039,38 @@ def test_watch_not_to_be_had(read: Callable[..., Reader], how: str, said: str) -
         for _ in range(2):
             assert reader.data() == {}
             assert reader.next().get("error") == f"{at}: {said}"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "more of nothing",
+        "more of the same",
+        "other keys",
+        "other change",
+        "no end",
+        "no message",
+        "compressed",
+        "no watch",
+        "token",
+        "long token",
+    ],
+)
+def test_wrong_shape(read: Callable[..., Reader], how: str) -> None:
+    """An answer that no etcd gives is told as such, whatever is wrong with it, and costs no memory."""
+    with fake(how) as at:
+        reader = read(None, f"endpoints={at} prefix=app" + (f" user=ann password={HUSH}" if "token" in how else ""))
+        for _ in range(2):
+            assert reader.error() == f"{at}: this is no etcd of version 3"
+        status = Path(f"/proc/{reader.process.pid}/status").read_text()
+        assert int(status.partition("VmHWM:")[2].split()[0]) < 150 << 10
+
+
+def test_no_http2(read: Callable[..., Reader]) -> None:
+    """A server of another kind is told as such."""
+    with serving(lambda connection, _: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+        reader = read(None, f"port={port} timeout=2")
+        assert reader.error() == f"cannot connect to 127.0.0.1:{port}: this is no etcd of version 3"
 
 
 def test_pace(read: Callable[..., Reader]) -> None:

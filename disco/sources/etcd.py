@@ -42,10 +42,13 @@ ANSWER_LIMIT = 64 << 20  # bytes of one answer; gRPC's own limit is 4 MiB
 NEVER = 86_400_000  # milliseconds; longer than any channel lives
 KEEPALIVE = 8.0  # seconds; etcd closes a connection that is pinged more often than each 5 s (--grpc-keepalive-min-time)
 DEADLINE_SLACK = 0.2  # seconds by which a watch may end early
+TOKEN_LIMIT = 8 << 10  # characters; what a server takes as metadata by default
+REVISION_LIMIT = 1 << 62  # no store gets there, and one more must still be a number of its kind
 PROBE_LIMIT = 2.0  # seconds for finding out why TLS fails
 TLS_FILE_LIMIT = 1 << 20  # bytes; five times what a system's authorities take
 NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
+NO_ETCD = "this is no etcd of version 3"
 # What gRPC and etcd (its rpctypes/error.go) say, and how it is told here: their own words may hold keys and addresses.
 REASONS = (
     ("connection refused", "connection refused"),
@@ -61,6 +64,7 @@ REASONS = (
     ("compacted", "the data was compacted while it was read"),
     ("larger than max", f"an answer larger than {ANSWER_LIMIT >> 20} MiB: set a longer prefix"),
     ("too many requests", "the server is overloaded"),
+    ("failed parsing http/2", NO_ETCD),
     ("ping timeout", "it no longer answers"),
     ("keepalive", "it no longer answers"),
     ("timed out", "no answer"),
@@ -126,6 +130,7 @@ def load_client() -> Any:  # noqa: ANN401 -- the library has no types
         del os.environ[variable]
         if found is not None:
             os.environ[variable] = found
+    logging.getLogger("grpc._common").disabled = True  # it writes a traceback for an answer that cannot be decoded
     return etcd3
 
 
@@ -266,12 +271,17 @@ class _Session:
             raise SourceError(f"more than {KEY_LIMIT} keys: set a longer prefix")
         header = answer.header
         known = _Known(self._prefix, self._context.interfaces, header.cluster_id, header.revision)
+        following = self._prefix  # the next key that there can be
         while True:
             for item in answer.kvs:
+                if item.key < following or not item.key.startswith(self._prefix):
+                    raise self._no_etcd()
                 known.put(item.key, item.value)
+                following = item.key + b"\0"
             if not answer.more:
                 break
-            following = answer.kvs[-1].key + b"\0"  # the next key that there can be
+            if not answer.kvs:
+                raise self._no_etcd()
             answer = self._get_range(until, key=following, limit=PAGE, revision=header.revision)
         log.debug("%s: read revision %d, %d keys", self._endpoint, known.revision, len(known))
         return known
@@ -307,6 +317,8 @@ class _Session:
 
         timeout = self._options["timeout"]
         wait, self._wait = self._wait, self._options["wait"]
+        if not 0 <= known.revision < REVISION_LIMIT:
+            raise self._no_etcd()
         create = self._rpc.WatchCreateRequest(**self._range, start_revision=known.revision + 1, progress_notify=True)
         until = time.monotonic() + wait - DEADLINE_SLACK
         call = self._rpc.WatchStub(self._channel).Watch(timeout=wait, metadata=self._metadata)
@@ -322,6 +334,8 @@ class _Session:
             answer = _run(begin())
             log.debug("%s: watching from revision %d", self._endpoint, known.revision + 1)
             while answer is not grpc.aio.EOF:
+                if answer is None:  # it could not be decoded
+                    raise self._no_etcd()
                 heard = True
                 if self._apply(known, answer):
                     yield
@@ -353,6 +367,8 @@ class _Session:
             raise SourceError(f"{self._endpoint}: another or a restored cluster answers now")
         news = [event for event in answer.events if event.kv.mod_revision > known.revision]
         for event in news:
+            if not event.kv.key.startswith(self._prefix):
+                raise self._no_etcd()
             if event.type == event.DELETE:
                 known.delete(event.kv.key)
             else:
@@ -373,6 +389,8 @@ class _Session:
         except _Unneeded as error:  # etcd's own client goes on, too
             log.debug("%s; going on without", error.reason)
             return
+        if len(answer.token) > TOKEN_LIMIT or not (answer.token.isascii() and answer.token.isprintable()):
+            raise self._no_etcd()
         self._metadata += (("token", answer.token),)  # as metadata: gRPC sends call credentials over TLS only
         log.debug("%s: logged in", self._endpoint)
 
@@ -395,9 +413,12 @@ class _Session:
             return await method(request, timeout=left, metadata=self._metadata)
 
         try:
-            return _run(ask())
+            answer = _run(ask())
         except grpc.RpcError as error:
             raise self._failure(error, left, until) from None
+        if answer is None:  # it could not be decoded
+            raise self._no_etcd()
+        return answer
 
     def _failure(self, error: Any, limit: float, until: float) -> SourceError:  # noqa: ANN401 -- an RpcError, which is also its call
         """Return what a failed call is told as; limit: the seconds that it was allowed, until: when they end."""
@@ -408,7 +429,7 @@ class _Session:
         if "deadline exceeded" in details:
             reason = f"no answer within {duration(round(limit, 1) or limit)}"
         elif code == "UNIMPLEMENTED":
-            reason = "this is no etcd of version 3"
+            reason = NO_ETCD
         elif code == "UNAVAILABLE" and not self._answered and not details.startswith("etcdserver"):
             if self._options["ca_cert"]:
                 reason = self._find_tls_problem(until) or reason
@@ -418,6 +439,9 @@ class _Session:
         # "Old": users or roles were changed since the login.
         kind = _Refused if code == "UNAUTHENTICATED" or "auth store is old" in details else SourceError
         return kind(f"{self._endpoint}: {reason}")
+
+    def _no_etcd(self) -> SourceError:
+        return SourceError(f"{self._endpoint}: {NO_ETCD}")
 
     def _translate(self, details: str) -> str:
         """Return what gRPC or etcd said in disco's words, empty if it is not known."""
@@ -528,6 +552,7 @@ def _channel_options(timeout: float) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", int(timeout * 1000)),  # else a frozen server is noticed after 70 s or never
         ("grpc.http2.max_pings_without_data", 0),  # no limit: a watch may be quiet for long
         ("grpc.enable_http_proxy", 0),
+        ("grpc.per_message_decompression", 0),  # which was not asked for
         # What fails is tried again by the watcher alone. gRPC repeats a call that the server did not process without end and
         # without a pause, hundreds of MiB each second.
         ("grpc.enable_retries", 0),
