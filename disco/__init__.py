@@ -133,6 +133,8 @@ What departs from the obvious
 - multiprocessing-logging's handler is subclassed without its queue and its thread: a child killed in the middle of a
   record would keep the queue's lock for ever, and a fork beside a thread is unsafe. A record is a single write to the
   child's own log pipe. It is imported by a child that has something to say, and few have.
+- A runner forks and executes a handler itself, not with `subprocess`, which waits for the exec: on a file system that does
+  not answer that would take the runner from everything else. Why an exec failed comes through a pipe.
 - A handler's stdin is a file in memory (memfd), not a pipe: a handler that reads late, or never, keeps nobody waiting.
 - Decoding and validating are limited in CPU time, not by the clock: a loaded machine does not make data invalid. A
   step of a source is limited by the clock.

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
 
 
+_EXEC = {
+    errno.ENOEXEC: "not a program for this machine, or a script without a #! line",
+    errno.E2BIG: "its arguments and the environment are too long for the system (ulimit -s; one of them: 128 KiB)",
+    errno.EFBIG: "its input is larger than a file may be (ulimit -f)",
+}
+
+
 class Status(IntEnum):
     """Exit statuses of disco itself (sysexits.h and the shell's conventions); COMMAND's own is its own."""
 
@@ -122,8 +129,8 @@ def collect(problems: Iterable[Problem]) -> None:
 
 def explain_exec(error: Exception) -> str:
     """Return why a program could not be executed, for people."""
-    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
-        return "not a program for this machine, or a script without a #! line"
+    if isinstance(error, OSError) and error.errno in _EXEC:
+        return _EXEC[error.errno]
     if isinstance(error, FileNotFoundError):
         return "No such file or directory: the program, or the interpreter of its #! line, or its C library's loader"
     if isinstance(error, PermissionError):

@@ -81,7 +81,7 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
         for target, descriptor in enumerate((null, log, log, channel)):
             os.dup2(descriptor, target, inheritable=target != CHANNEL_FD)
         _close_above(CHANNEL_FD)
-        signals.reset_for_child()
+        signals.reset(signals.INTERPRETER)  # else a write that nobody reads, or that is too large, would kill it
         main(socket.socket(fileno=CHANNEL_FD))
         status = 0
     except BaseException as error:  # noqa: BLE001 -- nothing of the parent's stack may run in the child

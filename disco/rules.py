@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SUFFIX = ".rules"
 NAME_LIMIT = 80  # characters of a name told
 CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
+VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable: the kernel's MAX_ARG_STRLEN, its end and a name included
 _KEYS = ("when", "do", "name", "after")
 
 Basis = tuple[tuple[str, str], ...]
@@ -213,6 +214,9 @@ class _Reader:
                 self._problem(reason, *at, "when", remedy=remedy)
         if len(set(when)) < len(when):
             self._problem("'when' names an interface twice", *at, "when")
+        if _is_too_long(",".join(when)):
+            reason = f"names more than {VARIABLE_LIMIT >> 10} KiB of interfaces, which DISCO_INTERFACES cannot hold: split the rule"
+            self._problem(f"'when' {reason}", *at, "when")
         return any_, tuple(when)
 
     def _do(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -225,6 +229,9 @@ class _Reader:
         if not argv:
             self._problem("'do' names a handler" if "do" in entry else "'do' is missing", *at, "do")
             return ()
+        if any(map(_is_too_long, argv)):
+            self._problem(f"'do' has a word of more than {VARIABLE_LIMIT >> 10} KiB, which no program can be given", *at, "do")
+            return ()
         program = self._find_program(argv[0], self._path.parent)
         if program is None:
             looked = "from this file's directory" if "/" in argv[0] else "in disco.path, then PATH"
@@ -232,3 +239,7 @@ class _Reader:
             self._problem(reason, *at, "do", remedy="put it into a directory of disco.path or of PATH, and chmod +x it")
             return ()
         return (program, *argv[1:])
+
+
+def _is_too_long(text: str) -> bool:
+    return len(text.encode(errors="surrogateescape")) > VARIABLE_LIMIT - len("DISCO_INTERFACES=\0")

@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from types import FrameType
 
 TERM, KILL, HUP, USR1 = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1
@@ -142,16 +142,14 @@ def find_changed() -> tuple[int, ...]:
     return tuple(number for number in ALL if signal.getsignal(number) != signal.SIG_DFL)
 
 
-def reset_for_child() -> None:
-    """Undo, in a forked child, all that the parent set or found; only SIGPIPE stays ignored.
+def reset(ignored: Collection[int] = ()) -> None:
+    """Undo, in a forked child, all that its parents set or found: default dispositions but for the `ignored`, and an empty mask.
 
-    Handlers that the child's own children inherit are the default ones then. A Python child must keep SIGPIPE ignored, else
-    it dies when a handler does not read its stdin. Only what is not at its default is touched: to look at all signals would
-    cost each child half a megabyte of its own.
+    Only what is not at its default is touched: to look at all signals would cost each child half a megabyte of its own.
     """
     signal.set_wakeup_fd(-1)
     for number in find_changed():
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import Site, eventually, is_alive, processes
+from tests.harness import Site, below, eventually, is_alive, name_of, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 RACE = 'echo $$ > "$OUT/pid.new" && mv "$OUT/pid.new" "$OUT/pid"\n'  # a pid file that is never half written
 
@@ -119,6 +127,28 @@ def test_handler_without_interpreter(site: Site) -> None:
     running = site.run(options=())
     assert running.process.returncode == 70
     assert "cannot be started: No such file or directory" in running.log
+
+
+def test_input_over_the_limit_of_a_file(site: Site) -> None:
+    """An input that is larger than a file may be fails the run, with the reason and the remedy, and costs no runner."""
+    site.simple({"text": "x" * 300_000})
+    site.cfg["disco.fail_limit"] = "2"
+    running = site.run(before=["prlimit", "--fsize=100000"], options=())
+    assert running.process.returncode == 70
+    assert "cannot be started: its input is larger than a file may be (ulimit -f) (failure 2 of 2)" in running.log
+    assert "runner-1" not in running.log
+
+
+def test_as_many_names_as_a_variable_holds(site: Site) -> None:
+    """A rule with as many interfaces as one environment variable can name runs; its handler sees all of them."""
+    names = [f"interface-{number:055}" for number in range(1900)]
+    for name in names:
+        site.schema(name)
+    site.rules({"when": names, "do": "see"})
+    site.handler("see", 'echo "$DISCO_INTERFACES" > "$OUT/names"\n')
+    site.flat({name: {} for name in names})
+    assert site.run(options=()).process.returncode == 0
+    assert site.read("names").strip().split(",") == names
 
 
 def test_timeout_kills_the_group(site: Site) -> None:
@@ -306,3 +336,83 @@ def test_leftovers_of_a_killed_runner_are_gone_before_exec(site: Site) -> None:
     assert running.wait() == 0, running.log
     assert running.output == "done\n"
     assert not processes(f"{site.folder}/sleeper")
+
+
+@contextmanager
+def hanging(program: Path) -> Iterator[None]:
+    """Let each exec of a program hang for the body of a `with`, as on a disk that does not answer: we hold a lease on it."""
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # the kernel asks us to give it back
+    with program.open("r+") as file:
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError:
+            pytest.skip("no leases on this file system")
+        try:
+            yield
+        finally:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    signal.signal(signal.SIGIO, before)
+
+
+def test_exec_that_hangs_has_the_handler_s_time(site: Site) -> None:
+    """The exec of a handler that hangs is a run that is over its time, like any other: its runner goes on."""
+    site.simple()
+    site.cfg["disco.handler_timeout"] = "1s"
+    with hanging(site.etc / "see"):
+        running = site.start()
+        running.wait_for("it ran longer than 1 s")
+    assert running.wait() == 0, running.log
+    assert site.seen() == [{"app": {"a": 1}}]
+    assert "runner-1 (which runs handlers)" not in running.log
+
+
+def test_killed_runner_whose_handler_s_exec_hangs(site: Site) -> None:
+    """A runner is killed while the exec of its handler hangs: what hangs is gone before the rule is run again."""
+    site.simple()
+    with hanging(site.etc / "see"):
+        running = site.start()
+        runner = running.child("runner-1")
+        [hangs] = eventually(lambda: below(runner), "a handler that hangs")
+        os.kill(runner, signal.SIGKILL)
+        running.wait_for(r"running .* \(attempt 2\)")
+        assert not is_alive(hangs)
+    assert running.wait() == 0, running.log
+    assert site.seen() == [{"app": {"a": 1}}]
+
+
+BLIND = {
+    "no /proc": ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /proc && exec "$@"', "sh"],
+    "another namespace's /proc": ["unshare", "--pid", "--fork", "--kill-child", "--mount"],
+}
+
+
+def skip_unless_it_runs(before: list[str]) -> None:
+    if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no right to make namespaces here")
+
+
+@pytest.mark.parametrize("before", BLIND.values(), ids=BLIND)
+def test_term_without_the_sight_of_processes(site: Site, before: list[str]) -> None:
+    """Where /proc tells nothing a handler gets SIGTERM too, and nobody waits for the whole grace."""
+    skip_unless_it_runs(before)
+    site.simple()
+    site.cfg["disco.grace"] = "1h"
+    site.handler("see", 'trap \'echo bye > "$OUT/bye"; exit 0\' TERM\ntouch "$OUT/up"\nwhile :; do sleep 0.05; done\n')
+    running = site.start(before=before)
+    eventually((site.folder / "up").exists)
+    os.kill(next(pid for pid in (running.pid, *below(running.pid)) if name_of(pid) == "disco"), signal.SIGTERM)
+    assert running.wait() == 128 + signal.SIGTERM
+    assert site.read("bye") == "bye\n"
+
+
+@pytest.mark.parametrize("before", BLIND.values(), ids=BLIND)
+def test_sigkill_without_the_sight_of_processes(site: Site, before: list[str]) -> None:
+    """Where /proc tells nothing, no handler outlives the coordinator, nor anything that it left behind."""
+    skip_unless_it_runs(before)
+    site.simple()
+    site.handler("see", 'env -i setsid -f "$OUT/sleeper" 1000 < /dev/null > /dev/null 2>&1\ntouch "$OUT/up"\nsleep 1000\n')
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
+    running = site.start(before=before)
+    eventually((site.folder / "up").exists)
+    os.kill(running.coordinator, signal.SIGKILL)
+    eventually(lambda: not processes(str(site.folder)), "the end of everything", patience=10)

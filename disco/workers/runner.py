@@ -10,15 +10,15 @@ import logging
 import os
 import selectors
 import signal
-import subprocess
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn
 
 from disco import children, documents
 from disco.errors import ProtocolError, explain_exec
 from disco.messages import Ran, Run, Started
-from disco.signals import drain, kill, kill_group
+from disco.signals import blocked, drain, kill, kill_group, reset
 from disco.text import escape
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class Runner:
         self._selector = selectors.DefaultSelector()
         self._task: Run | None = None
         self._handler = 0
+        self._failure = -1  # what cannot be executed says why here
         self._began = 0.0
         self._timed_out = False
         self._outputs: list[Output] = []
@@ -147,9 +148,17 @@ class Runner:
                 self._read(output, OUTPUT_CHUNK)
             if self._terminated and not self._stopping:
                 self._stopping = True
-                _signal_below(signal.SIGTERM)
+                self._terminate()
             self._reap()
             self._enforce_timeout()
+
+    def _terminate(self) -> None:
+        """Tell all below to end, each of them once."""
+        below = _below()
+        if self._handler and self._handler not in below:  # /proc does not show it
+            below.append(-self._handler)
+        for pid in below:
+            kill(pid, signal.SIGTERM)
 
     def _timeout(self) -> float | None:
         if not self._task or not self._task.timeout or self._timed_out:
@@ -177,39 +186,29 @@ class Runner:
     def _start(self, task: Run) -> None:
         self._task, self._handler, self._timed_out, self._began = task, 0, False, time.monotonic()
         self._tail = deque(maxlen=TAIL_LINES)
-        outputs: list[int] = []
         if problem := _find_unusable(task):
             self._finish(0, problem)
             return
-        try:
-            stdin = _file_of(task.stdin)
-            self._task = task._replace(stdin=())  # it may be large, and is in that file now
+        with ExitStack() as kept, ExitStack() as lent:
             try:
-                for _ in range(2):
-                    outputs += os.pipe2(os.O_CLOEXEC)
-                out_reader, out_writer, err_reader, err_writer = outputs
-                # A session of its own, default signals (this process has no others but SIGPIPE, which restore_signals undoes).
-                handler = subprocess.Popen(  # noqa: S603 -- argv comes from the rules, never from data
-                    task.argv, stdin=stdin, stdout=out_writer, stderr=err_writer,
-                    env=dict(variable.split(b"=", 1) for variable in task.env),
-                    close_fds=True, start_new_session=True, restore_signals=True,
-                )  # fmt: skip
-            finally:
-                os.close(stdin)
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            for descriptor in outputs:
-                os.close(descriptor)
-            self._finish(0, f"cannot be started: {explain_exec(error)}")
-            return
-        os.close(out_writer)
-        os.close(err_writer)
-        self._handler = handler.pid
-        handler.returncode = 0  # the reaper below waits for it, and nobody else may
-        for descriptor, level in ((out_reader, logging.DEBUG), (err_reader, logging.INFO)):
+                stdin = _file_of(task.stdin)
+                lent.callback(os.close, stdin)
+                self._task = task._replace(stdin=())  # it may be large, and is in that file now
+                readers, writers = zip(*(_pipe(kept, lent) for _ in range(3)), strict=True)
+                with blocked():
+                    self._handler = os.fork()
+                    if not self._handler:
+                        _execute(task, (stdin, *writers))
+            except OSError as error:
+                self._finish(0, f"cannot be started: {explain_exec(error)}")
+                return
+            kept.pop_all()
+        for descriptor, level in zip(readers, (logging.DEBUG, logging.INFO), strict=False):
             output = Output(descriptor, task.rule, level, self._tail)
             self._outputs.append(output)
             self._selector.register(descriptor, selectors.EVENT_READ)
-        self._channel.send(Started(task=task.task, pid=handler.pid))
+        self._failure = readers[2]
+        self._channel.send(Started(task=task.task, pid=self._handler))
 
     def _read(self, output: Output, limit: int) -> None:
         try:
@@ -242,8 +241,13 @@ class Runner:
             self._read(output, DRAIN_LIMIT)
         self._handler = 0
         assert self._task  # noqa: S101 -- a handler has its task
-        overrun = f"killed: it ran longer than {self._task.timeout:g} s (disco.handler_timeout)"
-        self._finish(status, overrun if self._timed_out else "")
+        failure = os.read(self._failure, 100)  # the end of file when the program was executed, or what kept it from that
+        os.close(self._failure)
+        if self._timed_out:
+            problem = f"killed: it ran longer than {self._task.timeout:g} s (disco.handler_timeout)"
+        else:
+            problem = f"cannot be started: {failure.decode(errors='replace')}" if failure else ""
+        self._finish(status, problem)
 
     def _finish(self, status: int, problem: str) -> None:
         assert self._task  # noqa: S101 -- as above
@@ -263,6 +267,30 @@ class Runner:
         if self._timeout() == 0.0 and self._handler:
             self._timed_out = True
             kill_group(self._handler)
+
+
+def _pipe(kept: ExitStack, lent: ExitStack) -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    kept.callback(os.close, reader)
+    lent.callback(os.close, writer)
+    return reader, writer
+
+
+def _execute(task: Run, given: tuple[int, int, int, int]) -> NoReturn:
+    """Become a handler, in a forked child; given: the descriptors of its three standard ones, and where to say why it cannot.
+
+    The exec may hang (on a file system that does not answer): so it is not the runner that waits for it.
+    """
+    try:
+        os.setsid()
+        for target, descriptor in enumerate(given[:3]):
+            os.dup2(descriptor, target)
+        reset()
+        os.execve(task.argv[0], task.argv, dict(variable.split(b"=", 1) for variable in task.env))  # noqa: S606 -- from the rules
+    except (OSError, ValueError) as error:
+        os.write(given[3], explain_exec(error).encode())
+    finally:
+        os._exit(127)
 
 
 def _find_unusable(task: Run) -> str:
@@ -305,8 +333,3 @@ def _below() -> list[int]:
         return [process.pid for process in psutil.Process().children(recursive=True)]
     except (psutil.Error, OSError):
         return []
-
-
-def _signal_below(number: int) -> None:
-    for pid in _below():
-        kill(pid, number)
