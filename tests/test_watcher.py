@@ -291,11 +291,11 @@ def test_exploding_data(publish: Callable[..., list[Message]], monkeypatch: pyte
 
 
 def test_alive(publish: Callable[..., list[Message]]) -> None:
-    """Of an answer without news is told when all was quiet for long enough, and at once after trouble."""
+    """Of an answer without news is told when all was quiet for long enough, and of the first two after trouble."""
     data: dict[str, Any] = {"app": {}}
     assert len(publish(data, data, dict(data))) == 1
     assert publish(data, data, dict(data), quiet=0.0)[-2:] == [Alive(answered=True)] * 2
-    assert publish(data, "broken", data, data)[1:] == [Trouble(reason="broken", retry_in=1.0), Alive(answered=True)]
+    assert publish(data, "broken", data, data, data)[1:] == [Trouble(reason="broken", retry_in=1.0), *[Alive(answered=True)] * 2]
     assert [type(message) for message in publish("broken", data, {}, "broken", {"db": {}})] == [
         Trouble,
         Diff,
@@ -433,6 +433,37 @@ def test_life(schemas: Mapping[str, Schema], waits: list[float]) -> None:
     assert [message.retry_in for message in said if isinstance(message, Trouble)][:1] == waits
 
 
+def test_first_step_works_then_fails(schemas: Mapping[str, Schema], waits: list[float]) -> None:
+    """A source whose first step always works, and that then fails, is tried ever more rarely all the same."""
+    run(schemas, script([{"app": {}}, SourceError("gone")]), 2 * 40)
+    assert len(waits) == 39
+    assert sum(waits[20:]) > 30.0  # full jitter up to 30 s each; of one without backoff it were five seconds at most
+
+
+def test_a_second_good_step_is_well_again(schemas: Mapping[str, Schema], waits: list[float]) -> None:
+    """The second good step in a row ends the backoff, and is told where the first could not be believed yet."""
+    acts = [[{"app": {}}, SourceError("gone")]] * 20 + [[{"app": {}}, {"app": {}}, SourceError("gone")]] * 20
+    said = run(schemas, script(*acts), 1 + 2 * 20 + 3 * 19)
+    assert sum(waits[20:]) < 0.25 * 19
+    assert [type(message) for message in said[-6:]] == [Alive, Alive, Trouble] * 2
+    assert Alive(answered=False) not in said[1:]
+
+
+def test_a_long_time_without_an_error_is_well_again(schemas: Mapping[str, Schema], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source whose first step works, and whose second fails only after longer than any backoff, is well in between."""
+    waits: list[float] = []
+    now = [1000.0]
+    monkeypatch.setattr(watcher, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=waits.append))
+
+    def watch(_context: Context) -> Iterator[Any]:
+        yield {"app": {}}
+        now[0] += 31.0
+        raise SourceError("gone")
+
+    run(schemas, watch, 2 * 20)
+    assert max(waits) <= 0.25
+
+
 @pytest.mark.usefixtures("waits")
 def test_notes(schemas: Mapping[str, Schema]) -> None:
     """A note goes with the next snapshot, also one that is the same; it is made harmless, and ends with its call."""
@@ -495,9 +526,9 @@ def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -
 
 
 def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits double to 30 s, with full jitter; any good answer resets them; a server's wish is kept within bounds, and spread."""
+    """Waits double to 30 s, with full jitter; being well again resets them; a server's wish is kept within bounds, and spread."""
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
-    run(schemas, script(*[[SourceError("x")]] * 9, [{}, SourceError("x")], [SourceError("x")]), 14)
+    run(schemas, script(*[[SourceError("x")]] * 9, [{}, {}, SourceError("x")], [SourceError("x")]), 15)
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 0.25, 0.5]
     assert [watcher.backoff(3, asked) for asked in (0.0, 8.0, 1000.0)] == [0.3125, 10.0, 75.0]
     monkeypatch.undo()
@@ -686,7 +717,7 @@ def test_flat_symlink_swap(tmp_path: Path) -> None:
 
 
 def test_flat_looks_more_often_than_it_yields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nothing changes it is looked at each `interval`, and yielded once in a `timeout`; a change is yielded at once."""
+    """Unchanged it is looked at each `interval`, and yielded twice, then once in a `timeout`; a change is yielded at once."""
     file = tmp_path / "f.yaml"
     write(file, "app: {a: 1}")
     now = 100.0
@@ -704,7 +735,9 @@ def test_flat_looks_more_often_than_it_yields(tmp_path: Path, monkeypatch: pytes
     found = flat.watch(context(interval=1.0, file=file, timeout=10.0))
     first = next(found)
     assert next(found) is first
-    assert slept == [1.0] * 10
+    assert slept == [1.0]  # a second good look: an earlier trouble is over
+    assert next(found) is first
+    assert slept == [1.0] * 11
     assert next(found) == {"app": {"a": 2}}
     assert slept == [1.0] * 13
 

@@ -36,9 +36,10 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
                 data, seen = load(files), state
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None
-        if is_news or time.monotonic() >= due:
+        now = time.monotonic()
+        if is_news or now >= due:
             yield data
-            due = time.monotonic() + patience
+            due = now if is_news else now + patience  # a second good look ends an earlier trouble
         time.sleep(context.interval)
 
 

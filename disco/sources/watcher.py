@@ -35,6 +35,7 @@ NOTE_LIMIT = 500  # characters
 PROBLEMS_LIMIT = 1 << 20  # characters of all that is wrong in one diff; beyond, fewer problems of each interface are told
 RETRY_FIRST, RETRY_LAST, RETRY_AFTER_LAST = 0.25, 30.0, 60.0
 SPREAD = 1.25
+WELL_STEPS = 2  # good steps in a row after which a source is well again
 MEMORY_LOOK = 0.05  # seconds of CPU time between looks at the memory
 MARGIN = 1.0  # seconds by which a step may outlast its limit before it is interrupted
 
@@ -61,12 +62,13 @@ def run(
     errors = 0
     while True:
         retry_after = None
+        good, good_since = 0, 0.0  # steps of this call
         publisher.note("")  # like all else, a note does not outlive the call
         try:
             with closing(_steps(source.watch(context), step + MARGIN)) as steps:
                 for snapshot in steps:
                     publisher.publish(snapshot)
-                    errors = 0
+                    good, good_since = good + 1, good_since or time.monotonic()
                     gc.enable()
             reason = "the source ended by itself"
         except SourceError as error:
@@ -76,6 +78,9 @@ def run(
         except Exception as error:  # noqa: BLE001 -- a client library may raise anything; its text may hold secrets
             reason = f"the client library raised {type(error).__name__} (-l DEBUG shows where)"
             log.debug("%s raised at %s", type(error).__name__, place_of(error))
+        # A backend may answer the first question of each call, and no other.
+        if good >= WELL_STEPS or (good and time.monotonic() - good_since >= RETRY_LAST):
+            errors = 0
         retry_in = backoff(errors, retry_after)
         errors += 1
         publisher.trouble(reason, retry_in)
@@ -152,7 +157,7 @@ class Publisher:
         self._note = self._noted = ""  # of now, and as it was sent
         self._snapshot: object = self  # which no source yields
         self._told = time.monotonic()
-        self._troubled = False
+        self._doubted = 0  # good steps that are told whatever they say: a source in trouble is well only after some
 
     def publish(self, snapshot: Mapping[str, Any]) -> None:
         """Send what is new in a snapshot.
@@ -161,6 +166,7 @@ class Publisher:
             SourceError: the snapshot is no mapping, or over a limit.
 
         """
+        doubted, self._doubted = self._doubted, max(0, self._doubted - 1)
         if snapshot is not self._snapshot or self._note != self._noted:
             diff = self._diff(snapshot)
             self._snapshot = snapshot
@@ -171,7 +177,7 @@ class Publisher:
                 )  # fmt: skip
                 self._tell(diff)
                 return
-        if self._troubled or time.monotonic() - self._told >= self._quiet:
+        if doubted or time.monotonic() - self._told >= self._quiet:
             self._tell(Alive(answered=True))
 
     def note(self, text: str) -> None:
@@ -181,12 +187,11 @@ class Publisher:
     def trouble(self, reason: str, retry_in: float) -> None:
         """Send why nothing could be read."""
         self._tell(Trouble(reason=escape(redact(reason), 500), retry_in=retry_in))
-        self._troubled = True
+        self._doubted = WELL_STEPS
 
     def _tell(self, message: Message) -> None:
         self._send(message)
         self._told = time.monotonic()
-        self._troubled = False
 
     def _diff(self, snapshot: Mapping[str, Any]) -> Diff | None:
         seen, dumped = _dump_all(snapshot, self._schemas, self._seen)
