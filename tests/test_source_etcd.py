@@ -240,6 +240,7 @@ def test_other_prefix(server: EtcdServer, read: Callable[..., Reader]) -> None:
     """Where nothing is below the prefix, the keys below it with or without a leading `/` are counted, until it has keys."""
     server.transact({"/slashed/main/mysql/host": "db1", "/slashed/main/mysql/port": "1", "bare/main/mysql/host": "db1"})
     slashed, bare = read(server, "prefix=slashed/main"), read(server, "prefix=/bare/main/")
+    later = read(server, "prefix=later wait=1")
     note = "nothing below slashed/main/, but 2 keys below /slashed/main/: set etcd.prefix=/slashed/main"
     assert slashed.until(lambda line: "data" in line)["note"] == note
     assert bare.next()["note"] == "nothing below /bare/main/, but 1 key below bare/main/: set etcd.prefix=bare/main"
@@ -248,6 +249,8 @@ def test_other_prefix(server: EtcdServer, read: Callable[..., Reader]) -> None:
     assert slashed.next()["note"] == ""
     server.delete("slashed/main/mysql/host")
     assert slashed.next()["note"] == note
+    server.put("/later/mysql/host", "db1")
+    later.until(lambda line: line["note"] == "nothing below later/, but 1 key below /later/: set etcd.prefix=/later")
 
 
 def test_same_name_twice(server: EtcdServer, read: Callable[..., Reader]) -> None:

@@ -92,22 +92,25 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     """Yield what is below the prefix whenever the server tells a change, and once in each `wait` without one."""
     with closing(_connect(context)) as session:
         pace = Pace(context.interval)
+        timeout = context.options["timeout"]
         tree = None
         while True:
             pace.wait()
-            known = session.read()
+            until = time.monotonic() + timeout
+            known = session.read(until)
             tree = known.tree(tree)
-            context.note(session.look_elsewhere(known))
+            context.note(session.look_elsewhere(known, until))
             yield tree
             heard = False
             try:
                 while True:
                     pace.wait()
                     with closing(session.follow(known)) as news:
-                        for _ in news:
+                        for is_over in news:
                             heard = True
-                            tree = known.tree(tree)
-                            context.note(session.look_elsewhere(known))
+                            before, tree = tree, known.tree(tree)
+                            if is_over or tree is not before:  # a flood of events is no flood of requests
+                                context.note(session.look_elsewhere(known, time.monotonic() + timeout))
                             yield tree
             except _Refused as refusal:
                 if not heard:  # this watch was never of use: another read would change nothing
@@ -263,9 +266,8 @@ class _Session:
         finally:
             _hang_up()
 
-    def read(self) -> _Known:
-        """Return everything below the prefix as it was at one revision, within one `timeout`."""
-        until = time.monotonic() + self._options["timeout"]
+    def read(self, until: float) -> _Known:
+        """Return everything below the prefix as it was at one revision."""
         answer = self._get_range(until, limit=PAGE)
         if answer.count > KEY_LIMIT:
             raise SourceError(f"more than {KEY_LIMIT} keys: set a longer prefix")
@@ -286,14 +288,14 @@ class _Session:
         log.debug("%s: read revision %d, %d keys", self._endpoint, known.revision, len(known))
         return known
 
-    def look_elsewhere(self, known: _Known) -> str:
+    def look_elsewhere(self, known: _Known, until: float) -> str:
         """Return what people should know where nothing is below the prefix: whether it lacks, or should lack, a `/` before it."""
         prefix = self._prefix
         other = prefix.lstrip(b"/") if prefix.startswith(b"/") else b"/" + prefix
         if len(known) or not prefix or not other:
             return ""
         try:
-            answer = self._get_range(time.monotonic() + self._options["timeout"], **_make_range(other), count_only=True)
+            answer = self._get_range(until, **_make_range(other), count_only=True)
         except SourceError as error:  # it need not be readable
             log.debug("%s", error.reason)
             return ""
@@ -303,8 +305,8 @@ class _Session:
         remedy = f"set {self._context.name}.prefix={there[:-1]}"
         return f"nothing below {here}, but {plural(answer.count, 'key')} below {there}: {remedy}"
 
-    def follow(self, known: _Known) -> Generator[None]:
-        """Apply what changes within `wait` seconds; yield after each answer that changed anything, and when the time is over.
+    def follow(self, known: _Known) -> Generator[bool]:
+        """Apply what changes within `wait` seconds; yield after each answer that changed anything, and, true, at the end.
 
         Raises:
             _Refused: what is known must be read anew.
@@ -338,7 +340,7 @@ class _Session:
                     raise self._no_etcd()
                 heard = True
                 if self._apply(known, answer):
-                    yield
+                    yield False
                 answer = _run(call.read())
             raise SourceError(f"{self._endpoint}: the server ended the watch")
         except TimeoutError:
@@ -352,7 +354,7 @@ class _Session:
                 raise self._failure(error, wait, until) from None
         finally:
             call.cancel()
-        yield
+        yield True
 
     def _apply(self, known: _Known, answer: Any) -> bool:  # noqa: ANN401 -- a WatchResponse
         """Apply a whole answer, and return whether it changed anything.
