@@ -142,8 +142,8 @@ What departs from the obvious
   disco's comes and nobody else's: there are no marks, names and snapshots to tell them apart by.
 - Messages, events and settings are named tuples, not dataclasses: Python needs a fifth of the time to make them, at each
   start of a container.
-- With thousands of rules only those are looked at to which something happened: a queue of what may be due, and an index of
-  what is not satisfied, both of which the tests compare with what is computed from scratch.
+- With thousands of rules and interfaces only those are looked at to which something happened: a queue of what may be due, an
+  index of what is not satisfied, the groups that are adopted together. The tests compare all with what is computed from scratch.
 - Signal handlers only note a number in a set: in a storm of signals the wakeup descriptor drops bytes.
 - stderr is never made non-blocking, since COMMAND and the terminal share its open file description: it is opened anew
   where that works, else a poll precedes each write.

@@ -7,11 +7,11 @@ is adopted. A freeze ends all that: nothing is adopted until it is lifted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 SETTLE_AT_MOST = 10  # times `settle` that interfaces which never become quiet are waited for
 LATE_AFTER = 1.0  # seconds of changes faster than the checker, after which an older moment is better than none
@@ -34,12 +34,21 @@ NOTHING = View(())
 
 
 @dataclass(eq=False, repr=False)
+class _Group:
+    """What is adopted together: of all that changed, what a rule names together, and what is named together with that."""
+
+    names: set[str]
+    missing: set[str] = field(default_factory=set)  # those that are still to be checked
+
+
+@dataclass(eq=False, repr=False)
 class _Interface:
     newest: View = NOTHING
     adopted: View = NOTHING
     changing_since: float = 0.0  # the first change that is not adopted yet
     settled_at: float = 0.0  # when what changed has been quiet for long enough
     pending_since: float = 0.0  # when the newest verdict began to be missing
+    group: _Group | None = None  # since the last look
 
 
 class Moment(dict[str, View]):
@@ -55,8 +64,9 @@ class Adoption:
         rules: the interfaces of each rule. settle: seconds for which interfaces must be quiet before a change is adopted.
         """
         self._settle = settle
+        self._rules = list(rules)
         self._joined: dict[str, list[int]] = {}  # by interface: the rules that name it
-        for number, names in enumerate(rules):
+        for number, names in enumerate(self._rules):
             for name in names:
                 self._joined.setdefault(name, []).append(number)
         self._interfaces: dict[str, _Interface] = {}
@@ -64,8 +74,9 @@ class Adoption:
         self._older: dict[str, Moment] = {}  # by interface: a moment that is wholly known, while newer data is not
         self._open: Moment | None = None  # the moment whose interfaces are being checked
         self._due: list[Moment] = []
-        self._looked = True  # nothing happened since the last look
-        self.deadline: float | None = None  # when something that waits can be adopted
+        # With thousands of interfaces only those are looked at again which something happened to.
+        self._touched: set[str] = set()
+        self._waiting: dict[_Group, float] = {}  # the groups that time makes due, and when
         self.frozen = False
         self.valid: dict[str, str] = {}  # digests
         self.pending: set[str] = set()  # a change of these is known and not adopted: no rule is judged by what was before
@@ -107,7 +118,7 @@ class Adoption:
         else:
             known.adopted = newest
             self._changed.discard(interface)
-        self._looked = False
+        self._touched.add(interface)
 
     def judge(self, interface: str, view: View) -> None:
         """Take a verdict on an interface of the moment that is being checked."""
@@ -116,47 +127,47 @@ class Adoption:
 
     def open_moment(self, interface: str) -> Moment:
         """Return an interface that has to be checked, with all that is adopted together with it, as of now."""
-        joined = next(group for group in self._groups() if interface in group)
-        self._open = Moment({name: self._interfaces[name].newest for name in joined})
+        self._open = self._newest_of(self._find_joined(interface))
         return self._open
 
     def close_moment(self) -> None:
         """End the moment that was opened: if all of it is known by now, it can be adopted even though newer data is not known."""
         moment, self._open = self._open, None
-        if moment is None or any(view.pending for view in moment.values()):
+        if moment is None:
+            return
+        self._touched |= moment.keys()
+        if any(view.pending for view in moment.values()):
             return
         for name in moment:
             for other in self._older.pop(name, ()):
                 self._older.pop(other, None)
+                self._touched.add(other)
         if any(self._interfaces[name].newest.pending for name in moment):
             self._older |= dict.fromkeys(moment, moment)
-        self._looked = False
 
     # What is adopted
 
     def look(self, now: float) -> set[str]:
         """Find out what is due; return the interfaces that began or ceased to be pending."""
-        if self._looked and (self.deadline is None or now < self.deadline):
+        if not self._touched and (self.deadline is None or now < self.deadline):
             return set()
-        self._looked, self._due, self.deadline = True, [], None
-        before = self.pending
-        waiting: set[str] = set()
-        late: set[str] = set()
-        if not self.frozen:
-            times = []
-            for group in self._groups():
-                moment, at = self._find_moment(group)
-                if moment and at <= now:
-                    self._due.append(moment)
-                elif moment:
-                    times.append(at)
-                if self.late.isdisjoint(group):
-                    waiting |= group
-                else:
-                    late |= group
-            self.deadline = min(times, default=None)
-        self.pending, self.late = waiting, late & self._joined.keys()
-        return before ^ self.pending
+        groups, changed = self._regroup()
+        groups |= {group for group, at in self._waiting.items() if at <= now}
+        self._due = []
+        for group in groups:
+            at = self._find_time(group)
+            if at is None:
+                self._waiting.pop(group, None)
+                continue
+            self._waiting[group] = at
+            if at <= now:
+                self._due.append(self._find_older(group) if group.missing else self._newest_of(group.names))
+        return changed
+
+    @property
+    def deadline(self) -> float | None:
+        """When something that waits can be adopted."""
+        return min(self._waiting.values(), default=None)
 
     @property
     def is_due(self) -> bool:
@@ -166,9 +177,11 @@ class Adoption:
     def adopt(self, now: float) -> set[str]:
         """Let rules see what is due; return the interfaces that they have to be judged by anew."""
         changed: set[str] = set()
-        for moment in self._due:
+        due, self._due = self._due, []
+        for moment in due:
             late = any(self._interfaces[name].newest.pending for name in moment)
             if not late and self._open and not self._open.keys().isdisjoint(moment):
+                self._touched |= self._open.keys()
                 self._open = None  # it is older than this
             for name, view in moment.items():
                 self._adopt(name, view)
@@ -180,15 +193,14 @@ class Adoption:
                 else:
                     self._changed.discard(name)
                 (self.late.add if late and name in self._joined else self.late.discard)(name)
+            self._dissolve(moment)
             changed.update(moment)
-        if self._due:
-            self._looked = False
-            changed |= self.look(now)
-        return changed
+        return changed | self.look(now) if due else changed
 
     def freeze(self, *, wanted: bool) -> None:
         """Adopt nothing any more: what rules see by now is what counts; or go on."""
-        self.frozen, self._looked = wanted, False
+        self.frozen = wanted
+        self._dissolve({*self._changed, *self._older, *(self._open or ())})
 
     def _adopt(self, name: str, view: View) -> None:
         self._interfaces[name].adopted = view
@@ -197,33 +209,85 @@ class Adoption:
         else:
             self.valid.pop(name, None)
 
-    def _find_moment(self, group: set[str]) -> tuple[Moment | None, float]:
-        """Return what of a group can be adopted, and when; None: nothing as long as it is not checked."""
-        known = [self._interfaces[name] for name in group]
-        missing = [one.pending_since for one in known if one.newest.pending]
-        if missing:
-            older = next((self._older[name] for name in group if name in self._older), None)
-            return older, min(missing) + LATE_AFTER
-        quiet = max(one.settled_at for one in known)
-        return Moment({name: self._interfaces[name].newest for name in group}), min(
-            quiet, min(one.changing_since for one in known) + SETTLE_AT_MOST * self._settle
-        )
+    # What is adopted together
 
-    def _groups(self) -> Iterator[set[str]]:
-        """Yield what is adopted together: of all that changed, what a rule names together."""
-        left = {*self._changed, *self._older, *(self._open or ())}
-        by_rule: dict[int, list[str]] = {}
-        for name in left:
+    def _moves(self, name: str) -> bool:
+        """Return whether an interface is not what was adopted, or belongs to a moment that may be."""
+        return name in self._changed or name in self._older or (self._open is not None and name in self._open)
+
+    def _find_joined(self, interface: str) -> set[str]:
+        """Return all that is adopted together with an interface."""
+        joined: set[str] = set()
+        seen: set[int] = set()
+        reached = {interface}
+        while reached:
+            name = reached.pop()
+            joined.add(name)
             for number in self._joined.get(name, ()):
-                by_rule.setdefault(number, []).append(name)
+                if number not in seen:
+                    seen.add(number)
+                    reached.update(other for other in self._rules[number] if other not in joined and self._moves(other))
+        return joined
+
+    def _regroup(self) -> tuple[set[_Group], set[str]]:
+        """Return the groups that something happened to, and the interfaces that began or ceased to be pending."""
+        groups: set[_Group] = set()
+        left: set[str] = set()
+        for name in self._touched:
+            known = self._interfaces[name]
+            if known.group is None:
+                left.add(name)
+            elif self._moves(name):
+                (known.group.missing.add if known.newest.pending else known.group.missing.discard)(name)
+                groups.add(known.group)
+            else:
+                left |= known.group.names
+        self._touched = set()
+        before = {name: name in self.pending for name in left}
         while left:
-            group: set[str] = set()
-            reached = {left.pop()}
-            while reached:
-                name = reached.pop()
-                group.add(name)
-                for number in self._joined.get(name, ()):
-                    reached.update(by_rule.pop(number, ()))
-                reached -= group
-            left -= group
-            yield group
+            name = left.pop()
+            group = None
+            names = {name}
+            if self._moves(name):
+                group = _Group(names := self._find_joined(name))
+                group.missing = {one for one in names if self._interfaces[one].newest.pending}
+                groups.add(group)
+                left -= names
+            late = group is not None and not self.frozen and not self.late.isdisjoint(names)
+            for one in names:
+                before.setdefault(one, one in self.pending)
+                if old := self._interfaces[one].group:
+                    self._waiting.pop(old, None)
+                    groups.discard(old)
+                self._interfaces[one].group = group
+                (self.late.add if late and one in self._joined else self.late.discard)(one)
+                (self.pending.add if group and not late and not self.frozen else self.pending.discard)(one)
+        return groups, {name for name, was in before.items() if was != (name in self.pending)}
+
+    def _dissolve(self, names: Iterable[str]) -> None:
+        """Let the groups of these interfaces be made anew at the next look."""
+        for name in names:
+            self._touched.add(name)
+            if group := self._interfaces[name].group:
+                self._waiting.pop(group, None)
+                self._touched |= group.names
+                for one in group.names:
+                    self._interfaces[one].group = None
+
+    def _newest_of(self, names: Iterable[str]) -> Moment:
+        return Moment({name: self._interfaces[name].newest for name in names})
+
+    def _find_older(self, group: _Group) -> Moment:
+        return next(self._older[name] for name in group.names if name in self._older)
+
+    def _find_time(self, group: _Group) -> float | None:
+        """Return when something of a group can be adopted; None: not as long as nothing else happens."""
+        if self.frozen:
+            return None
+        if group.missing:
+            if self._older.keys().isdisjoint(group.names):
+                return None
+            return min(self._interfaces[name].pending_since for name in group.missing) + LATE_AFTER
+        known = [self._interfaces[name] for name in group.names]
+        quiet = max(one.settled_at for one in known)
+        return min(quiet, min(one.changing_since for one in known) + SETTLE_AT_MOST * self._settle)

@@ -106,9 +106,10 @@ class Knowledge:
 
     def _believe(self, said: _Said, newest: dict[str, Fragment], now: float, *, at_once: bool) -> None:
         before, said.fragments = said.fragments, newest
-        for interface in sorted(before.keys() | newest.keys()):
-            if before.get(interface) is not newest.get(interface) and before.get(interface) != newest.get(interface):
-                self._change(interface, now, at_once=at_once)
+        old, new = before.get, newest.get
+        changed = [name for name in before.keys() | newest.keys() if old(name) is not new(name) and old(name) != new(name)]
+        for interface in sorted(changed):
+            self._change(interface, now, at_once=at_once)
 
     def release(self, interface: str, now: float) -> None:
         """Let rules see an interface that was withheld."""

@@ -231,6 +231,7 @@ class Lifecycle:
             for name in state.rule.after:
                 self._following.setdefault(name, []).append(state)
         self._open = {state.number for state in self.rules}  # not satisfied
+        self._lacking = set(self._open)  # without the data that they need
         self._queue: list[int] = []  # a heap of the rules that may be due
         self._queued: set[int] = set()  # what is in it
         self._settle = {source.name: source.settle for source in plan.sources}
@@ -720,12 +721,15 @@ class Lifecycle:
         return not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
 
     def _judge_all(self, interfaces: Iterable[str]) -> None:
-        for interface in interfaces:
-            for state in self._needing.get(interface, ()):
-                self._judge(state)
+        for number in {state.number for interface in interfaces for state in self._needing.get(interface, ())}:
+            self._judge(self.rules[number])
 
     def _judge(self, state: RuleState) -> None:
         """Look at a rule again: its data changed, or its handler succeeded."""
+        if state.rule.basis(self.knowledge.adoption.valid) is None:
+            self._lacking.add(state.number)
+        else:
+            self._lacking.discard(state.number)
         if not self.is_satisfied(state):
             self._open.add(state.number)
             self._enqueue(state)
@@ -847,9 +851,9 @@ class Lifecycle:
 
     def _is_calm(self) -> bool:
         """Return whether nothing but rules that have to run keeps exec waiting."""
-        if any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values()):
+        if self._lacking:
             return False
-        return all(state.rule.basis(self.knowledge.adoption.valid) is not None for state in self.rules)
+        return not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
 
     def _thaw(self) -> None:
         """Adopt what has changed again."""

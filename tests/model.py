@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 from typing import TYPE_CHECKING
 
@@ -247,6 +248,18 @@ class World:
             assert life.basis(state) is None or not all(life.is_satisfied(life.named(name)) for name in state.rule.after), (
                 f"rule {state.rule.name} is due, and forgotten"
             )
+
+    def assert_indexes(self) -> None:
+        """See that what is looked at piece by piece is as if all were looked at."""
+        if self.life.phase is not Phase.GATHERING:
+            return
+        life, kept = self.life, self.life.knowledge.adoption
+        anew = pickle.loads(pickle.dumps(kept))  # noqa: S301 -- our own
+        anew._dissolve(list(anew._interfaces))
+        anew.look(self.life.now)
+        assert (kept.pending, kept.late, kept.deadline, kept.is_due) == (anew.pending, anew.late, anew.deadline, anew.is_due)
+        assert life._open == {state.number for state in life.rules if not life.is_satisfied(state)}
+        assert life._lacking == {state.number for state in life.rules if state.rule.basis(kept.valid) is None}
 
     def end(self, name: str, status: int) -> None:
         """Let a child die; what is below a runner is an orphan then, and gets SIGKILL from the coordinator."""

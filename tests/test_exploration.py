@@ -151,10 +151,10 @@ IGNORED = {
     },
     World: {"told", "reports", "runs", "_next_pid", "witness", "now"},
     Knowledge: set(),
-    Adoption: {"_joined"},
+    Adoption: {"_joined", "_rules", "_waiting"},
     Witness: {"rules"},
 }  # fmt: skip
-NAMES = {"heard_at", "trouble_since", "retry_at", "last_failure", "seconds", "rule", "task", "env", "ended"}
+NAMES = {"group", "heard_at", "trouble_since", "retry_at", "last_failure", "seconds", "rule", "task", "env", "ended"}
 
 
 def fingerprint(world: World) -> Any:
