@@ -24,7 +24,8 @@ _KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
 _SEPARATOR = re.compile(rf"(?<!\\)\s*:(?:\s|:)*(?=(?:{_KEY.pattern}\s*=)|\Z)")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+# Go's strconv.ParseBool, by which Consul's variables are read, takes t and f too.
+_WORDS = dict.fromkeys(("true", "t", "yes", "on", "1"), True) | dict.fromkeys(("false", "f", "no", "off", "0"), False)
 _SECRET_LIMIT = 64 << 10
 _SECONDS_LIMIT = 120 * 3600.0  # sums of a few still fit the milliseconds that the kernel waits at most
 

@@ -61,8 +61,9 @@ class Follower:
         interfaces: tuple[str, ...] = ("web", "db"),
         interval: float = 0.05,
         memory: dict[str, Any] | None = None,
+        environ: dict[str, str] | None = None,
     ) -> None:
-        self.options = load(pairs)
+        self.options = load(pairs, environ)
         self.note = ""
         context = Context(
             name="consul",
@@ -1159,13 +1160,59 @@ def test_a_name_that_does_not_resolve(follow: Follow) -> None:
         ("consul.scheme=http", {"CONSUL_HTTP_ADDR": "https://e:7", "CONSUL_HTTP_SSL": "true"}, "http e 7"),
         ("consul.host=c", {"CONSUL_HTTP_ADDR": "https://e:7"}, "http c 8500"),
         ("consul.host=http://c", {"CONSUL_HTTP_SSL": "true"}, "http c 8500"),
-        ("consul.host=c", {"CONSUL_HTTP_SSL": "1"}, "https c 8500"),
+        *[("consul.host=c", {"CONSUL_HTTP_SSL": value}, "https c 8500") for value in ("1", "t", "T", "TRUE", "true", "True")],
+        *[("consul.host=c", {"CONSUL_HTTP_SSL": value}, "http c 8500") for value in ("0", "f", "F", "FALSE", "false", "False")],
     ],
 )
 def test_where_consul_is(pairs: str, environ: dict[str, str], expected: str) -> None:
     """An explicit option wins over the environment, `port` and `scheme` over what the environment's address says."""
     found = _locate(load(pairs, environ))
     assert f"{found.scheme} {found.host} {found.port}" == expected
+
+
+@pytest.mark.parametrize(("value", "verified"), [("f", False), ("0", False), ("False", False), ("T", True), ("1", True)])
+def test_the_environment_says_whether_to_verify(value: str, verified: bool) -> None:
+    """CONSUL_HTTP_SSL_VERIFY takes what Consul takes."""
+    assert load("consul.dc=x", {"CONSUL_HTTP_SSL_VERIFY": value})["verify"] is verified
+
+
+def test_a_socket_in_the_environment_is_refused_by_its_name() -> None:
+    """A unix socket in CONSUL_HTTP_ADDR is not taken for a host."""
+    _, (found,) = config.load("consul.dc=x", None, {"CONSUL_HTTP_ADDR": "unix:///run/consul.sock"}, sources.find)
+    assert found.place == "CONSUL_HTTP_ADDR"
+    assert "(a socket, unix://, cannot be used)" in found.message
+
+
+def test_the_environment_gives_a_user(follow: Follow) -> None:
+    """CONSUL_HTTP_AUTH is basic authentication, unless host has a user; the option wins over both."""
+    environ = {"CONSUL_HTTP_AUTH": "joe:p:q"}
+    with Fake(Reply()) as fake:
+        follow(fake.pairs, environ=environ).step()
+        follow(fake.pairs, environ={"CONSUL_HTTP_AUTH": "joe"}).step()
+        own = f"consul.host=http\\://eve\\:z@127.0.0.1\\:{fake.server_port}"
+        follow(own, environ=environ).step()
+        environ["CONSUL_HTTP_ADDR"] = f"http://eve:z@127.0.0.1:{fake.server_port}"
+        follow("consul.auth=me\\:p", environ=environ).step()
+    given = [base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode() for request in fake.requests]
+    assert given == ["joe:p:q", "joe:", "eve:z", "me:p"]
+
+
+def test_the_environment_gives_a_namespace(consul: ConsulServer, follow: Follow) -> None:
+    """CONSUL_NAMESPACE goes with each request; a Consul that has none says so."""
+    with Fake(Reply()) as fake:
+        follow(fake.pairs, environ={"CONSUL_NAMESPACE": "team"}).step()
+        follow(f"{fake.pairs}:consul.namespace=mine:consul.services=web", environ={"CONSUL_NAMESPACE": "team"}).step()
+    assert [request.query["ns"] for request in fake.requests] == ["team", "mine"]
+    error = follow(f"consul.host={consul.address}:consul.namespace=team").fail()
+    assert str(error) == "answered 400: namespaces need Consul Enterprise; this one takes no namespace (CONSUL_NAMESPACE)"
+
+
+def test_variables_that_are_not_looked_at_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of Consul's clients that change where it is read, and disco does not know, are told at the start."""
+    assert list(SOURCE.remarks(load("consul.dc=x"))) == []
+    monkeypatch.setenv("CONSUL_PARTITION", "hunter2")
+    (found,) = SOURCE.remarks(load("consul.dc=x"))
+    assert found == "CONSUL_PARTITION is set, and disco does not look at it"
 
 
 def test_the_environment_gives_token_and_certificates() -> None:
@@ -1180,7 +1227,8 @@ def test_the_environment_gives_token_and_certificates() -> None:
 @pytest.mark.parametrize(
     ("pairs", "problem"),
     [
-        ("consul.host=unix:///run/consul", "host: expected a host"),
+        ("consul.host=unix:///run/consul", "(a socket, unix://, cannot be used)"),
+        ("consul.host=http\\://joe@c:consul.auth=joe\\:p", "auth: is set, and host has a user; remove one of the two"),
         ("consul.host=c d", "host: expected a host"),
         ("consul.host=c/v1", "host: expected a host"),
         ("consul.host=c\\:0", "host: expected a host"),

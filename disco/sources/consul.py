@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import random
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients do not return all at once
+
+# Variables by which Consul's own clients read something else.
+UNKNOWN = frozenset({"CONSUL_CAPATH", "CONSUL_PARTITION", "CONSUL_TLS_SERVER_NAME"})
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +79,7 @@ class _Query:
         self._context = context
         self._service = dict(options["services"]).get(context.part, "")
         self._prefix = f"{options['prefix']}/" if options["prefix"] else ""
-        self._http = consul_http.HTTP(_locate(options), options, _name(options, context.part))
+        self._http = consul_http.HTTP(_locate(options), _find_user(options), options, _name(options, context.part))
         self._unreadable = consul_http.UNREADABLE
         self._client = consul_http.Client(self._http, token)
         self._tree = self._plant()
@@ -197,18 +201,18 @@ def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, An
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where Consul is: an IPv6 host in brackets, as URLs want it; user and password of a proxy in front of it."""
+    """Where Consul is: an IPv6 host in brackets, as URLs want it."""
 
     scheme: str
     host: str
     port: int
-    user: tuple[str, str] | None = field(repr=False)
 
 
 def _split(value: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
     """Return scheme, host, port and user of a host, `host:port` or a URL: empty or None what is not in it."""
-    expected = ValueError("a host, host:port or a URL like http://host:port")
     scheme, _, rest = value.rpartition("://")
+    why = " (a socket, unix://, cannot be used)" if scheme.lower() == "unix" else ""
+    expected = ValueError(f"a host, host:port or a URL like http://host:port{why}")
     if rest.count(":") > 1 and "[" not in rest and "@" not in rest:
         rest = f"[{rest}]"  # a bare IPv6 address
     try:
@@ -223,20 +227,33 @@ def _split(value: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
         raise expected
     user = None
     if url.username is not None:
-        # requests sends text as Latin-1; servers expect UTF-8.
-        name, password = (unquote(part or "").encode().decode("latin-1") for part in (url.username, url.password))
-        user = (name, password)
+        user = (_encode(unquote(url.username)), _encode(unquote(url.password or "")))
     return scheme.lower(), host if named else f"[{host}]", number, user
 
 
 def _locate(options: Options) -> Address:
     """Return where Consul is: explicit options before the environment, `port` and `scheme` before what `host` says."""
-    scheme, host, number, user = _split(options["host"])
+    scheme, host, number, _ = _split(options["host"])
     if "port" in options.explicit or number is None:
         number = options["port"]
     if "scheme" in options.explicit or not (scheme and "host" in options.explicit):
         scheme = options["scheme"] or scheme or "http"
-    return Address(scheme, host, number, user)
+    return Address(scheme, host, number)
+
+
+def _find_user(options: Options) -> tuple[str, str] | None:
+    """Return user and password for a proxy in front of Consul: of `auth`, of `host`, or of the environment's, in this order."""
+    *_, user = _split(options["host"])
+    auth = options["auth"]
+    if not auth or (user and not {"auth", "auth_file"} & options.explicit):
+        return user
+    name, _, password = auth.partition(":")
+    return _encode(name), _encode(password)
+
+
+def _encode(text: str) -> str:
+    """Return what requests, which sends text as Latin-1, makes UTF-8 of: servers expect that."""
+    return text.encode().decode("latin-1")
 
 
 def _take_host(value: str) -> str:
@@ -275,11 +292,13 @@ def _take_services(value: str) -> tuple[tuple[str, str], ...]:
 
 
 def _check(options: Options) -> Iterator[Problem]:
-    scheme, _, number, _ = _split(options["host"])
+    scheme, _, number, user = _split(options["host"])
     if {"host", "port"} <= options.explicit and number not in {None, options["port"]}:
         yield Problem("port", "differs from the one in host", "remove one of the two")
     if {"host", "scheme"} <= options.explicit and scheme not in {"", options["scheme"]}:
         yield Problem("scheme", "differs from the one in host", "remove one of the two")
+    if "host" in options.explicit and user and {"auth", "auth_file"} & options.explicit:
+        yield Problem("auth", "is set, and host has a user", "remove one of the two")
     if not _reads_keys(options) and not options["services"]:
         yield Problem("kv", "is false, and services is not set, so nothing would be read", "set services, or remove kv")
     if not _reads_keys(options) and options["prefix"]:
@@ -303,6 +322,8 @@ def _parts(options: Options) -> tuple[str, ...]:
 
 
 def _remarks(options: Options) -> Iterator[str]:
+    for name in sorted(UNKNOWN & os.environ.keys()):
+        yield f"{name} is set, and disco does not look at it"
     if not _reads_keys(options):
         implied = "services is set and prefix is not; kv=true reads them"
         yield f"keys are not read, since {implied if options['kv'] is None else 'kv is false'}"
@@ -352,6 +373,13 @@ SOURCE = Source(
             help="http or https; if it is not set, what host says, else http",
         ),
         Option(name="token", env="CONSUL_HTTP_TOKEN", secret=True, help="the ACL token"),
+        Option(
+            name="auth",
+            env="CONSUL_HTTP_AUTH",
+            secret=True,
+            help="user:password for a proxy in front of Consul; a user in host is one, too",
+        ),
+        Option(name="namespace", type=text, env="CONSUL_NAMESPACE", help="the namespace to read (Consul Enterprise)"),
         Option(name="dc", type=text, help="the datacenter to read; the agent's own if it is not set"),
         Option(name="prefix", type=_take_prefix, default="", help="read the keys below it; all if it is empty"),
         Option(name="kv", type=boolean, help="whether keys are read; if it is not set: unless services is set and prefix is not"),
@@ -361,7 +389,13 @@ SOURCE = Source(
             default=(),
             help="services whose passing instances become interfaces, like web,db=pg (interface db from service pg)",
         ),
-        Option(name="verify", type=boolean, default=True, help="whether the server's certificate is verified"),
+        Option(
+            name="verify",
+            type=boolean,
+            default=True,
+            env="CONSUL_HTTP_SSL_VERIFY",
+            help="whether the server's certificate is verified",
+        ),
         Option(name="ca_cert", type=path, env="CONSUL_CACERT", help="PEM file of the authorities that are trusted"),
         Option(name="cert", type=path, env="CONSUL_CLIENT_CERT", help="PEM file of the client certificate"),
         Option(name="key", type=path, env="CONSUL_CLIENT_KEY", help="PEM file of its key, if that is not in cert"),

@@ -80,8 +80,8 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
     is_filtered: Consul left out what the token has no right to read.
     """
 
-    def __init__(self, address: Address, options: Options, what: str) -> None:
-        """Connect to nothing yet; `what` says for people what is read."""
+    def __init__(self, address: Address, user: tuple[str, str] | None, options: Options, what: str) -> None:
+        """Connect to nothing yet; user: with password, in Latin-1; `what` says for people what is read."""
         super().__init__(address.host, address.port, address.scheme)
         self.consistency = "default"
         self.is_doubtful = False
@@ -103,7 +103,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         self._session.trust_env = False
         # Compressing costs the server twice the CPU time of the whole answer, for each client: networks are faster than that.
         self._session.headers.update({"User-Agent": "disco", "Accept-Encoding": "identity"})
-        self._session.auth = address.user
+        self._session.auth = user
         log.debug("host=%s port=%d scheme=%s", address.host, address.port, address.scheme)
 
     def close(self) -> None:
@@ -122,6 +122,8 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         connecting = self._options["timeout"] / 2  # a name's second address has its turn within the request's deadline
         if self.consistency != "default":  # py-consul sends it with a read of keys only
             params = [*params, (self.consistency, "1")]
+        if self._options["namespace"]:
+            params = [*params, ("ns", self._options["namespace"])]
         url = self.uri(path, params)
         try:
             request = self._session.prepare_request(requests.Request("GET", url, headers=headers))
@@ -214,6 +216,8 @@ _PHRASES = {
     b"too many concurrent connections": "answered {status} too many requests: too many connections from this address "
     "(limits.http_max_conns_per_client in Consul's configuration, 200 by default)",
     b"HTTP request to an HTTPS server": "this port speaks TLS: set scheme to https",
+    b"Consul Enterprise feature": "answered {status}: namespaces need Consul Enterprise; this one takes no namespace "
+    "(CONSUL_NAMESPACE)",
     b"ACL support disabled": "answered {status}: ACLs are disabled in Consul, and a token is set",
 }
 # What Python makes of a connection that ends within TLS: which of the two, differs from version to version.
