@@ -503,7 +503,8 @@ def test_secrets_of_the_configuration(site: Site, consul: Consul) -> None:
     for number, user in enumerate(users):
         options[f"url{number}"] = {"host": f"http://{user}@{consul.address}"}
         options[f"user{number}"] = {"host": f"{user}@{consul.address}"}
-    options["url0"]["services"] = "app"
+    options["url0"] |= {"services": "app", "kv": "true"}
+    options["auth"] = {"auth": f"you:{CANARY}"}
     for name, given in options.items():
         keys = {"type": "consul", "host": consul.address} | given
         site.cfg |= {f"{name}.{key}": value for key, value in keys.items() if value}
@@ -513,7 +514,8 @@ def test_secrets_of_the_configuration(site: Site, consul: Consul) -> None:
     outputs = modes(site, *(f"source {name}: .*{TROUBLE}" for name in names), only=only, command="absent", patience="3")
     assert CANARY in consul.seen
     assert FORMS["JSON object"] in consul.seen
-    assert f"Basic {base64.b64encode(f'me:{CANARY}'.encode()).decode()}" in consul.seen
+    for name in ("me", "you"):
+        assert f"Basic {base64.b64encode(f'{name}:{CANARY}'.encode()).decode()}" in consul.seen
     for way in ("dry json", "graph"):
         assert not [name for name in names if name not in outputs[way]], way
     assert "the secret itself is in the configuration" in outputs["check json"]
