@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 2000  # characters of one line told
 LABEL_LIMIT = 80  # characters of one label in the graph
+NAME_LIMIT = 80  # characters of a handler's or interpreter's name
+SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
+CORRECT = "install it, or correct the line"
+# Like a rules or schema file's name, which it is not.
+_LOOKS_LIKE = re.compile(r"(?:.*[._-])?(?:(rule)s?|(schema)s?)(?:\.(?:ya?ml|json|txt))?", re.IGNORECASE)
 
 # Markdown and Mermaid's own syntax must not be seen in a label. Mermaid also drops a `;` from lines that seem to hold one of
 # its words `style` and `classDef`, so these lose a letter to an entity too.
@@ -59,9 +64,9 @@ def look(config: Path | None) -> Site:
     programs: dict[str, str] = {}
     own = len(errors)
 
-    def find_program(name: str, folder: Path) -> str | None:
-        program = process.find_program(name, search, folder)
-        if program and "/" not in name:
+    def find_program(name: str, folder: Path) -> str | Problem:
+        program = find_handler(name, search, folder)
+        if isinstance(program, str) and "/" not in name:
             programs[name] = program
         return program
 
@@ -85,7 +90,11 @@ def look(config: Path | None) -> Site:
         remedy = "it must name the directories of schemas, rules and handlers"
         errors.append(Problem("disco.path", f"{where}: {error.strerror}", remedy))
     is_whole = len(errors) == own
-    if found and not settings.sources and not errors:
+    if is_whole and not found and settings.rules == "required":
+        what = f"no rules in {', '.join(map(str, settings.path))}, so nothing would configure COMMAND"
+        remedy = "put a *.rules file there, correct disco.path, or let COMMAND start all the same: disco.rules=optional"
+        errors.append(Problem("disco.path", what, remedy))
+    if any(rule.interfaces for rule in found) and not settings.sources and not errors:
         what = "there are rules, but no source to read from"
         errors.append(Problem("DISCO_CFG", what, "name one, such as flat.file=FILE"))
     return Site(
@@ -97,6 +106,48 @@ def look(config: Path | None) -> Site:
         warnings=tuple(warnings),
         programs=programs,
     )
+
+
+def find_handler(name: str, search: str, folder: Path) -> str | Problem:
+    """Return what is run for a handler's name, or why nothing can be: looked up in `search`, with a `/` from the folder."""
+    shown = escape(name, NAME_LIMIT)
+    program = process.find_program(name, search, folder)
+    if program:
+        broken = _explain_script(program)
+        return broken._replace(message=f"handler {shown}: {program}: {broken.message}") if broken else program
+    places = [folder] if "/" in name else [Path(place) for place in search.split(os.pathsep) if place]
+    for file in (place / name for place in places):
+        if file.is_file():
+            return Problem("", f"handler {shown}: {file} is not executable", f"chmod +x {file}")
+    looked = "from this file's directory" if "/" in name else "in disco.path, then PATH"
+    remedy = "correct the path" if "/" in name else "put it into a directory of disco.path or of PATH"
+    return Problem("", f"handler {shown} is not there (looked for {looked})", remedy)
+
+
+def _explain_script(program: str) -> Problem | None:
+    """Return why the kernel would not execute a script; None if it would, or if that is no script."""
+    try:
+        with open(program, "rb") as file:  # noqa: PTH123 -- a program as it is executed
+            head = file.read(SCRIPT_LIMIT)
+    except OSError:  # a program may be executable and not readable
+        return None
+    if not head.startswith(b"#!"):
+        if b"\0" in head or head.startswith(b"\x7fELF"):
+            return None
+        return Problem("", "a script without a #! line", "begin it with one, such as #!/bin/sh")
+    line, _, _ = head[2:].partition(b"\n")
+    if line.endswith(b"\r"):
+        return Problem("", "its #! line ends with a carriage return (Windows' line ends)", "save it with Unix line ends")
+    interpreter, *arguments = os.fsdecode(line).split() or [""]
+    if not (os.path.isfile(interpreter) and os.access(interpreter, os.X_OK)):  # noqa: PTH113 -- as above
+        return Problem(
+            "", f"{escape(interpreter, NAME_LIMIT) or 'nothing'}, the interpreter of its #! line, is no program here", CORRECT
+        )
+    if os.path.basename(interpreter) == "env":  # noqa: PTH119 -- as above
+        wanted = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+        if wanted and process.find_program(wanted, os.environ.get("PATH", os.defpath)) is None:
+            return Problem("", f"{escape(wanted, NAME_LIMIT)}, the interpreter of its #! line, is not in PATH", CORRECT)
+    return None
 
 
 def _find_type(name: str) -> tuple[Source | None, Problem | None]:
@@ -118,6 +169,7 @@ def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], li
     warnings = list(site.warnings)
     if site.is_whole:
         warnings += [*_find_silent(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
+        warnings += _find_misnamed(site)
     for one in site.settings.sources:
         warnings += _find_open_secrets(one)
     if command and process.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
@@ -193,7 +245,7 @@ def _find_unused(site: Site) -> Iterator[Problem]:
     named = {interface for rule in site.rules for interface in rule.interfaces}
     if not site.rules:
         where = ", ".join(map(str, site.settings.path))
-        yield Problem("disco.path", f"no rules in {where}: COMMAND is executed at once", "write a *.rules file there")
+        yield Problem("disco.rules", f"no rules in {where}: COMMAND is executed at once", "put a *.rules file there")
     for name, one in site.schemas.items():
         if name not in named:
             yield Problem(one.where, f"no rule names interface {name}", "name it in a rule's 'when', or remove the schema")
@@ -230,6 +282,21 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
                 yield Problem(str(file), what, "rename one of the two, or remove it")
             else:
                 yield Problem(str(file), f"is not executable, so handler {name} is {program}", f"chmod +x {file}, or remove it")
+
+
+def _find_misnamed(site: Site) -> Iterator[Problem]:
+    """Yield files that are not read because of their names, although they look like rules or schemas."""
+    for directory in site.settings.path:
+        for file in sorted(directory.iterdir()):
+            looks = _LOOKS_LIKE.fullmatch(file.name)
+            if (
+                looks
+                and file.suffix not in {documents.SCHEMA_SUFFIX, rules.SUFFIX}
+                and file.is_file()
+                and not os.access(file, os.X_OK)
+            ):
+                suffix = rules.SUFFIX if looks[1] else documents.SCHEMA_SUFFIX
+                yield Problem(str(file), f"is not read: only files named *{suffix} are", "rename it, or move it away")
 
 
 def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:

@@ -30,7 +30,7 @@ from disco.errors import (
     explain_failure,
 )
 from disco.signals import Signals
-from disco.text import escape
+from disco.text import escape, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,8 +118,6 @@ def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
     try:
         options, command = getopt.getopt(argv, "hl:c:", known * 2)  # twice: so no beginning of a name is unique
     except getopt.GetoptError as error:
-        from disco.config import nearest  # noqa: PLC0415 -- only for what is wrong
-
         reason = error.msg.replace("not a unique prefix", "not recognized")
         near = nearest(f"--{error.opt}", [f"--{name.rstrip('=')}" for name in known], "") if len(error.opt) > 1 else ""
         raise UsageError(f"{reason}{near and '; ' + near}; 'disco -h' shows how it is used") from None
@@ -188,7 +186,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
             sys.exit(status)
     else:
         logger.warning(
-            "no rules in %s: %s is started at once, without any configuration (disco.path right? files named *.rules?)",
+            "no rules in %s, and disco.rules is optional: %s is started at once, without any configuration",
             ", ".join(map(str, settings.path)),
             name,
         )

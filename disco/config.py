@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
 from disco.errors import DocumentError, Problem, SourceError
-from disco.text import escape
+from disco.text import escape, nearest
 
 if TYPE_CHECKING:
     from disco.sources import Source
@@ -147,6 +147,12 @@ class Option(NamedTuple):
 DISCO_OPTIONS = (
     Option(name="path", type=directories, default=(Path("/etc/disco"),), help="where schemas, rules and handlers lie"),
     Option(
+        name="rules",
+        type=choice("required", "optional"),
+        default="required",
+        help="whether a site without any rule is refused, or COMMAND is executed at once",
+    ),
+    Option(
         name="interval",
         type=at_least(0.05, seconds),
         default=1.0,
@@ -233,6 +239,7 @@ class Settings(NamedTuple):
     """disco's own settings (durations in seconds), and the sources in their order."""
 
     path: tuple[Path, ...]
+    rules: str
     interval: float
     fail_limit: int
     timeout: float
@@ -291,14 +298,6 @@ def load(
         if declared and len(problems) == before:
             problems += [problem._replace(place=f"{namespace}.{problem.place}") for problem in declared.check(options)]
     return Settings(**own, sources=tuple(sources)), problems
-
-
-def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the remedy for a name that is not known: the nearest one that is, `otherwise` if none is near."""
-    import difflib  # noqa: PLC0415 -- only for what is wrong
-
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _from_pairs(pairs: str, problems: list[Problem]) -> dict[str, _Entry]:

@@ -11,9 +11,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
-from disco.config import nearest
 from disco.errors import DocumentError, Problem, collect
-from disco.text import escape
+from disco.text import escape, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -51,12 +50,12 @@ class Rule(NamedTuple):
 
 
 def load(
-    directories: Sequence[Path], interfaces: Collection[str], find_program: Callable[[str, Path], str | None]
+    directories: Sequence[Path], interfaces: Collection[str], find_program: Callable[[str, Path], str | Problem]
 ) -> tuple[Rule, ...]:
     """Load all rules in the directories, in order of directory, file name and place in the file.
 
     interfaces: those that have a schema. find_program: from a program's name and the folder of its rules file to what
-    is run.
+    is run, or to why nothing is.
 
     Raises:
         ConfigurationError: every problem, with file, line and column.
@@ -130,7 +129,7 @@ class _Reader:
         path: Path,
         label: str,
         interfaces: Collection[str],
-        find_program: Callable[[str, Path], str | None],
+        find_program: Callable[[str, Path], str | Problem],
     ) -> None:
         self.problems: list[Problem] = []
         self.refused: set[str] = set()  # names of rules that have problems
@@ -233,10 +232,8 @@ class _Reader:
             self._problem(f"'do' has a word of more than {VARIABLE_LIMIT >> 10} KiB, which no program can be given", *at, "do")
             return ()
         program = self._find_program(argv[0], self._path.parent)
-        if program is None:
-            looked = "from this file's directory" if "/" in argv[0] else "in disco.path, then PATH"
-            reason = f"handler {escape(argv[0], NAME_LIMIT)} is not there or not executable (looked for {looked})"
-            self._problem(reason, *at, "do", remedy="put it into a directory of disco.path or of PATH, and chmod +x it")
+        if isinstance(program, Problem):
+            self._problem(program.message, *at, "do", remedy=program.remedy)
             return ()
         return (program, *argv[1:])
 

@@ -33,7 +33,7 @@ from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
 from disco import documents, messages  # noqa: E402
 from disco.errors import ConfigurationError, DocumentError, Problem, collect  # noqa: E402
 from disco.signals import Overrun  # noqa: E402
-from disco.text import escape  # noqa: E402
+from disco.text import escape, nearest  # noqa: E402
 
 if _HIDDEN:
     del sys.modules[_SLOW]
@@ -54,6 +54,13 @@ TOO_SLOW = "validation takes too long (a regular expression in the schema that e
 _TYPES = "'type' takes string, integer, number, boolean, array, object or null, or a list of these"
 _NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
 _DIALECTS = "$schema names a dialect that is not known here (drafts 4, 6, 7, 2019-09 and 2020-12 are)"
+# Keywords that ask for nothing, or that others look at (`then`), and disco's own `name`.
+_ANNOTATIONS = (
+    *("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary", "$comment", "$defs", "definitions"),
+    *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "then", "else", "name"),
+    *("contentEncoding", "contentMediaType", "contentSchema", "minContains", "maxContains", "additionalItems"),
+)
+NEAR = 0.8  # how much of an unknown keyword is that of a known one, so that it is hardly meant
 _ALTERNATIVES = {
     "anyOf": "fits none of the alternatives in the schema",
     "oneOf": "does not fit exactly one of the alternatives in the schema",
@@ -76,6 +83,7 @@ class Schema(NamedTuple):
     validator: Validator
     targets: Mapping[int, tuple[Any, bool]]  # by id of a mapping: what its $ref leads to, and whether that is all
     formats: frozenset[str]
+    doubts: tuple[Problem, ...] = ()
 
     def admits_mappings(self) -> bool:
         """Return False where it is plain from `type` (or `false`) that no mapping, so no interface, is ever valid."""
@@ -139,6 +147,7 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[Problem]]
         schemas[schema.interface] = schema
         if schema.formats & _SLOW_FORMATS and find_spec(_SLOW):
             import_module(_SLOW)  # once for all that are forked, and not within the time that a verdict may take
+        warnings += schema.doubts
         warnings += (
             Problem(
                 str(path),
@@ -199,7 +208,11 @@ def read(path: Path) -> Schema:
     paths = _find_paths(content)
     collect(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in survey.problems)
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
-    return Schema(interface, content, str(path), validator, survey.targets, frozenset(survey.formats))
+    doubts = tuple(
+        Problem(document.at(*paths.get(id(at), ()), keyword), f"{escape(keyword, NAME_LIMIT)} is no keyword of JSON Schema", near)
+        for at, keyword, near in survey.doubts
+    )
+    return Schema(interface, content, str(path), validator, survey.targets, frozenset(survey.formats), doubts)
 
 
 def canonical(data: Any, stand_in: Callable[[object], str] | None = None) -> bytes:  # noqa: ANN401 -- any JSON data
@@ -275,7 +288,9 @@ class _Survey:
         self.problems: list[tuple[Any, tuple[str, ...], str]] = []  # the mapping, the keyword if it is one, why
         self.targets: dict[int, tuple[Any, bool]] = {}
         self.formats: set[str] = set()
+        self.doubts: list[tuple[Any, str, str]] = []  # the mapping, what is near a keyword, and the remedy
         self._kind = kind
+        self._keywords = {*kind.VALIDATORS, *_ANNOTATIONS}
         self._seen: set[int] = set()
         self._referred: list[tuple[dict[str, Any], str, Any, Resolver[Any]]] = []
         self._walk(root, resolver)
@@ -306,6 +321,9 @@ class _Survey:
             if isinstance(content.get("format"), str):
                 self.formats.add(content["format"])
             self._compile(content)
+            for keyword in sorted(content.keys() - self._keywords):
+                if near := nearest(keyword, self._keywords, "", NEAR):
+                    self.doubts.append((content, keyword, near))
             for name, below in content.get("properties", {}).items():
                 if below is False:  # the library would not say which key it is
                     content["properties"][name] = {"not": {}}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -38,3 +42,11 @@ def duration(seconds: float) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str, near: float = 0.6) -> str:
+    """Return the remedy for a name that is not known: the nearest one that is, `otherwise` if none is so near."""
+    import difflib  # noqa: PLC0415 -- only for what is wrong
+
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=near)
+    return f"did you mean {found[0]}?" if found else otherwise

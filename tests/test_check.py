@@ -84,7 +84,7 @@ def test_all_errors_at_once(simple: Site) -> None:
         ("DISCO_CFG: flat.timeout", "correct the value"),
         ("bad.schema:1:7", "correct it"),
         ("more.rules:2:12", "did you mean app?"),
-        ("more.rules:3:21", "put it into a directory of disco.path or of PATH, and chmod +x it"),
+        ("more.rules:3:21", "put it into a directory of disco.path or of PATH"),
         ("more.rules:4:5", "take one 'after' out of the circle"),
     ]
     assert disco(simple, "--check").stdout.splitlines()[-1] == "disco --check: 6 errors, 0 warnings"
@@ -158,11 +158,73 @@ def test_schema_that_no_rule_names(simple: Site) -> None:
     assert told(check(simple)[2]) == [(f"{simple.etc}/idle.schema", "no rule names interface idle")]
 
 
-def test_sources_without_rules(simple: Site) -> None:
-    """Without rules nothing is waited for, and no source is needed."""
+def test_no_rules(simple: Site) -> None:
+    """Without rules nothing would configure COMMAND: an error, or a warning where rules are optional."""
     simple.rules()
     (simple.etc / "app.schema").unlink()
-    assert [one["place"] for one in check(simple)[2]] == ["disco.path", "flat"]
+    status, errors, _ = check(simple)
+    assert (status, told(errors)) == (78, [("disco.path", f"no rules in {simple.etc}, so nothing would configure COMMAND")])
+    simple.cfg["disco.rules"] = "optional"
+    assert [one["place"] for one in check(simple)[2]] == ["disco.rules", "flat"]
+
+
+SCRIPTS = {
+    "cat\n": "a script without a #! line",
+    "": "a script without a #! line",
+    "#!/usr/bin/pyhton3\nimport sys\n": "/usr/bin/pyhton3, the interpreter of its #! line, is no program here",
+    "#!/etc\n": "/etc, the interpreter of its #! line, is no program here",
+    "#!\n": "nothing, the interpreter of its #! line, is no program here",
+    "#!/bin/sh\r\ncat\r\n": "its #! line ends with a carriage return (Windows' line ends)",
+    "#!/usr/bin/env pyhton3\n": "pyhton3, the interpreter of its #! line, is not in PATH",
+    "#! /usr/bin/env -S A=1 pyhton3 -u\n": "pyhton3, the interpreter of its #! line, is not in PATH",
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), SCRIPTS.items())
+def test_handlers_that_the_kernel_does_not_execute(simple: Site, content: str, reason: str) -> None:
+    """A handler without a #! line that leads to a program is told with its file, and refused at the start."""
+    (simple.etc / "see").write_bytes(content.encode())
+    status, errors, _ = check(simple)
+    assert (status, [message for _, message in told(errors)]) == (78, [f"handler see: {simple.etc / 'see'}: {reason}"])
+    assert simple.run(options=()).process.returncode == 78
+
+
+@pytest.mark.parametrize("content", [b"#!/bin/sh", b"#! /usr/bin/env -S sh -e\n", b"\x7fELF", b"MZ\0", b"#!/bin/sh -e\ncat\r\n"])
+def test_handlers_that_it_may_execute(simple: Site, content: bytes) -> None:
+    """What leads to a program, and what is no script, is fine."""
+    (simple.etc / "see").write_bytes(content)
+    assert check(simple) == (0, [], [])
+
+
+def test_mistyped_keywords(simple: Site) -> None:
+    """A schema's unknown keyword that is like a known one is a warning with its place; one of somebody's own is none."""
+    (simple.etc / "app.schema").write_text(
+        "type: object\nrequierd: [a]\nx-order: 5\nunits: m\nproperties:\n  requierd: {}\n  b: {minimun: 5, title: x}\n"
+    )
+    _, errors, warnings = check(simple)
+    assert (errors, [(*one, warnings[n]["remedy"]) for n, one in enumerate(told(warnings))]) == (
+        [],
+        [
+            (f"{simple.etc}/app.schema:2:11", "requierd is no keyword of JSON Schema", "did you mean required?"),
+            (f"{simple.etc}/app.schema:7:16", "minimun is no keyword of JSON Schema", "did you mean minimum?"),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *[(name, "rules") for name in ("web.rules.yml", "rules.yaml", "WEB.RULES", "web.rule", "web_rules.json", "rules")],
+        *[(name, "schema") for name in ("web.schema.json", "web.schemas", "schema.yml", "web-schema.txt")],
+    ],
+)
+def test_files_that_are_not_read(simple: Site, name: str, suffix: str) -> None:
+    """A file that looks like one of rules or a schema, and has another name, is a warning."""
+    (simple.etc / name).write_text("{}")
+    (simple.etc / "load-schema").write_text("#!/bin/sh\n")
+    (simple.etc / "load-schema").chmod(0o755)  # a handler
+    (simple.etc / "rules.d").mkdir()
+    assert told(check(simple)[2]) == [(f"{simple.etc}/{name}", f"is not read: only files named *.{suffix} are")]
 
 
 def test_services_that_nothing_needs(simple: Site) -> None:

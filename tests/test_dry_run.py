@@ -358,6 +358,7 @@ def test_command_that_is_not_there(site: Site) -> None:
 
 def test_no_rules(site: Site) -> None:
     """Without rules the sources are told all the same, and COMMAND would be executed."""
+    site.cfg["disco.rules"] = "optional"
     site.schema("app")
     site.flat({"app": {"a": 1}})
     status, text, told = dry(site, "echo")
@@ -367,6 +368,7 @@ def test_no_rules(site: Site) -> None:
 
 def test_no_rules_and_no_source(site: Site) -> None:
     """Without rules and sources there is nothing to wait for."""
+    site.cfg["disco.rules"] = "optional"
     site.cfg["disco.timeout"] = NEVER
     status, _, told = dry(site, "echo", patience=10)
     assert (status, told["exec"], told["sources"]) == (0, True, [])
@@ -374,6 +376,7 @@ def test_no_rules_and_no_source(site: Site) -> None:
 
 def test_no_rules_and_a_source_that_never_answers(site: Site) -> None:
     """Without rules disco executes COMMAND at once, whatever the sources do: --dry-run says so."""
+    site.cfg["disco.rules"] = "optional"
     site.cfg |= {"flat.file": str(site.folder / "gone.yaml"), "disco.timeout": "300ms"}
     assert site.run(options=(), prologue=QUICK).output == "done\n"
     status, _, told = dry(site, "echo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -245,10 +246,15 @@ def test_missing_directory_and_no_source(site: Site) -> None:
 
 
 def test_no_rule_at_all(site: Site) -> None:
-    """Without a rule COMMAND is executed at once, with a warning."""
+    """Without a rule nothing would configure COMMAND: 78; where rules are optional it is executed at once, with a warning."""
+    running = site.run(options=())
+    assert (running.process.returncode, running.output) == (78, "")
+    assert f"disco.path: no rules in {site.etc}, so nothing would configure COMMAND; " in running.log
+    assert "disco.rules=optional" in running.log
+    site.cfg["disco.rules"] = "optional"
     running = site.run(options=())
     assert running.output == "done\n"
-    assert "no rules" in running.log
+    assert re.search(r"WARNING .* no rules in ", running.log)
 
 
 def test_config_file(site: Site) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from disco import process, rules
-from disco.errors import ConfigurationError
+from disco import check, rules
+from disco.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ NO_SCHEMA = "has no schema: no *.schema file in disco.path is for it"
 KNOWN = ("mysql", "redis", "pgsql")
 
 
-def find(name: str, _folder: Path) -> str | None:
-    return None if name.endswith("none") else f"/bin/{name}"
+def find(name: str, _folder: Path) -> str | Problem:
+    return Problem("", f"handler {name} is nowhere") if name.endswith("none") else f"/bin/{name}"
 
 
 def load(folder: Path, *contents: str, **files: str) -> tuple[Rule, ...]:
@@ -155,8 +155,8 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("{when: [mysql, mysql], do: x}", "2:12: 'when' names an interface twice"),
         ("{when: mysqll, do: x}", f"2:12: interface mysqll {NO_SCHEMA}"),
         ('{when: "a\\nb", do: x}', f"2:12: interface a\\nb {NO_SCHEMA}"),
-        ("{when: mysql, do: none}", "2:23: handler none is not there or not executable (looked for in disco.path, then PATH)"),
-        ("{when: mysql, do: /none}", "2:23: handler /none is not there or not executable (looked for from this file's directory)"),
+        ("{when: mysql, do: none}", "2:23: handler none is nowhere"),
+        ("{when: mysql, do: /none}", "2:23: handler /none is nowhere"),
         ("{when: mysql, do: ''}", "2:23: 'do' names a handler"),
         ("{when: mysql, do: ' '}", "2:23: 'do' names a handler"),
         ("{when: mysql, do: [x]}", "2:23: 'do' names a handler"),
@@ -216,7 +216,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     )
     assert [problem.partition(": ")[2][:24] for problem in found] == [
         "interface x1 has no sche",
-        "handler none is not ther",
+        "handler none is nowhere",
         "did not find expected no",
         "after: no rule is named ",
     ]
@@ -270,16 +270,16 @@ def test_many_circles(tmp_path: Path) -> None:
         ("sub/rel", "site/sub/rel"),
         ("./both", "site/both"),
         ("../bin/both", "bin/both"),
-        ("flat", None),
-        ("./flat", None),
-        ("sub", None),
-        ("./sub", None),
-        ("sub/none", None),
-        ("rel", None),
+        ("flat", "flat: SITE/flat is not executable; chmod +x SITE/flat"),
+        ("./flat", "./flat: SITE/flat is not executable; chmod +x SITE/flat"),
+        ("sub", "sub is not there (looked for in disco.path, then PATH); put"),
+        ("./sub", "./sub is not there (looked for from this file's directory); correct"),
+        ("sub/none", "sub/none is not there (looked for from this file's directory)"),
+        ("rel", "rel is not there (looked for in disco.path, then PATH)"),
     ],
 )
-def test_handlers_are_found(tmp_path: Path, do: str, found: str | None) -> None:
-    """A handler is sought in the directories, then in PATH; with a `/` beside its rules file; it must be executable."""
+def test_handlers_are_found(tmp_path: Path, do: str, found: str) -> None:
+    """A handler is sought in the directories, then in PATH; with a `/` beside its rules file; one without its x bit is told."""
     for name, mode in {
         "site/both": 0o755,
         "bin/both": 0o755,
@@ -288,16 +288,18 @@ def test_handlers_are_found(tmp_path: Path, do: str, found: str | None) -> None:
         "site/flat": 0o644,
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch(mode)
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(mode)
     search = os.pathsep.join(str(tmp_path / name) for name in ("site", "bin"))
     (tmp_path / "site/x.rules").write_text(json.dumps({"rules": [{"when": "mysql", "do": do}]}))
 
     def load() -> tuple[Rule, ...]:
-        return rules.load([tmp_path / "site"], KNOWN, lambda name, folder: process.find_program(name, search, folder))
+        return rules.load([tmp_path / "site"], KNOWN, lambda name, folder: check.find_handler(name, search, folder))
 
-    if found is None:
-        with pytest.raises(ConfigurationError, match="is not there or not executable"):
+    if " " in found:
+        with pytest.raises(ConfigurationError) as caught:
             load()
+        assert f"handler {found}".replace("SITE", str(tmp_path / "site")) in str(caught.value)
     else:
         assert os.path.realpath(load()[0].argv[0]) == str(tmp_path / found)
 

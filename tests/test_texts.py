@@ -93,7 +93,7 @@ WRONG = {
     "rules of UTF-16": (78, "site.rules:1:", COMMAND, {"site.rules": "rules: []".encode("utf-16")}),
     "rules without end": (78, "site.rules", COMMAND, {"site.rules": b"rules: " + b"{" * 100_000}),
     "rules that are a list": (78, "expected 'rules:'", COMMAND, {"site.rules": b"[1, null]"}),
-    "a handler without its interpreter": (70, "the interpreter of its #! line", COMMAND, {"see": b"#!/no/such\n"}),
+    "a handler without its interpreter": (78, "the interpreter of its #! line", COMMAND, {"see": b"#!/no/such\n"}),
     "a handler of garbage": (70, "handler failed", COMMAND, {"see": GARBAGE}),
     "a COMMAND that is not there": (127, "is not there", ("no-such-command",), {}),
     "an empty COMMAND": (127, "COMMAND (empty) is not there", ("",), {}),

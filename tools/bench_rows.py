@@ -142,6 +142,7 @@ def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
 def no_rules(bench: Bench) -> Iterator[Line]:
     """Measure `disco true` where there is nothing to do, beside an interpreter that imports YAML."""
     site = bench.site()
+    site.cfg["disco.rules"] = "optional"
     yaml = [sys.executable, "-c", "import yaml"]
     ours, floors = bench.take_in_turns(30, partial(bench.time_disco, site, "true"), partial(bench.time, site, yaml))
     yield Line("disco true, by python -c 'import yaml'", "ms", ours, floors, limit=2)

@@ -53,11 +53,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from disco.config import Option, Options, nearest
+from disco.config import Option, Options
 from disco.documents import DEPTH_LIMIT, merge, strict_json
 from disco.errors import Problem, SourceError
 from disco.signals import Overrun, time_limit
-from disco.text import duration
+from disco.text import duration, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
