@@ -42,6 +42,7 @@ ANSWER_LIMIT = 64 << 20  # bytes of one answer; gRPC's own limit is 4 MiB
 NEVER = 86_400_000  # milliseconds; longer than any channel lives
 KEEPALIVE = 8.0  # seconds; etcd closes a connection that is pinged more often than each 5 s (--grpc-keepalive-min-time)
 DEADLINE_SLACK = 0.2  # seconds by which a watch may end early
+DESCRIPTOR_LIMIT = 1024  # the lowest is given first, and a source has few
 TOKEN_LIMIT = 8 << 10  # characters; what a server takes as metadata by default
 REVISION_LIMIT = 1 << 62  # no store gets there, and one more must still be a number of its kind
 PROBE_LIMIT = 2.0  # seconds for finding out why TLS fails
@@ -517,18 +518,13 @@ def _load_tls(options: Options) -> ssl.SSLContext:
 
 def _hang_up() -> None:
     """Shut down all connections of this process: one whose handshake has not ended outlives its channel, and is read on."""
-    try:
-        names = os.listdir("/proc/self/fd")  # noqa: PTH208 -- numbers only
-    except OSError:  # nothing tells which there are, and why the channel is closed is what counts
-        return
-    for name in names:
+    for descriptor in range(DESCRIPTOR_LIMIT):
         try:
-            descriptor = int(name)
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as connection:
                     if connection.family in (socket.AF_INET, socket.AF_INET6):
                         connection.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it is closed already, or was never connected
+        except OSError:  # there is none, or it was never connected
             continue
 
 
