@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import random
+import re
+import shutil
+import threading
 import time
 import types
 import weakref
@@ -716,6 +720,132 @@ def test_flat_symlink_swap(tmp_path: Path) -> None:
     assert [next(found) for found in both] == [{"app": "two"}] * 3
 
 
+def swap(folder: Path, generation: int) -> None:
+    """Write a generation of two files as kubelet does: a new folder, to which one link is turned."""
+    new = folder / f"..{generation}"
+    new.mkdir()
+    for name in "ab":
+        (new / f"{name}.yaml").write_text(f"{name}: {{of: {generation}}}")
+    (folder / "..new").symlink_to(new.name)
+    (folder / "..new").rename(folder / "..data")
+
+
+def test_flat_reads_one_generation(tmp_path: Path) -> None:
+    """What is read of a directory is of one generation, however often its link is swapped, and whatever goes meanwhile."""
+    swap(tmp_path, 0)
+    for name in "ab":
+        (tmp_path / f"{name}.yaml").symlink_to(f"..data/{name}.yaml")
+    stop = threading.Event()
+
+    def go_on() -> None:
+        for generation in itertools.count(1):
+            if stop.is_set():
+                return
+            swap(tmp_path, generation)
+            shutil.rmtree(tmp_path / f"..{generation - 1}")
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        read = 0
+        for _ in range(2000):
+            try:
+                found = next(flat.watch(context(file=tmp_path)))
+            except SourceError as error:
+                assert "change faster" in error.reason or "No such file" in error.reason  # noqa: PT017 -- seldom
+                continue
+            assert found["a"] == found["b"]
+            read += 1
+        assert read > 100
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_flat_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is rewritten in place is taken when two looks see the same; one that was renamed there, at once."""
+    file = tmp_path / "f.yaml"
+    write(file, "app: {a: 1, b: 1}")
+    waits: list[float] = []
+    texts = iter(["", "app:\n  a: 2\n  b:", "app:\n  a: 2\n  b: 2\n"])
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if text := next(texts, None):
+            file.write_text(text)
+
+    found = flat.watch(context(interval=1.0, file=file))
+    assert next(found) == {"app": {"a": 1, "b": 1}}
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert next(found) == {"app": {"a": 1, "b": 1}}
+    assert next(found) == {"app": {"a": 2, "b": 2}}
+    assert waits == [1.0, 1.0, *[flat.NEXT_LOOK] * 2]
+    write(file, "app: {a: 3}")
+    waits.clear()
+    assert next(found) == {"app": {"a": 3}}
+    assert waits == [1.0]
+
+
+def test_flat_never_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is rewritten all the time is taken after some looks, if it can be read."""
+    file = tmp_path / "f.yaml"
+    write(file, "app: {a: 0}")
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        file.write_text(f"app: {{a: {'1' * len(waits)}}}")
+
+    found = flat.watch(context(interval=1.0, file=file))
+    next(found)
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert next(found) == {"app": {"a": int("1" * flat.LOOKS)}}
+    assert waits == [1.0, *[flat.NEXT_LOOK] * (flat.LOOKS - 1)]
+
+
+def test_flat_tells_what_it_does_not_read(tmp_path: Path) -> None:
+    """Files of a directory that have another suffix are named in a note, escaped and bounded, and gone from it with them."""
+    notes: list[str] = []
+    found = flat.watch(context(file=tmp_path)._replace(note=notes.append))
+    write(tmp_path / "db_password", SECRET)
+    write(tmp_path / "app.yaml", "app: {}")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "nowhere").symlink_to("no-such-file")
+    assert next(found) == {"app": {}}
+    assert notes[-1] == "2 files in the directory not read, for only *.yaml, *.yml, *.json are: db_password, nowhere"
+    for number in range(9):
+        write(tmp_path / f"{number}\n", SECRET)
+    next(found)
+    assert notes[-1].startswith("11 files in the directory not read, for only *.yaml, *.yml, *.json are: 0\\n, 1\\n")
+    assert notes[-1].endswith("4\\n, …")
+    for path in tmp_path.iterdir():
+        if not path.is_dir() and path.suffix != ".yaml":
+            path.unlink()
+    next(found)
+    assert notes[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "look"),
+    [
+        (SECRET, "a single value (a secret's file?)"),
+        (f"PASSWORD={SECRET}\nHOST=b", "NAME=VALUE lines"),
+        (f"export PASSWORD = {SECRET}", "NAME=VALUE lines"),
+        (f"- {SECRET}", "a list"),
+        ("12", "a single value"),
+    ],
+)
+def test_flat_says_what_a_file_looks_like(tmp_path: Path, text: str, look: str) -> None:
+    """A file that holds no mapping is told with what it looks like, and nothing of what it holds."""
+    write(tmp_path / "f", text)
+    with pytest.raises(
+        SourceError, match=f"expected a mapping of interfaces at the top level, but it holds {re.escape(look)}"
+    ) as told:
+        next(flat.watch(context(file=tmp_path / "f")))
+    assert SECRET not in told.value.reason
+
+
 def test_flat_looks_more_often_than_it_yields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unchanged it is looked at each `interval`, and yielded twice, then once in a `timeout`; a change is yielded at once."""
     file = tmp_path / "f.yaml"
@@ -804,7 +934,8 @@ def test_flat_broken_then_mended(
 
     acts = act()
     next(acts)
-    monkeypatch.setattr(time, "sleep", lambda _: next(acts))
+    # A new file may get the number of the one that was removed, and is looked at twice then.
+    monkeypatch.setattr(time, "sleep", lambda seconds: None if seconds == flat.NEXT_LOOK else next(acts))
     said = run(schemas, flat.watch, 5, file=file, interval=0.5)
     assert [type(message) for message in said] == [Alive, Diff, Trouble, Trouble, Diff]
     for trouble in said[2:4]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
 from disco.config import path
 from disco.errors import DocumentError, Problem
 from disco.sources import Context, Option, Options, Source, SourceError
-from disco.text import escape
+from disco.text import escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 SUFFIXES = (".yaml", ".yml", ".json")
+LOOKS, NEXT_LOOK = 10, 0.05  # at what is changing: how often at most, and seconds in between
+UNREAD_LIMIT = 5  # names told of files that are not read
 
 
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
@@ -24,16 +27,18 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     file = str(context.options["file"])  # a look is little more than its system calls: no Path is made
     # While nothing changes a step is many looks: what is around a step costs as much as the rest of a look.
     patience = context.options.get("timeout", 0.0)
-    seen, data, due, was_recent = None, {}, 0.0, False
+    seen: Look | None = None
+    data: dict[str, Any] = {}
+    due, was_recent = 0.0, False
     while True:
         try:
-            files = look_at(file)
-            state = [(name, _identity(found)) for name, found in files.items()]
+            look = look_at(file)
             # What was read moments after it changed may have changed again since, without its time stamp showing it.
-            is_news = state != seen or was_recent
+            is_news = seen is None or not _is_same(look, seen) or was_recent
             if is_news:
-                was_recent = _is_recent(files.values())
-                data, seen = load(files), state
+                seen, data = read(file, look, seen)
+                was_recent = _is_recent(seen.files.values())
+                context.note(_tell_unread(seen.unread))
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None
         now = time.monotonic()
@@ -43,23 +48,64 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
         time.sleep(context.interval)
 
 
-def look_at(file: str) -> dict[str, os.stat_result]:
-    """Return the status of each file to read, sorted by name; raise SourceError if there is none, or one has none."""
+class Look(NamedTuple):
+    """The files to read, sorted by name, each with its status; and the names of those in the directory that are not read."""
+
+    files: dict[str, os.stat_result]
+    unread: list[str]
+
+
+def look_at(file: str) -> Look:
+    """Look at a file or a directory; raise SourceError if it, or a file in it that is to be read, is not there."""
     name = file
     try:
         found = os.stat(file)  # noqa: PTH116 -- as above
         if not stat.S_ISDIR(found.st_mode):
-            return {file: found}
-        files = {}
+            return Look({file: found}, [])
+        look = Look({}, [])
         for entry in sorted(os.listdir(file)):  # noqa: PTH208 -- as above
-            if entry.endswith(SUFFIXES) and not entry.startswith("."):
-                name = f"{file}/{entry}"
+            name = f"{file}/{entry}"
+            if entry.startswith("."):
+                continue
+            if entry.endswith(SUFFIXES):
                 found = os.stat(name)  # noqa: PTH116 -- as above
                 if not stat.S_ISDIR(found.st_mode):
-                    files[name] = found
+                    look.files[name] = found
+            elif not os.path.isdir(name):  # noqa: PTH112 -- as above
+                look.unread.append(entry)
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from None
-    return files
+    return look
+
+
+def read(file: str, look: Look, seen: Look | None) -> tuple[Look, dict[str, Any]]:
+    """Return what is in the files, all of one moment, and the look at that moment.
+
+    What is read while it changes may be of two moments: half of a file that is being written, or one file from before and one
+    from after the swap of a link. So a file that is being written (the same one, other than in the look before) is waited
+    for, and what has changed while it was read is read again, whether it could be read or not.
+
+    Raises:
+        SourceError: a file is wrong, or they change faster than they can be read.
+
+    """
+    for left in reversed(range(LOOKS)):
+        if left and seen and _is_written(look, seen):
+            time.sleep(NEXT_LOOK)
+            seen, look = look, look_at(file)
+            continue
+        problem: SourceError | None = None
+        data: dict[str, Any] = {}
+        try:
+            data = load(look.files)
+        except SourceError as error:
+            problem = error
+        seen, look = look, look_at(file)
+        if _is_same(look, seen) or (not left and _is_written(look, seen)):  # a file that is never quiet has to do as it is
+            if problem:
+                raise problem
+            return seen, data
+    raise SourceError(f"{file}: its files change faster than they can be read")
 
 
 def load(files: Iterable[str]) -> dict[str, Any]:
@@ -78,7 +124,9 @@ def load(files: Iterable[str]) -> dict[str, Any]:
         if found is None:
             continue
         if not isinstance(found, dict):
-            raise SourceError(f"{file}: expected a mapping of interfaces at the top level")
+            raise SourceError(
+                f"{file}: expected a mapping of interfaces at the top level, but it holds {_describe(content, found)}"
+            )
         for interface, value in found.items():
             if interface in data:
                 raise SourceError(f"{file}: {escape(interface, 80)} is in an earlier file of the directory too")
@@ -86,9 +134,45 @@ def load(files: Iterable[str]) -> dict[str, Any]:
     return data
 
 
+def _describe(content: bytes, found: Any) -> str:  # noqa: ANN401 -- any JSON data but a mapping
+    """Return what a file looks like that holds no mapping: nothing of its content."""
+    if isinstance(found, list):
+        return "a list"
+    first = content.lstrip().split(b"\n", 1)[0]
+    if re.match(rb"(export\s+)?\w+\s*=", first):
+        return "NAME=VALUE lines; write YAML or JSON, such as 'interface: {name: value}'"
+    return "a single value (a secret's file?); write YAML or JSON, such as 'interface: {name: value}'"
+
+
+def _tell_unread(names: list[str]) -> str:
+    """Return which files of a directory are not read, for people; empty if there is none."""
+    if not names:
+        return ""
+    shown = ", ".join(escape(name, 80) for name in names[:UNREAD_LIMIT]) + (", …" if len(names) > UNREAD_LIMIT else "")
+    return f"{plural(len(names), 'file')} in the directory not read, for only *{', *'.join(SUFFIXES)} are: {shown}"
+
+
 def _identity(found: os.stat_result) -> tuple[int, ...]:
     """Return what changes when a file's content does, or a symlink's target (Kubernetes swaps one for all files)."""
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+def _is_same(look: Look, other: Look) -> bool:
+    """Return whether two looks saw the same."""
+    return look.unread == other.unread and _identities(look) == _identities(other)
+
+
+def _is_written(look: Look, before: Look) -> bool:
+    """Return whether a file is the same one as in the look before, and has another content."""
+    return any(
+        os.path.samestat(found, before.files[name]) and _identity(found) != _identity(before.files[name])
+        for name, found in look.files.items()
+        if name in before.files
+    )
+
+
+def _identities(look: Look) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, _identity(found)) for name, found in look.files.items()]
 
 
 def _is_recent(files: Iterable[os.stat_result]) -> bool:
