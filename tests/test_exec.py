@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Site, disco_command, eventually, is_alive, processes
+from tests.harness import Site, below, disco_command, eventually, is_alive, name_of, processes
 
 # Reports everything that a process inherits.
 PROBE = """
@@ -405,6 +405,38 @@ def test_processes_that_are_not_ours_are_left_alone(site: Site) -> None:
     )
     assert "sleep 999" in running.output
     assert "sleep 998" in running.output
+
+
+@needs_unshare
+def test_orphans_of_others_are_left_alone_when_a_runner_dies(site: Site) -> None:
+    """As PID 1: an orphan of a `docker exec` is there after exec, also if it came when a runner with leftovers was killed."""
+    site.simple()
+    site.handler("see", '[ $DISCO_ATTEMPT = 1 ] || exit 0\nenv -i setsid -f sleep 996\ntouch "$OUT/up"\nexec sleep 995\n')
+    running = site.start("sh", "-c", "ps -A -o pid,args", before=unshare("--kill-child"))
+    eventually((site.folder / "up").exists)
+    first = next(pid for pid in below(running.pid) if _is_namespace_init(pid))
+    runner = next(pid for pid in below(first) if name_of(pid) == "disco:runner-1")
+    inside = ["nsenter", "--pid", "--mount", "--target", str(first)]
+    subprocess.run([*inside, "sh", "-c", "sleep 997 & exit"], check=True)
+    os.kill(runner, signal.SIGKILL)
+    subprocess.run([*inside, "sh", "-c", "sleep 998 & exit"], check=False)  # disco may be at its end by now
+    assert running.wait() == 0, running.log
+    assert "sleep 997" in running.output
+    assert "sleep 996" not in running.output
+    assert "sleep 995" not in running.output
+
+
+def test_coordinator_that_is_killed(site: Site) -> None:
+    """When its coordinator is killed disco says so and ends with 71, and so does everything that it started."""
+    site.simple()
+    site.handler("see", 'env -i setsid -f "$OUT/sleeper" 1000 < /dev/null > /dev/null 2>&1\ntouch "$OUT/up"\nexec sleep 1000\n')
+    (site.folder / "sleeper").symlink_to(str(shutil.which("sleep")))
+    running = site.start()
+    eventually((site.folder / "up").exists)
+    os.kill(running.coordinator, signal.SIGKILL)
+    assert running.wait() == 71
+    assert running.log.splitlines()[-1] == "disco: the coordinator was killed by SIGKILL: out of memory? (give the container more)"
+    eventually(lambda: not processes(str(site.folder)), "the end of everything", patience=10)
 
 
 def test_any_uid() -> None:

@@ -338,6 +338,28 @@ def test_leftovers_of_a_killed_runner_are_gone_before_exec(site: Site) -> None:
     assert not processes(f"{site.folder}/sleeper")
 
 
+MANY = f"""#!{sys.executable} -S
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for _ in range(1000):
+    if os.fork() == 0:
+        os.setsid()
+        os.execve("/bin/sleep", ["many-sleepers", "1000"], {{}})
+"""
+
+
+def test_many_stubborn_leftovers_beside_a_stranger(site: Site) -> None:
+    """A thousand leftovers that ignore SIGTERM are killed in no time, and a process of somebody else's is left alone."""
+    site.simple()
+    site.cfg["disco.grace"] = "100ms"
+    site.handler("see", MANY)
+    running = site.start("sh", "-c", "ps -A -o args; exit 0", before=["sh", "-c", 'sleep 61 & exec "$@"', "sh"], options=())
+    assert running.wait() == 0, running.log
+    assert "sleep 61" in running.output
+    assert "many-sleepers" not in running.output
+    assert "still there" not in running.log
+
+
 @contextmanager
 def hanging(program: Path) -> Iterator[None]:
     """Let each exec of a program hang for the body of a `with`, as on a disk that does not answer: we hold a lease on it."""
