@@ -22,6 +22,9 @@ pipe (its stdout and stderr) and no other descriptor of ours, and has /dev/null 
 first process by the kernel's hand, sources and checker die with the coordinator. A runner does not, because it has its
 handler to kill first: it sees the end of file.
 
+disco and its children are not dumpable: a process of the same user (a handler, a source's library) reads neither their
+environment nor their memory. Exec ends that. Sources and checker gain no rights by setuid programs, and leave no core file.
+
 Orphans
 =======
 

@@ -301,6 +301,8 @@ class Coordinator:
             log.enter_child(2)
             process.limit_descriptors(self._descriptors)
             process.adopt_orphans()  # what it leaves behind stays below it, and comes to us when it dies
+            if child.kind is not Kind.RUNNER:
+                process.confine()
             # The interpreter's own print the text, which may hold a secret.
             sys.unraisablehook = _tell_unraisable
             threading.excepthook = _tell_thread

@@ -32,6 +32,7 @@ def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
         SystemFailure: the child could not be forked, or was killed.
 
     """
+    process.hide()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = _fork()
     if pid == 0:

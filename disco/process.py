@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
 M_MMAP_THRESHOLD = -3
 LARGE = 1 << 20  # bytes
 CHANNEL_FD = 3
@@ -138,7 +140,7 @@ def _last_words(error: BaseException) -> None:
 
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process; raise SystemFailure if the kernel refuses."""
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+    if _libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))):
         reason = os.strerror(ctypes.get_errno())
         raise SystemFailure(f"the kernel refuses prctl({option}): {reason} (a sandbox or seccomp profile?)")
 
@@ -146,6 +148,17 @@ def prctl(option: int, value: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of every orphan below this process."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def hide() -> None:
+    """Keep processes of the same user from looking into this one, and into what it forks: it holds secrets. Exec ends that."""
+    prctl(PR_SET_DUMPABLE, 0)
+
+
+def confine() -> None:
+    """Let this process, and what it executes, gain no rights (by setuid programs), and leave no memory behind in a core file."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -167,6 +168,56 @@ def test_fork_is_refused(open_site: Site, allowed: int) -> None:
     assert running.process.returncode == 71, running.log
     assert "cannot be started" in running.log
     assert "Resource temporarily unavailable" in running.log
+
+
+SPY = """
+report = {}
+def ask(name, what):
+    try:
+        what()
+        report[name] = "open"
+    except PermissionError:
+        report[name] = "refused"
+libc = ctypes.CDLL(None, use_errno=True)
+def take_descriptor(pid):
+    handle = os.pidfd_open(pid)
+    if libc.syscall(438, handle, 2, 0) < 0:  # pidfd_getfd(2)
+        raise OSError(ctypes.get_errno(), "pidfd_getfd")
+parent = os.getppid()
+with open(f"/proc/{parent}/stat") as file:
+    first = int(file.read().rpartition(")")[2].split()[1])
+for pid in (parent, first):
+    ask(f"environ of {pid}", lambda: open(f"/proc/{pid}/environ").read())
+    ask(f"memory of {pid}", lambda: open(f"/proc/{pid}/mem", "rb"))
+    ask(f"descriptor of {pid}", lambda: take_descriptor(pid))
+report["own descriptors"] = "0" in os.listdir("/proc/self/fd")
+status = dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines())
+import json, resource
+report["no new privileges"] = status["NoNewPrivs"]
+report["core"] = resource.getrlimit(resource.RLIMIT_CORE)
+with open(os.environ["OUT"] + "/report.new", "w") as file:
+    json.dump(report, file)
+os.rename(os.environ["OUT"] + "/report.new", os.environ["OUT"] + "/report")
+yield {"app": {}}
+"""
+
+
+def test_a_source_cannot_look_into_disco(open_site: Site) -> None:
+    """What runs in a source has the user's rights, and still sees neither disco's secrets nor its descriptors, nor gains rights."""
+    open_site.simple()
+    open_site.handler("see", 'grep NoNewPrivs /proc/self/status > "$OUT/handler"\nulimit -c >> "$OUT/handler"\n')
+    open_site.plug_in(SPY)
+    del open_site.cfg["flat.file"]
+    running = open_site.run(
+        "sh", "-c", "ulimit -c; grep NoNewPrivs /proc/self/status", before=["prlimit", "--core=1024", *anybody()]
+    )
+    report = json.loads(open_site.read("report"))
+    assert report.pop("own descriptors"), "etcd's source has to see which there are"
+    assert report.pop("core") == [0, 0]
+    assert report.pop("no new privileges") == "1"
+    assert set(report.values()) == {"refused"}, report
+    assert running.output == "2\nNoNewPrivs:\t0\n", running.log
+    assert open_site.read("handler") == "NoNewPrivs:\t0\n2\n"
 
 
 def test_many_sources_under_a_low_limit(site: Site) -> None:

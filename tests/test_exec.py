@@ -35,7 +35,7 @@ for fd in os.listdir("/proc/self/fd"):
 print(json.dumps({
     "blocked": status["SigBlk"], "ignored": f"{int(status['SigIgn'], 16) & ~(1 << 12 | 1 << 24):x}", "umask": status["Umask"],
     "pgrp": os.getpgrp(), "sid": os.getsid(0), "cwd": os.getcwd(), "subreaper": subreaper.value, "pid": os.getpid(),
-    "ppid": os.getppid(),
+    "ppid": os.getppid(), "nnp": status["NoNewPrivs"], "dumpable": __import__("ctypes").CDLL(None).prctl(3, 0, 0, 0, 0),
     "nofile": resource.getrlimit(resource.RLIMIT_NOFILE), "core": resource.getrlimit(resource.RLIMIT_CORE),
     "fds": fds, "children": [open(f"/proc/{pid}/comm").read().strip() for pid in children],
     "oom": open("/proc/self/oom_score_adj").read(),

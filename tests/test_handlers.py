@@ -341,7 +341,7 @@ def test_leftovers_of_a_killed_runner_are_gone_before_exec(site: Site) -> None:
 MANY = f"""#!{sys.executable} -S
 import os, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-for _ in range(1000):
+for _ in range(3000):
     if os.fork() == 0:
         os.setsid()
         os.execve("/bin/sleep", ["many-sleepers", "1000"], {{}})
@@ -349,7 +349,7 @@ for _ in range(1000):
 
 
 def test_many_stubborn_leftovers_beside_a_stranger(site: Site) -> None:
-    """A thousand leftovers that ignore SIGTERM are killed in no time, and a process of somebody else's is left alone."""
+    """Thousands of leftovers that ignore SIGTERM are killed in no time, and a process of somebody else's is left alone."""
     site.simple()
     site.cfg["disco.grace"] = "100ms"
     site.handler("see", MANY)
