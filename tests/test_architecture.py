@@ -30,6 +30,7 @@ RANKS = {
     "schema": 2,
     "knowledge": 2,
     "pipe_log": 2,
+    "sources.tls": 2,
     "log": 3,
     "rules": 3,
     "process": 3,

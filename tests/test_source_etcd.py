@@ -596,9 +596,6 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
     server = start(certificates=good, client_certificates=True)
     secure(server)
     client = f"cert={good}/client.pem key={good}/client.key"
-    locked = good / "locked.key"
-    encrypt = ["openssl", "pkcs8", "-topk8", "-in", f"{good}/client.key", "-out", str(locked), "-passout", "pass:x"]
-    subprocess.run(encrypt, check=True, capture_output=True, timeout=60)
     login = f"user=ann password={HUSH}-ann"
     reader = read(server, f"prefix=app ca_cert={good}/ca.pem {client} {login}")
     assert reader.watched() == {"mysql": {"host": "db1"}}
@@ -608,13 +605,12 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
     assert named.data() == {"mysql": {"host": "db2"}}
     start_of = f"cannot connect to {server.address}: "
     wrongs = {
-        f"ca_cert={good}/ca.pem": "TLS: the server refuses the client's certificate, or misses one (cert, key)",
-        f"ca_cert={good}/ca.pem cert={other}/client.pem key={other}/client.key": "TLS: the server refuses the client's",
-        f"ca_cert={other}/ca.pem {client}": "TLS: the certificate is not trusted: ",
+        f"ca_cert={good}/ca.pem": "TLS: the server does not accept the client certificate, or asks for one (cert, key)",
+        f"ca_cert={good}/ca.pem cert={other}/client.pem key={other}/client.key": "TLS: the server does not accept the client",
+        f"ca_cert={other}/ca.pem {client}": "TLS: certificate is signed by none that is trusted here (ca_cert)",
         f"ca_cert={good}/ca.pem cert={good}/client.pem key={other}/client.key": "TLS: key does not belong to cert",
-        f"ca_cert={good}/ca.pem cert={good}/client.pem key={locked}": "TLS: key is encrypted, and disco has no password for it",
         f"ca_cert={good}/ca.key {client}": "TLS: ca_cert holds no certificate",
-        f"ca_cert={good}/ca.pem cert={good}/client.key key={good}/client.key": "TLS: cert or key is no PEM file of its kind",
+        f"ca_cert={good}/ca.pem cert={good}/client.key key={good}/client.key": "TLS: cert or key is no PEM file",
         "": "the connection was closed (if the server wants TLS, set ca_cert)",
     }
     readers = {read(server, f"prefix=app {pairs}"): reason for pairs, reason in wrongs.items()}
@@ -622,8 +618,14 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
         assert wrong.error().startswith(start_of + reason)
 
 
-def test_tls_files_are_bounded(read: Callable[..., Reader], tmp_path: Path) -> None:
-    """A file for TLS that is missing, no regular file or too large is told at once, with its option."""
+def test_tls_files(read: Callable[..., Reader], tmp_path: Path) -> None:
+    """A file for TLS that is missing, no regular file, too large or encrypted is told at once, with its option."""
+    make_certificates(tmp_path)
+    encrypt = ["openssl", "pkcs8", "-topk8", "-in", "client.key", "-out", "locked.key", "-passout", "pass:x"]
+    subprocess.run(encrypt, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    client = f"ca_cert={tmp_path}/ca.pem cert={tmp_path}/client.pem key={tmp_path}/locked.key"
+    reason = "is encrypted, and nobody can be asked for its password: keep it without one"
+    assert read(None, client).error() == f"key: {tmp_path}/locked.key: {reason}"
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "large").write_bytes(b"\n" * ((1 << 20) + 1))
     for name, reason in (
@@ -685,7 +687,7 @@ def test_tls_refused_certificate(read: Callable[..., Reader], tmp_path: Path, ve
         none = [""] if version is ssl.TLSVersion.TLSv1_3 else []
         for pairs in (f"cert={other}/client.pem key={other}/client.key", *none):
             reason = read(None, f"port={port} ca_cert={good}/ca.pem {pairs}").error()
-            assert reason.endswith("TLS: the server refuses the client's certificate, or misses one (cert, key)")
+            assert reason.endswith("TLS: the server does not accept the client certificate, or asks for one (cert, key)")
 
 
 def drip(connection: socket.socket, start: str) -> None:
@@ -722,10 +724,10 @@ def test_tls_wrong_name(start: Callable[..., EtcdServer], read: Callable[..., Re
     """A certificate for another name is refused, and TLS with a server that has none ends with a reason."""
     certificates = make_certificates(tmp_path / "certificates", "DNS:elsewhere.example")
     server = start("tls", certificates=certificates)
-    reason = f"cannot connect to {server.address}: TLS: the certificate is not valid for this name"
+    reason = f"cannot connect to {server.address}: TLS: certificate is for another name"
     assert read(server, f"ca_cert={certificates}/ca.pem").error() == reason
     plain = start("plain")
-    reason = f"cannot connect to {plain.address}: TLS: the handshake failed (does the server speak TLS?)"
+    reason = f"cannot connect to {plain.address}: TLS: the connection was closed (if the server does not want TLS, set no ca_cert)"
     assert read(plain, f"ca_cert={certificates}/ca.pem").error() == reason
 
 

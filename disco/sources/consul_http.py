@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -23,13 +22,12 @@ from consul.callback import CB
 from urllib3 import disable_warnings
 from urllib3 import exceptions as urllib3
 
-from disco import documents
-from disco.errors import DocumentError, SourceError
+from disco.errors import SourceError
+from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from disco.config import Options
     from disco.sources.consul import Address
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 BODY_LIMIT = 32 << 20  # bytes; base64 makes 4/3 of the 16 MiB that a source may have
 # Objects, lists and what they hold: parsed, one may need 130 bytes, and of honest data each is there with 12 bytes or more.
 PART_LIMIT = 2_000_000
-FILE_LIMIT = 1 << 20  # bytes of a file for TLS; five times what a system's authorities take
 ERROR_LIMIT = 4 << 10  # bytes read of an answer that is an error, to recognise its reason
 CHUNK = 16 << 10
 STALE_LIMIT = 2.0  # seconds that a stale answer may be behind the leader; consul-template's default
@@ -93,7 +90,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         self._has_served = False
         for name in ("ca_cert", "cert", "key"):
             if options[name]:
-                _check_file(name, options[name])
+                read_tls_file(name, options[name])
         self.verify = str(options["ca_cert"]) if options["verify"] and options["ca_cert"] else options["verify"]
         # The key's file is always named: an encrypted key is an error then, not a question on the terminal.
         self.cert = (str(options["cert"]), str(options["key"] or options["cert"])) if options["cert"] else None
@@ -186,7 +183,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         connecting: the seconds that it might take to connect.
         """
         causes = _causes(error)
-        if reason := next(filter(None, map(_explain_tls, causes)), ""):
+        if reason := next(filter(None, (explain_tls(cause, "set scheme to http") for cause in causes)), ""):
             return f"TLS: {reason}"
         number = next((cause.errno for cause in causes if isinstance(cause, OSError) and cause.errno), 0)
         cannot = f"cannot connect to {self.where}"
@@ -199,7 +196,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
             ((urllib3.NewConnectionError,), f"{cannot}: {os.strerror(number).lower()}"),
             ((urllib3.ConnectTimeoutError,), f"{cannot}: no answer within {duration(connecting)}"),
             ((TimeoutError, urllib3.TimeoutError), f"{cannot}: no TLS handshake within {duration(connecting)}"),
-            ((ConnectionError, *_CLOSED), f"{self.where} closed the connection{excess}"),
+            ((ConnectionError, *TLS_CLOSED), f"{self.where} closed the connection{excess}"),
             ((urllib3.ProtocolError,), "answered with what is no complete HTTP"),
         )
         return next(
@@ -220,35 +217,6 @@ _PHRASES = {
     "(CONSUL_NAMESPACE)",
     b"ACL support disabled": "answered {status}: ACLs are disabled in Consul, and a token is set",
 }
-# What Python makes of a connection that ends within TLS: which of the two, differs from version to version.
-_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-# OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what is told.
-_CERTIFICATE = {
-    **dict.fromkeys((2, 18, 19, 20, 21), "certificate is signed by none that is trusted here (ca_cert)"),
-    9: "certificate is not valid yet",
-    10: "certificate has expired",
-    23: "certificate is revoked",
-    **dict.fromkeys((62, 64), "certificate is for another name"),
-}
-# OpenSSL's names of what went wrong → what is told.
-_NO_TLS = "this port does not speak TLS: set scheme to http"
-_NO_CLIENT = "the server does not accept the client certificate, or asks for one (cert, key)"
-_TLS = {
-    **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"), _NO_TLS),
-    **dict.fromkeys(("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"), _NO_CLIENT),
-    "KEY_VALUES_MISMATCH": "key does not belong to cert",
-    "PEM_LIB": "cert or key is no PEM file",
-}
-
-
-def _explain_tls(cause: BaseException) -> str:
-    """Return what OpenSSL found wrong, empty if the exception is none of its own."""
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return _CERTIFICATE.get(cause.verify_code, f"certificate is not accepted (OpenSSL: {cause.verify_code})")
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, _CLOSED):
-        reason = str(getattr(cause, "reason", None) or "handshake failed")
-        return _TLS.get(reason, escape(reason.lower().replace("_", " "), 80))
-    return ""
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -313,13 +281,3 @@ def _retry_after(value: str) -> float | None:
     except ValueError:
         return None
     return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _check_file(name: str, file: Path) -> None:
-    """Raise SourceError for a file that the TLS library could not use without saying which it is, or would ask about."""
-    try:
-        content = documents.read_file(file, FILE_LIMIT)
-    except DocumentError as error:
-        raise SourceError(f"{name}: {error}") from None
-    if b"ENCRYPTED" in content:  # in the head of a key, of either form
-        raise SourceError(f"{name}: {file}: is encrypted, and nobody can be asked for its password: keep it without one")

@@ -24,11 +24,10 @@ import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from disco import documents
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
-from disco.errors import DocumentError
 from disco.sources import Context, Option, Options, Pace, Problem, Source, SourceError, Tree
+from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ DESCRIPTOR_LIMIT = 1024  # the lowest is given first, and a source has few
 TOKEN_LIMIT = 8 << 10  # characters; what a server takes as metadata by default
 REVISION_LIMIT = 1 << 62  # no store gets there, and one more must still be a number of its kind
 PROBE_LIMIT = 2.0  # seconds for finding out why TLS fails
-TLS_FILE_LIMIT = 1 << 20  # bytes; five times what a system's authorities take
-NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 NO_ETCD = "this is no etcd of version 3"
 # What gRPC and etcd (its rpctypes/error.go) say, and how it is told here: their own words may hold keys and addresses.
@@ -79,10 +76,6 @@ log = logging.getLogger(__name__)
 
 class _Refused(SourceError):  # noqa: N818 -- what happened
     """A watch was ended, or cannot be resumed, or the login was forgotten: everything must be read anew."""
-
-
-class _UnusableFile(SourceError):  # noqa: N818 -- what it is
-    """A file for TLS does not hold what it should."""
 
 
 class _Unneeded(SourceError):  # noqa: N818 -- what happened
@@ -240,7 +233,7 @@ class _Session:
         options, settings = self._options, _channel_options(self._options["timeout"])
         if not options["ca_cert"]:
             return aio.insecure_channel(self._endpoint, settings)
-        files = [_read_tls_file(options, name) for name in ("ca_cert", "key", "cert")]
+        files = [options[name] and read_tls_file(name, options[name]) for name in ("ca_cert", "key", "cert")]
         return aio.secure_channel(self._endpoint, ssl_channel_credentials(*files), settings)
 
     def open(self, patience: float) -> None:
@@ -463,57 +456,23 @@ class _Session:
             return max(end - time.monotonic(), 0.001)
 
         try:
-            tls = _load_tls(self._options)
+            trust = ssl.create_default_context(cafile=self._options["ca_cert"])
+            trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC is not as strict
+            trust.set_alpn_protocols(["h2"])
+            if self._options["cert"]:
+                trust.load_cert_chain(self._options["cert"], self._options["key"], password=str)  # never ask the terminal
             with socket.create_connection((host, int(number)), left()) as plain:
                 plain.settimeout(left())  # of the handshake as a whole
-                with tls.wrap_socket(plain, server_hostname=host) as probe:
+                with trust.wrap_socket(plain, server_hostname=host) as probe:
                     probe.settimeout(left())
                     probe.recv(1)  # with TLS 1.3 a client's certificate is refused after the handshake only
-        except _UnusableFile as error:
-            return f"TLS: {error.reason}"
-        except ssl.SSLCertVerificationError as error:
-            if error.verify_code in NAME_MISMATCH:
-                return "TLS: the certificate is not valid for this name"
-            return f"TLS: the certificate is not trusted: {error.verify_message}"
-        except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
-            reason = getattr(error, "reason", None) or ""
-            if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
-                return "TLS: the server refuses the client's certificate, or misses one (cert, key)"
-            alert = f": {escape(reason.lower().replace('_', ' '), 80)}" if "ALERT" in reason else " (does the server speak TLS?)"
-            return f"TLS: the handshake failed{alert}"
+        except (ConnectionResetError, BrokenPipeError, *TLS_CLOSED):
+            return "TLS: the connection was closed (if the server does not want TLS, set no ca_cert)"
+        except ssl.SSLError as error:
+            return f"TLS: {explain_tls(error, 'set no ca_cert')}"
         except OSError:
             pass  # gRPC's own words will do
         return ""
-
-
-def _read_tls_file(options: Options, name: str) -> bytes | None:
-    """Return what the file of an option holds, None if it is not set."""
-    try:
-        return documents.read_file(options[name], TLS_FILE_LIMIT) if options[name] else None
-    except DocumentError as error:
-        raise SourceError(f"{name}: {error}") from None
-
-
-def _load_tls(options: Options) -> ssl.SSLContext:
-    """Return what gRPC's TLS amounts to; raise _UnusableFile if a file is not what it should be."""
-
-    def refuse() -> str:
-        raise _UnusableFile("key is encrypted, and disco has no password for it")
-
-    try:
-        tls = ssl.create_default_context(cafile=options["ca_cert"])
-    except ssl.SSLError:
-        raise _UnusableFile("ca_cert holds no certificate") from None
-    try:
-        if options["cert"]:
-            tls.load_cert_chain(options["cert"], options["key"], refuse)
-    except ssl.SSLError as error:
-        mismatch = "KEY_VALUES_MISMATCH" in (error.reason or "")
-        reason = "key does not belong to cert" if mismatch else "cert or key is no PEM file of its kind"
-        raise _UnusableFile(reason) from None
-    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC is not as strict
-    tls.set_alpn_protocols(["h2"])
-    return tls
 
 
 def _hang_up() -> None:

@@ -1,0 +1,59 @@
+"""TLS of sources: the files that it needs, and what OpenSSL's codes say when it fails."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+from disco import documents
+from disco.errors import DocumentError, SourceError
+from disco.text import escape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_LIMIT = 1 << 20  # bytes; the certificates that a system trusts are a quarter of it
+# What Python makes of a connection that ends within TLS: which of the two, differs from version to version.
+TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+# OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what is told.
+_CERTIFICATE = {
+    **dict.fromkeys((2, 18, 19, 20, 21), "certificate is signed by none that is trusted here (ca_cert)"),
+    9: "certificate is not valid yet",
+    10: "certificate has expired",
+    23: "certificate is revoked",
+    **dict.fromkeys((62, 64), "certificate is for another name"),
+}
+# OpenSSL's names of what went wrong → what is told.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+_NO_CLIENT = "the server does not accept the client certificate, or asks for one (cert, key)"
+_REASONS = {
+    **dict.fromkeys(("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"), _NO_CLIENT),
+    "KEY_VALUES_MISMATCH": "key does not belong to cert",
+    "PEM_LIB": "cert or key is no PEM file",
+    "NO_CERTIFICATE_OR_CRL_FOUND": "ca_cert holds no certificate",
+}
+
+
+def read_tls_file(name: str, file: Path) -> bytes:
+    """Return the content of an option's file; raise SourceError where a TLS library would fail without saying which, or ask."""
+    try:
+        content = documents.read_file(file, FILE_LIMIT)
+    except DocumentError as error:
+        raise SourceError(f"{name}: {error}") from None
+    if b"ENCRYPTED" in content:  # in the head of a key, of either form
+        raise SourceError(f"{name}: {file}: is encrypted, and nobody can be asked for its password: keep it without one")
+    return content
+
+
+def explain_tls(error: BaseException, remedy: str) -> str:
+    """Return what OpenSSL found wrong, empty if the exception is none of its own; remedy: what to do if there is no TLS."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _CERTIFICATE.get(error.verify_code, f"certificate is not accepted (OpenSSL: {error.verify_code})")
+    if isinstance(error, ssl.SSLError) and not isinstance(error, TLS_CLOSED):
+        # OpenSSL 3 has no name for what is wrong with a PEM file, only a text.
+        reason = error.reason or ("PEM_LIB" if "PEM lib" in str(error) else "handshake failed")
+        if reason in _NO_TLS:
+            return f"this port does not speak TLS: {remedy}"
+        return _REASONS.get(reason, escape(reason.lower().replace("_", " "), 80))
+    return ""
