@@ -111,7 +111,7 @@ A module imports modules of lower ranks only (imports for the type checker do no
 reads this table and holds the code to it.
 
     rank 0: errors, text
-    rank 1: messages, signals, documents, records, adoption
+    rank 1: messages, signals, documents, records, report_file, adoption
     rank 2: children, events, channel, config, schema, knowledge, pipe_log, sources.tls
     rank 3: log, rules, process, lifecycle, report, sources, sources.consul_http
     rank 4: entrypoint, check, dry_run, workers, workers.runner, workers.checker

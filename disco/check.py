@@ -170,6 +170,8 @@ def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], li
     if site.is_whole:
         warnings += [*_find_silent(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
         warnings += _find_misnamed(site)
+    if site.settings.report_file:
+        warnings += _find_open_report(site.settings.report_file)
     for one in site.settings.sources:
         warnings += _find_open_secrets(one)
     if command and process.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
@@ -282,6 +284,17 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
                 yield Problem(str(file), what, "rename one of the two, or remove it")
             else:
                 yield Problem(str(file), f"is not executable, so handler {name} is {program}", f"chmod +x {file}, or remove it")
+
+
+def _find_open_report(file: Path) -> Iterator[Problem]:
+    """Yield that others may write to the folder of the report's file."""
+    try:
+        mode = file.parent.stat().st_mode
+    except OSError:  # it may well come with the container
+        return
+    if mode & stat.S_IWOTH:
+        what = f"others may write to {file.parent}, and put anything in the file's place"
+        yield Problem("disco.report_file", what, f"name a file in a folder of disco's own, or chmod o-w {file.parent}")
 
 
 def _find_misnamed(site: Site) -> Iterator[Problem]:

@@ -15,21 +15,22 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from disco import children, events, log, process, records, report
+from disco import children, events, log, process, records, report, report_file
 from disco.channel import CHUNK, Channel, Line
 from disco.errors import ProtocolError, explain_failure
 from disco.events import ChildId, Kind
 from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
 from disco.signals import find_changed, kill, kill_group
+from disco.text import encode
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from disco.schema import Schema
     from disco.signals import Signals
@@ -76,10 +77,10 @@ class Coordinator:
         jobs: Mapping[str, Job],
         schemas: Mapping[str, Schema],
         signals: Signals,
-        report_file: Path | None = None,
+        report_path: Path | None = None,
     ) -> None:
         """Prepare; nothing is started before `run`."""
-        self._report_file = report_file
+        self._report_path = report_path
         self.lifecycle = Lifecycle(plan, time.monotonic(), SystemRandom().random)
         self._jobs = jobs
         self._schemas = schemas
@@ -273,11 +274,11 @@ class Coordinator:
         level = logging.ERROR if outcome and outcome.status is not None else logging.WARNING
         for line in lines:
             logging.getLogger(__name__).log(level, "%s", line, extra={"fields": {"event": "report"}})
-        if self._report_file:
+        if self._report_path:
             try:
-                _replace_file(self._report_file, ("\n".join(lines) + "\n").encode(errors="backslashreplace")[:REPORT_LIMIT])
+                report_file.write(self._report_path, encode("\n".join(lines) + "\n", REPORT_LIMIT))
             except OSError as error:
-                logging.getLogger(__name__).warning("disco.report_file: %s: %s", self._report_file, error.strerror)
+                logging.getLogger(__name__).warning("disco.report_file: %s: %s", self._report_path, error.strerror)
 
     def _start(self, action: events.Start) -> None:
         main, dies = self._main(action.child)
@@ -337,26 +338,6 @@ class Coordinator:
             return
         pid = self._processes[action.child].child.pid
         (kill_group if action.number == signal.SIGKILL else kill)(pid, action.number)
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old content or the new one, as far as the place allows it; raise OSError."""
-    new = f"{path}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    try:
-        descriptor = os.open(new, flags | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-        try:
-            os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
-        Path(new).replace(path)
-    except OSError:  # a file that is mounted (a termination log) can only be written in place: at once, and then cut
-        descriptor = os.open(path, flags, 0o644)
-        try:
-            os.pwrite(descriptor, content, 0)
-            os.ftruncate(descriptor, len(content))
-        finally:
-            os.close(descriptor)
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from disco.records import FIELDS, LINE_LIMIT, encode, write_if_ready
+from disco.text import encode as encode_text
 
 if TYPE_CHECKING:
     from disco.records import Fields
@@ -131,7 +132,7 @@ def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, c
         text += "".join(f" {name}={value}" for name, value in fields.items() if name != "event")
     # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
     lines = (head + line for line in text.split("\n"))
-    return "\n".join(lines).encode(errors="backslashreplace")[: LINE_LIMIT - 1] + b"\n"
+    return encode_text("\n".join(lines), LINE_LIMIT - 1) + b"\n"
 
 
 def _as_json(level: int, process: str, pid: int, text: str, fields: Fields) -> bytes:

@@ -23,6 +23,12 @@ def escape(text: str, limit: int) -> str:
     return shown + "…" if is_cut else shown
 
 
+def encode(text: str, limit: int) -> bytes:
+    """Return text as at most so many bytes of UTF-8, cut between two characters."""
+    content = text.encode(errors="backslashreplace")
+    return content if len(content) <= limit else content[:limit].decode(errors="ignore").encode()
+
+
 def redact(text: str) -> str:
     """Return text without the user part of any URL in it."""
     return _URL_USER.sub("", text)

@@ -22,6 +22,7 @@ RANKS = {
     "signals": 1,
     "documents": 1,
     "records": 1,
+    "report_file": 1,
     "adoption": 1,
     "children": 2,
     "events": 2,

@@ -511,22 +511,6 @@ def test_debug_log_can_be_searched(site: Site) -> None:
     assert any("succeeded" in line for line in rule)
 
 
-@pytest.mark.parametrize("mounted", [False, True])
-def test_report_file(site: Site, mounted: bool) -> None:
-    """disco.report_file holds the last report, also where the file cannot be replaced but only written."""
-    site.simple()
-    path = site.folder / "report"
-    path.write_text("x" * 10_000)
-    site.flat({})
-    site.cfg |= {"disco.report_file": str(path), "disco.timeout": "500ms"}
-    if mounted:
-        (site.folder / "report.new").mkdir()  # no new file can be made beside it
-    running = site.run(options=())
-    assert running.process.returncode == 75
-    assert path.read_text().startswith("echo is not started: disco.timeout passed; ")
-    assert "interface app is missing: no source has it (flat: " in path.read_text()
-
-
 # Neighbours
 
 
