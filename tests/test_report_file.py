@@ -31,7 +31,7 @@ def failing(site: Site) -> Site:
 def run(site: Site, **more: object) -> str:
     """Return the log of a disco that ends with its report, and has left nothing beside the file."""
     running = site.run(options=(), **more)
-    assert running.process.returncode == 75, running.log
+    assert running.process.returncode in {69, 75}, running.log  # under load nothing has answered by then
     assert set(os.listdir(site.folder / "place")) <= {"report", "report.new"}
     assert (site.folder / "victim").read_text() == "precious"
     return running.log
@@ -146,7 +146,7 @@ def test_text_is_cut_between_characters(failing: Site) -> None:
     failing.rules(*({"when": f"app{number}", "do": "see", "name": f"{'€' * 70}{number}"} for number in range(20)))
     for shift in range(3):
         running = failing.run("echo" + "x" * shift, options=())
-        assert running.process.returncode == 75
+        assert running.process.returncode in {69, 75}
         content = (failing.folder / "place/report").read_bytes()
         assert 4090 < len(content) <= 4096
         assert content.decode().startswith("echo")
