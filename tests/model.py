@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+from itertools import product
 from typing import TYPE_CHECKING
 
 from disco import events, messages, report
@@ -14,7 +15,7 @@ from disco.lifecycle import Lifecycle, Phase, Plan, SourcePlan
 from disco.rules import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 TERM, HUP, USR1, KILL = 15, 1, 10, 9
 
@@ -42,6 +43,7 @@ def diff(
 State = dict[str, messages.Fragment]
 """All that a source says at one moment, by interface."""
 
+TRIES = 10_000  # combinations of moments that are looked at
 RERUNS = 5  # of a rule in a row, of nothing but changed data, before exec
 
 
@@ -52,6 +54,7 @@ class Witness:
         self.moments: dict[str, list[State]] = {source.name: [{}] for source in plan.sources}
         self.rules = {rule.name: rule for rule in plan.rules}
         self.last: dict[str, tuple[dict[str, str], int | None]] = {}  # by rule: the input of its last run, and how it ended
+        self.seen_at: dict[tuple[str, str], int] = {}  # by rule and source: the moment of its last run's input, at the earliest
         self.reruns: dict[str, int] = {}
         self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged digest
 
@@ -63,11 +66,14 @@ class Witness:
 
     def newest(self, interface: str) -> str | None:
         """Return the digest of an interface by all that was sent; None where it is not there or not valid."""
-        parts = [states[-1][interface] for states in self.moments.values() if interface in states[-1]]
+        return self._compose(interface, [states[-1].get(interface) for states in self.moments.values()])
+
+    def _compose(self, interface: str, said: Iterable[messages.Fragment | None]) -> str | None:
+        parts = [part for part in said if part is not None]
         if not parts or not all(part.body for part in parts):
             return None
         if len({part.digest for part in parts}) == 1:
-            return None if parts[0].problems else parts[0].digest
+            return None if parts[-1].problems else parts[-1].digest
         merged = "+".join(part.digest for part in parts)
         return merged if self.verdicts.get((interface, merged), True) else None
 
@@ -80,17 +86,36 @@ class Witness:
         """Judge a run's input. withheld: what it need not see. calm: only changes of the data keep exec waiting."""
         rule = self.rules[run.rule]
         seen = {name: content["d"] for name, content in json.loads(b"".join(run.stdin)).items()}
-        for source, states in self.moments.items():
-            others = [state for name, more in self.moments.items() if name != source for state in more]
-            own = [name for name in rule.interfaces if name not in withheld and not any(name in state for state in others)]
-            assert any(all(_valid(state, name) == seen.get(name) for name in own) for state in states), (
-                f"rule {run.rule} sees a mixture: at no moment did source {source} say {[(name, seen.get(name)) for name in own]}"
-            )
+        self._look_back(run.rule, seen, [name for name in rule.interfaces if name not in withheld])
         before = self.last.get(run.rule)
         rerun = calm and before is not None and before[1] == 0 and all(self.expected(other) for other in self.rules.values())
         self.reruns[run.rule] = self.reruns.get(run.rule, 0) + 1 if rerun else 0
         assert self.reruns[run.rule] <= RERUNS, f"rule {run.rule} is run again and again, and exec never comes"
         self.last[run.rule] = (seen, None)
+
+    def _look_back(self, rule: str, seen: dict[str, str], names: list[str]) -> None:
+        """See that what a rule sees is what each source said at one moment, none before what the rule saw of it last."""
+        said: list[dict[tuple[messages.Fragment | None, ...], int]] = []  # by source: what it said of these, and when first
+        for source, states in self.moments.items():
+            said.append({})
+            for index in range(self.seen_at.get((rule, source), 0), len(states)):
+                said[-1].setdefault(tuple(states[index].get(name) for name in names), index)
+        for place, name in enumerate(names):  # what only one source says of an interface tells its moments at once
+            speakers = [one for one in said if any(parts[place] for parts in one)]
+            if len(speakers) == 1:
+                for parts in list(speakers[0]):
+                    if self._compose(name, [parts[place]]) != seen.get(name):
+                        del speakers[0][parts]
+        found = []
+        for number, moments in enumerate(product(*(one.items() for one in said))):
+            if number > TRIES:
+                return
+            said_of = zip(*(parts for parts, _ in moments), strict=True)
+            if all(self._compose(name, parts) == seen.get(name) for name, parts in zip(names, said_of, strict=True)):
+                found.append([index for _, index in moments])
+        assert found, f"rule {rule} sees a mixture, or what is older than what it saw: {[(name, seen.get(name)) for name in names]}"
+        for source, indexes in zip(self.moments, zip(*found, strict=True), strict=True):
+            self.seen_at[rule, source] = min(indexes)
 
     def ended(self, run: messages.Run, status: int) -> None:
         self.last[run.rule] = (self.last[run.rule][0], status)
@@ -109,10 +134,6 @@ class Witness:
     def _seen(self, rule: str, left_out: set[str]) -> dict[str, str] | None:
         seen, status = self.last.get(rule, ({}, None))
         return {one: digest for one, digest in seen.items() if one not in left_out} if status == 0 else None
-
-
-def _valid(state: Mapping[str, messages.Fragment], name: str) -> str | None:
-    return state[name].digest if name in state and not state[name].problems else None
 
 
 class World:
@@ -196,7 +217,10 @@ class World:
                 assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
                 for source in self.life.sources.values():
                     assert source.trouble or not self.life.knowledge.is_emptied(source.name), "exec while an emptiness is held"
-                if not self.is_frozen():
+                if self.is_frozen():
+                    behind = self.witness.stale(self.life.sources)
+                    assert not behind or any("meanwhile" in text for text in self.told), "exec on frozen data without a word"
+                else:
                     assert not self.life.knowledge.adoption.late, "exec on data that is not the newest"
                     believed = [name for name in self.life.sources if not self.life.knowledge.is_emptied(name)]
                     assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"

@@ -184,7 +184,8 @@ def fingerprint(world: World) -> Any:
     witness = world.witness
     busy = [(runner.id.name, bool(runner.task)) for runner in world.life.runners.values()]
     past = {source: states[-3:] for source, states in witness.moments.items()}
-    return look(world), look([busy, past, witness.last, witness.reruns, witness.verdicts])
+    seen = {one: min(len(witness.moments[one[1]]) - index, 4) for one, index in witness.seen_at.items()}
+    return look(world), look([busy, past, seen, witness.last, witness.reruns, witness.verdicts])
 
 
 def explore(where: Site, seconds: float = SECONDS) -> tuple[int, int]:
