@@ -94,8 +94,8 @@ class Adoption:
 
     @property
     def behind(self) -> list[str]:
-        """The interfaces whose newest data is not adopted."""
-        return sorted(self._changed)
+        """The interfaces of rules whose newest data is not adopted."""
+        return sorted(self._changed & self._joined.keys())
 
     # What is new
 

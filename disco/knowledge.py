@@ -6,6 +6,7 @@ only what was adopted (`adoption`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ class _Said:
     unknown: tuple[str, ...] = ()
     unknown_count: int = 0
     held: dict[str, Fragment] | None = None  # what it says since all that it had was gone at once: not believed yet
-    believed_at: float = 0.0  # when that will be
+    believed_at: float = 0.0  # when that will be; inf: not as long as it cannot be read
 
 
 class Knowledge:
@@ -89,10 +90,15 @@ class Knowledge:
         """Return whether a source's sudden total emptiness is being held back."""
         return self._said[source].held is not None
 
-    def doubt(self, source: str, now: float, seconds: float) -> None:
-        """Hold back an emptiness for at least so many seconds more: its source fails, and may come back with everything."""
+    def doubt(self, source: str) -> None:
+        """Hold back an emptiness for as long as its source cannot be read: it may come back with everything."""
+        self._said[source].believed_at = math.inf
+
+    def trust(self, source: str, now: float) -> None:
+        """Believe an emptiness when the source's patience is over: it can be read again."""
         said = self._said[source]
-        said.believed_at = max(said.believed_at, now + seconds + self._patience[source])
+        if said.believed_at == math.inf:
+            said.believed_at = now + self._patience[source]
 
     def believe(self, now: float) -> list[str]:
         """Believe what is held back of each source whose time is over; return these sources."""
@@ -127,7 +133,7 @@ class Knowledge:
     @property
     def deadline(self) -> float | None:
         """When something that waits can be adopted, or is believed."""
-        times = [said.believed_at for said in self._said.values() if said.held is not None]
+        times = [said.believed_at for said in self._said.values() if said.held is not None and said.believed_at < math.inf]
         if self.adoption.deadline is not None:
             times.append(self.adoption.deadline)
         return min(times, default=None)

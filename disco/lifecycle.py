@@ -51,7 +51,7 @@ STARTED_LEASE = 30.0  # from Run to Started
 CHECK_MARGIN = 10.0
 DOUBT = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
 RESTART_FIRST, RESTART_LAST = 0.25, 30.0
-FREE_RERUNS = 3  # of a rule in a row, of nothing but changed data, before its data is frozen
+FREE_RERUNS = 3  # of a rule in a row, of nothing but changed data, before all data is frozen; and so often older data is adopted
 SOURCE_BODIES = 32 << 20  # bytes of JSON that are kept of one source: more than its own process lets pass
 START_ATTEMPTS = 6  # forks of one child that may fail in a row, over about ten seconds
 STOPPED, RENEWED = "it was stopped", "it was renewed"
@@ -204,6 +204,7 @@ class Lifecycle:
         )
         self.frozen = ""  # the rule because of which no more data is adopted until all have succeeded, or one fails
         self._frozen_at = 0.0
+        self._overtaken = 0  # times in a row that exec only waited for the newest of data that changes faster than it is merged
         self.began = now
         self.now = now
         self.sources = {
@@ -451,6 +452,7 @@ class Lifecycle:
         source.answered, source.heard_at, source.trouble, source.deaths, source.refused = True, self.now, "", 0, 0
         if first:
             self._release(source)
+        self.knowledge.trust(source.name, self.now)
         if source.told != RENEWED:
             source.anew_until = 0.0
         self._lease(source, source.lease)
@@ -477,7 +479,7 @@ class Lifecycle:
         if not source.trouble:
             source.trouble_since = self.now
         source.trouble, source.retry_at = reason, self.now + retry_in
-        self.knowledge.doubt(source.name, self.now, retry_in)
+        self.knowledge.doubt(source.name)
         self._lease(source, source.lease + retry_in)
 
     def _tell_emptied(self, source: Source, before: bool) -> Iterator[Action]:  # noqa: FBT001 -- a fact
@@ -592,6 +594,7 @@ class Lifecycle:
         yield Tell(logging.ERROR, "child-not-started", text, source=_source(child))
         if isinstance(child, Source):
             child.anew_until = 0.0
+            self.knowledge.doubt(child.name)
             if not child.trouble:
                 child.trouble, child.trouble_since = f"its process cannot be started: {event.reason}", self.now
             child.retry_at = self.now + wait
@@ -634,8 +637,10 @@ class Lifecycle:
         """Do what is due, now that all that has happened is known: first what follows from that, then what the time is up for."""
         if self.phase is Phase.GATHERING:
             yield from self._look()
-            self._judge_all(self.knowledge.adoption.adopt(self.now))
+            adopted = self.knowledge.adoption.adopt(self.now)
+            self._judge_all(adopted)
             yield from self._advance()
+            yield from self._count_overtaken(adopted)
             if self._is_over():
                 yield from self._finish()
         yield from self._expire()
@@ -716,7 +721,11 @@ class Lifecycle:
         adoption = self.knowledge.adoption
         if self.plan.dry:
             return not adoption.pending and all(source.answered for source in self.sources.values())
-        if self._open or adoption.late or any(runner.task for runner in self.runners.values()):
+        return not adoption.late and self._has_all_succeeded()
+
+    def _has_all_succeeded(self) -> bool:
+        """Return whether nothing but newer data can keep exec waiting."""
+        if self._open or any(runner.task for runner in self.runners.values()):
             return False
         return not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
 
@@ -770,8 +779,8 @@ class Lifecycle:
         )
 
     def _may_refill(self, source: Source) -> bool:
-        """Return whether exec waits for what a source lost at once to come back: not while it cannot be read, or all is frozen."""
-        return self.knowledge.is_emptied(source.name) and not source.trouble and not self.frozen
+        """Return whether exec waits for what a source lost at once to come back: not while it cannot be read."""
+        return self.knowledge.is_emptied(source.name) and not source.trouble
 
     def _may_grow(self) -> bool:
         return len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values())
@@ -836,18 +845,31 @@ class Lifecycle:
         state.reruns = state.reruns + 1 if self._is_calm() else 0
         if state.reruns <= FREE_RERUNS or self.frozen:
             return
-        self.frozen, self._frozen_at = state.rule.name, self.now
+        before = dict(state.started_on)
+        changed = [interface for interface, digest in basis if before.get(interface) != digest]
+        why = f"runs for the {state.reruns + 1}th time in a row, because its data keeps changing ({_some(changed)})"
+        yield from self._freeze(state, why)
+
+    def _count_overtaken(self, adopted: set[str]) -> Iterator[Action]:
+        """Freeze the data when exec again and again only waits for data that changes faster than it is merged."""
+        late = self.knowledge.adoption.late
+        if not late:
+            self._overtaken = 0
+        elif not late.isdisjoint(adopted) and self._has_all_succeeded():
+            self._overtaken += 1
+            if self._overtaken > FREE_RERUNS:
+                state = min((state for name in late for state in self._needing[name]), key=lambda state: state.number)
+                why = f"has succeeded, but its data changes faster than it is merged ({_some(sorted(late))})"
+                yield from self._freeze(state, why)
+
+    def _freeze(self, state: RuleState, why: str) -> Iterator[Action]:
+        """Adopt nothing any more, because of this rule."""
+        self.frozen, self._frozen_at, self._overtaken = state.rule.name, self.now, 0
         self.knowledge.adoption.freeze(wanted=True)
         self._judge_all(self.knowledge.adoption.look(self.now))
-        before = dict(state.started_on)
-        changed = ", ".join(interface for interface, digest in basis if before.get(interface) != digest)
-        yield Tell(
-            logging.WARNING,
-            "data-frozen",
-            f"rule {state.rule.name} runs for the {state.reruns + 1}th time in a row, because its data keeps changing ({changed}): "
-            "what changes from now on is not used before every rule has succeeded, or one has failed",
-            rule=state.rule.name,
-        )
+        until = "every rule has succeeded, or one has failed"
+        text = f"rule {state.rule.name} {why}: what changes from now on is not used before {until}"
+        yield Tell(logging.WARNING, "data-frozen", text, rule=state.rule.name)
 
     def _is_calm(self) -> bool:
         """Return whether nothing but rules that have to run keeps exec waiting."""
@@ -913,9 +935,8 @@ class Lifecycle:
             yield from self._stop(self._foresee())
             return
         if self.frozen and (behind := self.knowledge.adoption.behind):
-            names = ", ".join(behind[:NAMES]) + (", …" if len(behind) > NAMES else "")
             since = duration(self.now - self._frozen_at)
-            text = f"{self.plan.command} starts with the data of {since} ago: meanwhile {names} changed, as it keeps doing"
+            text = f"{self.plan.command} starts with the data of {since} ago: meanwhile {_some(behind)} changed, as it keeps doing"
             yield Tell(logging.WARNING, "frozen-data", text)
         for source in self.sources.values():
             if source.trouble:
@@ -971,6 +992,10 @@ class Lifecycle:
 
 _SURVIVED = f"still there {KILL_WAIT:g} s after SIGKILL (a hanging disk or NFS?)"
 _QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else "")
 
 
 def _source(child: Child) -> str:

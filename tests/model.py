@@ -54,6 +54,7 @@ class Witness:
         self.moments: dict[str, list[State]] = {source.name: [{}] for source in plan.sources}
         self.rules = {rule.name: rule for rule in plan.rules}
         self.last: dict[str, tuple[dict[str, str], int | None]] = {}  # by rule: the input of its last run, and how it ended
+        self.merge: Callable[[list[str]], str] = "+".join  # from what each source says to what the checker makes of it
         self.seen_at: dict[tuple[str, str], int] = {}  # by rule and source: the moment of its last run's input, at the earliest
         self.reruns: dict[str, int] = {}
         self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged digest
@@ -74,7 +75,7 @@ class Witness:
             return None
         if len({part.digest for part in parts}) == 1:
             return None if parts[-1].problems else parts[-1].digest
-        merged = "+".join(part.digest for part in parts)
+        merged = self.merge([part.digest for part in parts])
         return merged if self.verdicts.get((interface, merged), True) else None
 
     def expected(self, rule: Rule) -> dict[str, str] | None:
@@ -353,7 +354,7 @@ class World:
 
     def checked(self, *problems: str) -> None:
         check = self.checks.pop(0)
-        digest = "+".join(json.loads(body)["d"] for body in check.bodies)
+        digest = self.witness.merge([json.loads(body)["d"] for body in check.bodies])
         self.witness.verdicts[check.interface, digest] = not problems
         body = b"" if problems else json.dumps({"d": digest}).encode()
         self.hear("checker", messages.Checked(task=check.task, digest=digest, problems=problems, body=body))

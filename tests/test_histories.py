@@ -283,6 +283,38 @@ def test_failure_thaws() -> None:
     assert b"last" in b"".join(world.runs[-1].stdin)
 
 
+def freeze() -> World:
+    """Return a world whose data is frozen, and whose only rule runs."""
+    world = World(settling(rule("r", "a"), settle=0.0))
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    turn = 0
+    while not world.life.frozen:
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.ran("runner-1")
+    return world
+
+
+def test_an_emptiness_is_waited_for_though_all_is_frozen() -> None:
+    """What a source has lost at once may come back to frozen data too; else exec says that it is gone."""
+    world = freeze()
+    world.hear("s", diff(removed=("a",)))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.wait(5.0)
+    assert world.life.phase is Phase.OVER
+    assert any("meanwhile a changed" in text for text in world.told)
+
+
+def test_frozen_data_that_no_rule_needs() -> None:
+    """What no rule names is not told as a change that exec leaves out."""
+    world = freeze()
+    world.hear("s", diff({"z": fragment("1")}))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+    assert not any("meanwhile" in text for text in world.told)
+
+
 def test_a_freeze_forgets_no_rule() -> None:
     """A rule that can run only since the data is frozen runs next, though it stands before the one whose run froze it."""
     world = World(plan(rule("q", "b"), rule("r", "a"), settle=0.1, workers=1))
@@ -735,6 +767,43 @@ def test_changes_faster_than_the_checker_do_not_starve_a_rule() -> None:
     settle(world)
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
+
+
+def test_emptiness_of_a_source_that_is_not_back_is_not_believed() -> None:
+    """Nor while the process that said so is dead, and the next one has said nothing; then the source's patience begins anew."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff(removed=("a",)))
+    world.crash("s")
+    for _ in range(10):
+        world.wait(2.0)
+    assert world.life.is_satisfied(world.life.rules[0])
+    world.hear("s", diff(first=True))
+    world.wait(4.9)
+    assert world.life.is_satisfied(world.life.rules[0])
+    world.wait(0.2)
+    assert not world.life.is_satisfied(world.life.rules[0])
+
+
+def test_changes_that_make_no_difference_do_not_prevent_exec() -> None:
+    """Where what several sources say changes before each verdict, which is the same each time, exec comes on an older moment."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.witness.merge = lambda digests: digests[-1]  # t says all that s does
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    world.hear("t", diff({"a": fragment("t")}, first=True))
+    turn = 0
+    while world.life.phase is Phase.GATHERING:
+        turn += 1
+        assert turn < 100, "exec never comes"
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.checked()
+        world.wait(0.2)
+        if world.busy:
+            world.ran("runner-1")
+    assert len(world.runs) == 2, "it runs on what s says alone, and then on the merged data only once"
+    assert any("faster than it is merged (a)" in text for text in world.told)
+    assert any("meanwhile a changed" in text for text in world.told)
 
 
 def test_emptied_source_that_fails_does_not_prevent_exec() -> None:
