@@ -63,6 +63,9 @@ def look(config: Path | None) -> Site:
     warnings: list[Problem] = []
     programs: dict[str, str] = {}
     own = len(errors)
+    if not errors:
+        for one in settings.sources:
+            errors += _find_faults(one)
 
     def find_program(name: str, folder: Path) -> str | Problem:
         program = find_handler(name, search, folder)
@@ -154,6 +157,18 @@ def _find_type(name: str) -> tuple[Source | None, Problem | None]:
     from disco import sources  # noqa: PLC0415 -- only where there is one
 
     return sources.find(name)
+
+
+def _find_faults(settings: SourceSettings) -> tuple[Problem, ...]:
+    """Return what is wrong with a plug-in's own code, as far as it is asked before the start."""
+    declared = _declared(settings)
+    try:
+        declared.remarks(settings.options)
+        for part in declared.parts(settings.options):
+            declared.place(settings.options, part)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
 
 
 def _declared(settings: SourceSettings) -> Source:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco import documents
-from disco.errors import DocumentError, Problem, SourceError
+from disco.errors import ConfigurationError, DocumentError, Problem, SourceError
 from disco.text import escape, nearest
 
 if TYPE_CHECKING:
@@ -288,15 +288,18 @@ def load(
         kind = found["type"].value if "type" in found else namespace
         declared, unusable = find_type(kind)
         before = len(problems)
-        if declared:
-            every = SourceType(options=(*SOURCE_OPTIONS, *declared.options), any_key=declared.any_key)
-            options = _take(namespace, found, every, environ, problems)
-            sources.append(SourceSettings(name=namespace, type=kind, options=options))
-        if unusable:
-            where = (found.get("type") or next(iter(found.values()))).where
-            problems.append(Problem(where, unusable.message, nearest(namespace, ["disco"], unusable.remedy)))
-        if declared and len(problems) == before:
-            problems += [problem._replace(place=f"{namespace}.{problem.place}") for problem in declared.check(options)]
+        try:
+            if declared:
+                every = SourceType(options=(*SOURCE_OPTIONS, *declared.options), any_key=declared.any_key)
+                options = _take(namespace, found, every, environ, problems)
+                sources.append(SourceSettings(name=namespace, type=kind, options=options))
+            if unusable:
+                where = (found.get("type") or next(iter(found.values()))).where
+                problems.append(Problem(where, unusable.message, nearest(namespace, ["disco"], unusable.remedy)))
+            if declared and len(problems) == before:
+                problems += [problem._replace(place=f"{namespace}.{problem.place}") for problem in declared.check(options)]
+        except ConfigurationError as error:  # a plug-in's own code is wrong
+            problems += error.problems
     return Settings(**own, sources=tuple(sources)), problems
 
 

@@ -708,7 +708,7 @@ def test_exceptions_of_a_library(site: Site) -> None:
     log = outputs["run"]
     for words in (
         r"raised ValueError", "raised RuntimeError", "raised ExceptionGroup", "raised FileNotFoundError", "raised Odd",
-        "raised UnicodeEncodeError", "raised JSONDecodeError", "raised SyntaxError", "SystemExit ended this",
+        "raised UnicodeEncodeError", "raised JSONDecodeError", "raised SyntaxError", "raised SystemExit",
         "KeyboardInterrupt ended this", "BaseException ended this", "what JSON cannot hold", "yielded no mapping",
         "cannot read http://host/x", "no answer", r"lib|failed", "ValueError was raised where nobody could catch it",
     ):  # fmt: skip
@@ -757,7 +757,7 @@ IN_THE_COORDINATOR = {
 
 @pytest.mark.parametrize("kind", IN_THE_COORDINATOR)
 def test_exceptions_of_a_plug_in_s_declaration(site: Site, kind: str) -> None:
-    """What a plug-in's declaration raises in disco's own process is a bug that is told by class and place, at DEBUG too."""
+    """What a plug-in's declaration raises in disco's own process is told by class and place, at DEBUG too."""
     site.simple()
     (site.folder / "plug-in.json").write_text("{}")
     plug_in(site, YIELD, more=IN_THE_COORDINATOR[kind])

@@ -42,6 +42,54 @@ def test_faulty_source_is_replaced(site: Site, fault: str) -> None:
     assert "the secret" not in running.log
 
 
+OUTSIDE = {
+    "import": "sys.exit(0)",
+    "import raises": "raise KeyError('the secret')",
+    "options": "SOURCE = Source(watch=watch, options=[1])",
+    "check": "SOURCE = Source(watch=watch, any_key=True, options=(), check=lambda options: sys.exit(0))",
+    "check yields": "def check(options):\n    yield 5\nSOURCE = Source(watch=watch, any_key=True, options=(), check=check)",
+    "place": "SOURCE = Source(watch=watch, any_key=True, options=(), place=lambda options, part: options['the secret'])",
+    "place gives": "SOURCE = Source(watch=watch, any_key=True, options=(), place=lambda options, part: 5)",
+    "parts": "SOURCE = Source(watch=watch, any_key=True, options=(), parts=lambda options: sys.exit(0))",
+    "parts gives": "SOURCE = Source(watch=watch, any_key=True, options=(), parts=lambda options: 5)",
+    "remarks": "SOURCE = Source(watch=watch, any_key=True, options=(), remarks=lambda options: sys.exit(0))",
+    "preload": (
+        "SOURCE = Source(watch=watch, any_key=True, options=(), parts=lambda options: ('', 'a'), preload=lambda: sys.exit(0))"
+    ),
+    "type": "SOURCE = Source(watch=watch, options=(Option(name='x', type=lambda text: sys.exit(0), help=''),))",
+}
+
+
+@pytest.mark.parametrize("fault", OUTSIDE.values(), ids=OUTSIDE)
+def test_a_plug_in_that_is_wrong_is_named(site: Site, fault: str) -> None:
+    """Whatever a plug-in's code in disco's own process raises, a call of sys.exit too, is its mistake, and nothing is started."""
+    site.simple()
+    site.plug_in("yield {}")
+    file = site.folder / "plug-ins" / "odd.py"
+    file.write_text(f"{file.read_text()}{fault}\n")
+    site.cfg["odd.x"] = "1"
+    modes = [("--check",), ()] if "preload" not in fault else [()]
+    for options in modes:
+        running = site.run(options=options)
+        told = running.output if options else running.log
+        assert running.process.returncode == 78, told
+        assert "source type 'odd'" in told
+        assert "correct the plug-in, or remove the source" in told
+        assert "a bug in disco" not in told
+        assert "the secret" not in told
+
+
+def test_a_source_that_exits(site: Site) -> None:
+    """A source whose library calls sys.exit is told by that, and tried again."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "odd", "do": "see"})
+    site.plug_in("if first:\n    sys.exit(0)\nwhile True:\n    yield {'odd': {}}\n    time.sleep(0.1)")
+    running = site.run(options=())
+    assert running.process.returncode == 0, running.log
+    assert "source odd: the client library raised SystemExit" in running.log
+
+
 def test_healthy_rule_runs_while_another_source_hangs(site: Site) -> None:
     """The rule of a healthy source runs at once while another source has not said a word."""
     site.simple()

@@ -1131,7 +1131,9 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     entries = [types.SimpleNamespace(name=name, load=load) for name, load in loads.items()]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries if group == sources.GROUP else [])
-    assert sources.find("good") == (good, None)
+    found, problem = told("good")
+    assert found
+    assert (found.watch, found.parts(Options({}, {}, frozenset())), problem) == (flat.watch, ("",), "")
     assert told("bad") == (None, "source type 'bad' cannot be loaded: RuntimeError")
     assert told("odd") == (None, "source type 'odd': its entry point is no disco.sources.Source")
     source, unusable = sources.find("bare")

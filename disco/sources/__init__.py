@@ -47,20 +47,21 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from disco.config import Option, Options
 from disco.documents import DEPTH_LIMIT, merge, strict_json
-from disco.errors import Problem, SourceError
+from disco.errors import ConfigurationError, Problem, SourceError, place_of
 from disco.signals import Overrun, time_limit
 from disco.text import duration, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
@@ -151,17 +152,54 @@ def find(name: str) -> tuple[Source | None, Problem | None]:
             return None, Problem("", f"no source type {name!r} (known: {', '.join(known)})", remedy)
         try:
             source = found[name].load()
-        except Exception as error:  # noqa: BLE001 -- a plug-in's import may raise anything; it is told by its class
-            what = f"source type {name!r} cannot be loaded: {type(error).__name__}"
-            return None, Problem("", what, "correct the plug-in, or remove the source")
-        if not isinstance(source, Source):
-            what = f"source type {name!r}: its entry point is no disco.sources.Source"
-            return None, Problem("", what, "correct the plug-in, or remove the source")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in's import may raise anything; it is told by its class
+            return None, Problem("", f"source type {name!r} cannot be loaded: {type(error).__name__}", _REMEDY)
+        if not isinstance(source, Source) or not _are(source.options, Option):
+            return None, Problem("", f"source type {name!r}: its entry point is no disco.sources.Source", _REMEDY)
+        source = _guard(name, source)
     if missing := [module for module in source.modules if not _importable(module)]:
         remedy = f"pip install 'disco-entrypoint[{source.extra}]'" if source.extra else "install it beside disco"
         what = f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed"
         return source, Problem("", what, remedy)
     return source, None
+
+
+def _guard(name: str, source: Source) -> Source:
+    """Return a plug-in's source of which whatever is called in disco's own process raises ConfigurationError alone.
+
+    Raised is what a plug-in raises (by its class), a call of sys.exit too, and what it returns that is no answer.
+    """
+
+    def guard(what: str, call: Callable[..., Any], kind: type, *, many: bool = False) -> Callable[..., Any]:
+        def ask(*given: Any) -> Any:  # noqa: ANN401 -- whatever the plug-in's function takes and gives
+            try:
+                answer = call(*given)
+                if many and isinstance(answer, Iterable) and not isinstance(answer, str):
+                    answer = tuple(answer)  # a generator's body runs here, and nowhere else
+                if _are(answer, kind) if many else isinstance(answer, kind):
+                    return answer
+                reason = f"gave what is no {kind.__name__}"
+            except (Exception, SystemExit) as error:
+                if what == "type" and isinstance(error, ValueError):
+                    raise  # how the type of an option says what it expected
+                reason = f"raised {type(error).__name__} at {place_of(error)}"
+            raise ConfigurationError(Problem(f"source type {name!r}", f"its '{what}' {reason}", _REMEDY))
+
+        return ask
+
+    return replace(
+        source,
+        options=tuple(option._replace(type=guard("type", option.type, object)) for option in source.options),
+        check=guard("check", source.check, Problem, many=True),
+        place=guard("place", source.place, str),
+        remarks=guard("remarks", source.remarks, str, many=True),
+        parts=guard("parts", source.parts, str, many=True),
+        preload=guard("preload", source.preload, object),
+    )
+
+
+def _are(values: object, kind: type) -> bool:
+    return isinstance(values, tuple) and all(isinstance(value, kind) for value in values)
 
 
 def step_limit(options: Mapping[str, Any], interval: float) -> float:
@@ -345,6 +383,7 @@ class Tree(Generic[Key, Value]):
 
 
 _ABSENT = object()
+_REMEDY = "correct the plug-in, or remove the source"
 
 
 def _as_folder(leaf: str | Unusable) -> dict[str, Any] | Unusable:

@@ -75,7 +75,7 @@ def run(
             reason, retry_after = error.reason, error.retry_after
         except Overrun:
             reason = f"no complete answer within {duration(step)}"
-        except Exception as error:  # noqa: BLE001 -- a client library may raise anything; its text may hold secrets
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a client library may raise anything; its text may hold secrets
             reason = f"the client library raised {type(error).__name__} (-l DEBUG shows where)"
             log.debug("%s raised at %s", type(error).__name__, place_of(error))
         # A backend may answer the first question of each call, and no other.
