@@ -104,6 +104,11 @@ killed with its group, and forked again after a delay. In each turn of the loop 
 lease may expire, and the child then gets 2 s more under the eyes of a coordinator that is awake: after SIGSTOP,
 `docker pause` or heavy load nobody is killed for the coordinator's own sleep.
 
+The memory of a source is watched from outside, since a handler of a signal in Python waits for whatever C code is at work.
+The kernel's timer of its CPU time lets the interpreter write a byte into a pipe (`watcher.tick`), even from there; the
+coordinator then looks at /proc/PID/statm. So an idle source costs nothing. It looks with each message too, should a library
+have taken the signal for itself.
+
 Modules
 =======
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple, TextIO
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from disco.sources import Context, Source
 
 LOG_CHUNK = 16 << 10  # bytes of log read at a time
+PAGE = os.sysconf("SC_PAGE_SIZE")
 REPORT_LIMIT = 4096  # bytes of the report in a file: what Kubernetes takes of a termination log
 LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
+MEMORY_PAUSE = 0.05  # seconds, at least, between looks at one process's memory
 # Of one child, messages and lines at a time that are read as they come; beyond, it has to wait: backpressure, not loss.
 BURST, MESSAGES_A_SECOND, LINES_A_SECOND, LINE_SIZE = 20, 200.0, 1000.0, 512
 
@@ -58,14 +61,27 @@ class _Process:
     id: ChildId
     child: process.Child
     lines: records.LineReader
+    clock: int | None = None  # of a source: a byte comes here when it has used some CPU time
     log_eof: bool = False
+    clock_eof: bool = False
 
-    def end(self, what: str) -> Channel | int:
-        """Return the end to wait on: the channel, or the log's descriptor."""
-        return self.child.log if what == LOG else self.child.channel
+    def ends(self) -> dict[str, Channel | int]:
+        """Return the ends to wait on: the channel, and descriptors."""
+        ends: dict[str, Channel | int] = {CHANNEL: self.child.channel, LOG: self.child.log}
+        return ends if self.clock is None else ends | {CLOCK: self.clock}
+
+    def is_at_eof(self, what: str) -> bool:
+        """Return whether nothing more comes from an end."""
+        match what:
+            case "channel":
+                return self.child.channel.eof
+            case "log":
+                return self.log_eof
+            case _:
+                return self.clock_eof
 
 
-CHANNEL, LOG = "channel", "log"
+CHANNEL, LOG, CLOCK = "channel", "log", "clock"
 
 
 class Coordinator:
@@ -145,10 +161,16 @@ class Coordinator:
         if what == LOG:
             self._pace(child, LOG, self._read_log(one, LOG_CHUNK), now)
             return found
+        if what == CLOCK and one.clock is not None:
+            one.clock_eof = not _drain(one.clock)
+            self._paused[child, CLOCK] = now + MEMORY_PAUSE
+            self._watch(child, CLOCK)
+            return self._weigh(one)
         if mask & selectors.EVENT_WRITE:
             one.child.channel.flush()
         if mask & selectors.EVENT_READ:
-            found = self._read(one, CHUNK)
+            # A library may have taken the clock's signal for itself.
+            found = [*self._read(one, CHUNK), *self._weigh(one)]
         self._pace(child, CHANNEL, len(found), now)
         return found
 
@@ -157,6 +179,18 @@ class Coordinator:
         if count > BURST:
             self._paused[child, what] = now + count / (LINES_A_SECOND if what == LOG else MESSAGES_A_SECOND)
         self._watch(child, what)
+
+    def _weigh(self, one: _Process) -> list[events.Event]:
+        """Look at a source's resident memory; whatever cannot be looked at has none."""
+        if one.clock is None:
+            return []
+        limit = self._jobs[one.child.name].context.options["memory"]
+        try:
+            with open(f"/proc/{one.child.pid}/statm", "rb") as file:  # noqa: PTH123 -- each time that a source was at work
+                size = int(file.read().split()[1]) * PAGE
+        except OSError:
+            return []
+        return [events.Outgrown(one.id, limit)] if size > limit else []
 
     def _read(self, one: _Process, budget: int) -> list[events.Event]:
         found: list[events.Event] = []
@@ -203,9 +237,8 @@ class Coordinator:
         one = self._processes.get(child)
         if one is None:
             return
-        end = one.end(what)
-        eof = one.log_eof if what == LOG else one.child.channel.eof
-        wanted = 0 if eof or (child, what) in self._paused else selectors.EVENT_READ
+        end = one.ends()[what]
+        wanted = 0 if one.is_at_eof(what) or (child, what) in self._paused else selectors.EVENT_READ
         if what == CHANNEL and one.child.channel.unsent:
             wanted |= selectors.EVENT_WRITE
         key = self._selector.get_map().get(end)
@@ -238,12 +271,14 @@ class Coordinator:
         # Until nothing is there now: a grandchild may keep either pipe open.
         found = self._read(one, BODY_LIMIT) if not one.child.channel.eof else []
         self._read_log(one, LAST_WORDS_LIMIT)
-        for what in (CHANNEL, LOG):
+        for what, end in one.ends().items():
             self._paused.pop((child, what), None)
-            if one.end(what) in self._selector.get_map():
-                self._selector.unregister(one.end(what))
+            if end in self._selector.get_map():
+                self._selector.unregister(end)
         one.child.channel.close()
         os.close(one.child.log)
+        if one.clock is not None:
+            os.close(one.clock)
         return found
 
     # Actions
@@ -282,15 +317,25 @@ class Coordinator:
 
     def _start(self, action: events.Start) -> None:
         main, dies = self._main(action.child)
-        try:
-            child = process.fork(action.child.name, main, dies_with_parent=dies)
-        except OSError as error:
-            self._events.append(events.NotStarted(action.child, ": ".join(filter(None, (error.filename, error.strerror)))))
-            return
-        self._processes[action.child] = _Process(action.child, child, records.LineReader())
+        clock = None
+        with ExitStack() as kept, ExitStack() as lent:
+            try:
+                besides: list[int] = []
+                if action.child.kind is Kind.SOURCE:
+                    clock, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                    kept.callback(os.close, clock)
+                    lent.callback(os.close, writer)
+                    besides.append(writer)
+                child = process.fork(action.child.name, main, dies_with_parent=dies, besides=besides)
+            except OSError as error:
+                reason = ": ".join(filter(None, (error.filename, error.strerror)))
+                self._events.append(events.NotStarted(action.child, reason))
+                return
+            kept.pop_all()
+        one = self._processes[action.child] = _Process(action.child, child, records.LineReader(), clock)
         self._pids[child.pid] = action.child
-        self._watch(action.child, LOG)
-        self._watch(action.child, CHANNEL)
+        for what in one.ends():
+            self._watch(action.child, what)
 
     def _main(self, child: ChildId) -> tuple[Callable[[socket.socket], None], bool]:
         """Return what a child runs, and whether the kernel kills it with the coordinator.
@@ -331,6 +376,7 @@ class Coordinator:
             from disco.sources import watcher  # noqa: PLC0415 -- as above
 
             job = self._jobs[child.name]
+            watcher.tick(process.CHANNEL_FD + 1)
             watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
 
     def _kill(self, action: events.Kill) -> None:
@@ -360,3 +406,11 @@ def _tell_warning(  # noqa: PLR0913, PLR0917 -- as in warnings.showwarning
 ) -> None:
     """Log the class of a warning, and where it comes from."""
     logging.getLogger(__name__).debug("%s at %s:%d", category.__name__, filename, lineno)
+
+
+def _drain(descriptor: int) -> bool:
+    """Read what is there; return False at the end of file."""
+    try:
+        return bool(os.read(descriptor, CHUNK))
+    except BlockingIOError:
+        return True

@@ -51,6 +51,13 @@ class Ended(NamedTuple):
     status: int
 
 
+class Outgrown(NamedTuple):
+    """A source's process has more than its limit (bytes) of memory."""
+
+    child: ChildId
+    limit: int
+
+
 class NotStarted(NamedTuple):
     """A child could not be forked."""
 
@@ -81,7 +88,7 @@ class Elapsed(NamedTuple):
     """Time has passed; ends each batch of events."""
 
 
-Event = Heard | Broken | Ended | NotStarted | Signalled | Swept | AllRead | Elapsed
+Event = Heard | Broken | Ended | Outgrown | NotStarted | Signalled | Swept | AllRead | Elapsed
 
 
 # Actions

@@ -27,6 +27,7 @@ from disco.events import (
     Kill,
     Kind,
     NotStarted,
+    Outgrown,
     ReadAll,
     Report,
     Send,
@@ -326,6 +327,8 @@ class Lifecycle:
                 yield from self._broken(self._child(event.child), event.reason)
             case Ended():
                 yield from self._ended(event)
+            case Outgrown():
+                yield from self._outgrown(self._child(event.child), event.limit)
             case NotStarted():
                 yield from self._not_started(event)
             case Signalled():
@@ -441,6 +444,15 @@ class Lifecycle:
         )
         yield Tell(logging.ERROR, "child-broken", text, source=_source(child))
         yield from self._kill(child, told=f"it sent {reason}, and was killed")
+
+    def _outgrown(self, child: Child, limit: int) -> Iterator[Action]:
+        if self.phase is not Phase.GATHERING or child.told:
+            return
+        much = f"more than {limit >> 20} MiB of memory"
+        remedy = f"raise {child.name.partition('/')[0]}.memory if it needs more"
+        text = f"{_say_child(child)}: its process had {much} and is replaced ({remedy})"
+        yield Tell(logging.ERROR, "source-outgrown", text, source=_source(child))
+        yield from self._kill(child, told=f"its process had {much}, and was killed")
 
     def _good(self, source: Source) -> Iterator[Action]:
         if not source.answered:

@@ -17,7 +17,7 @@ from disco.channel import Channel
 from disco.errors import SystemFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -43,8 +43,10 @@ class Child(NamedTuple):
     log: int
 
 
-def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: bool = True) -> Child:
+def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: bool = True, besides: Sequence[int] = ()) -> Child:
     """Fork a child in its own process group that runs `main` with its end of the channel, and holds nothing else of ours.
+
+    But for the descriptors that it is given `besides`: their numbers are the next ones after CHANNEL_FD.
 
     Its stdin is /dev/null, its stdout and stderr are its log. It starts with default signals (SIGPIPE ignored) and an empty
     mask, and never returns from here. With `dies_with_parent` the kernel kills it when the parent is dead.
@@ -67,22 +69,23 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
         with signals.blocked():
             pid = os.fork()
             if pid == 0:
-                _be_child(name, main, (null, writer, theirs.detach()), parent if dies_with_parent else 0)
+                _be_child(name, main, (null, writer, writer, theirs.detach(), *besides), parent if dies_with_parent else 0)
         kept.pop_all()
     os.set_blocking(reader, False)
     lead_group(pid)  # both sides do it: whoever comes first
     return Child(name, pid, Channel(ours), reader)
 
 
-def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int, int, int], parent: int) -> NoReturn:
-    """Run `main` and exit; given: the descriptors of /dev/null, the log and the channel. None more is needed."""
+def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int, ...], parent: int) -> NoReturn:
+    """Run `main` and exit; given: the descriptors to keep, which are 0, 1, 2 and so on from then on."""
     status = 1
     try:
         begin(name, parent)
-        null, log, channel = map(_move_up, given)
-        for target, descriptor in enumerate((null, log, log, channel)):
-            os.dup2(descriptor, target, inheritable=target != CHANNEL_FD)
-        _close_above(CHANNEL_FD)
+        # First all of them out of the way: hardly ever another number.
+        high = [one if one >= len(given) else fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, len(given)) for one in given]
+        for target, descriptor in enumerate(high):
+            os.dup2(descriptor, target, inheritable=target < CHANNEL_FD)
+        _close_above(len(given) - 1)
         signals.reset(signals.INTERPRETER)  # else a write that nobody reads, or that is too large, would kill it
         main(socket.socket(fileno=CHANNEL_FD))
         status = 0
@@ -120,11 +123,6 @@ def _close_above(last: int) -> None:
     except OSError:
         highest = min(os.sysconf("SC_OPEN_MAX"), DESCRIPTORS_AT_MOST)
     os.closerange(last + 1, highest + 1)
-
-
-def _move_up(descriptor: int) -> int:
-    """Return a descriptor of the same file above those that a child keeps: hardly ever another one."""
-    return descriptor if descriptor > CHANNEL_FD else fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, CHANNEL_FD + 1)
 
 
 def _last_words(error: BaseException) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Site, eventually, is_alive, processes
+from tests.harness import Site, below, eventually, is_alive, processes
 
 # What the first process of the source does; the one that replaces it gives the data.
 FAULTS = {
@@ -254,7 +254,52 @@ def test_growing_source_is_replaced(site: Site) -> None:
     site.cfg |= {"odd.memory": "200M", "odd.timeout": "60"}  # it is the memory that ends it, not the time
     running = site.run()
     assert running.process.returncode == 0, running.log
-    assert "more than 200 MiB of memory" in running.log
+    assert "more than 200 MiB of memory and is replaced (raise odd.memory if it needs more)" in running.log
+
+
+# What grows in one call into C, which never comes back to the interpreter: no handler of a signal can run.
+GROWS = "list(itertools.chain(itertools.islice(itertools.count(1 << 40), 15_000_000), filter(None, itertools.repeat(0))))"
+BLINDFOLD = "signal.signal(signal.SIGPROF, signal.SIG_IGN)\nsignal.set_wakeup_fd(-1)\n"
+
+
+@pytest.mark.parametrize(
+    "growth",
+    [
+        f"if first: {GROWS}\nwhile True:\n    yield {{'odd': {{}}}}\n    time.sleep(0.1)",
+        (
+            f"{BLINDFOLD}leak = []\nwhile first:\n    leak.append(os.urandom(4 << 20))\n    yield {{f'x{{len(leak)}}': {{}}}}\n"
+            "while True:\n    yield {'odd': {}}\n    time.sleep(0.1)"
+        ),
+    ],
+    ids=["in C", "while the library uses the timer's signal itself"],
+)
+def test_growth_is_seen_from_outside(site: Site, growth: str) -> None:
+    """A source that grows is replaced wherever it does so, long before its lease is over; others are not in its way."""
+    site.simple()
+    site.schema("odd")
+    site.rules({"when": "app", "do": "see"}, {"when": "odd", "do": "see"})
+    site.plug_in("import itertools\n" + growth)
+    site.cfg |= {"odd.memory": "200M", "odd.timeout": "1h", "odd.settle": "0"}
+    running = site.start(options=())
+    peak = 0
+
+    def is_over() -> bool:
+        nonlocal peak
+        peak = max([peak, *(_resident(pid) for pid in below(running.pid))])
+        return running.process.poll() is not None
+
+    eventually(is_over, "the end")
+    assert running.wait() == 0, running.log
+    assert "source odd: its process had more than 200 MiB of memory" in running.log
+    assert peak < 450  # without a limit it would be 600, and not end
+
+
+def _resident(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+    except OSError:
+        return 0
 
 
 @pytest.mark.parametrize("flood", ["messages", "prints", "log"])

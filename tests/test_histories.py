@@ -48,7 +48,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 STEPS = ["diff"] * 6 + ["unread"] * 3 + ["read", "read", "transaction", "back", "sleep"] + ["started"] * 3 + ["ran"] * 6 + [
     "failed", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked", "bad check", "late",
-    "bury", "bury", "term", "hup", "usr1", "not started", "swept", "broken", "leave",
+    "bury", "bury", "term", "hup", "usr1", "not started", "swept", "outgrown", "broken", "leave",
 ]  # fmt: skip
 
 
@@ -123,6 +123,8 @@ def step(world: World, what: str, pick: random.Random) -> None:
                 world.busy.pop(name, None)
                 world.fresh.discard(name)
                 world.feed(events.NotStarted(who(name), "no memory"))
+        case "outgrown" if sources:
+            world.feed(events.Outgrown(who(pick.choice(sources)), 1 << 30))
         case "swept":
             world.feed(events.Swept(tuple(world.dying)))
         case "broken" if names:

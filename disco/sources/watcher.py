@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
 import random
 import signal
 import time
@@ -58,7 +57,6 @@ def run(
     publisher = Publisher(source, schemas, context.interfaces, send, quiet)
     context = context._replace(note=publisher.note)
     send(Alive(answered=False))
-    _watch_memory(context.name, context.options["memory"])
     errors = 0
     while True:
         retry_after = None
@@ -89,28 +87,15 @@ def run(
         time.sleep(retry_in)
 
 
-def _watch_memory(name: str, limit: int) -> None:
-    """End this process when it grows over a limit (bytes resident): another one takes its place.
+def tick(descriptor: int) -> None:
+    """Let a byte be written to a non-blocking descriptor each time that this process has used some CPU time.
 
-    The timer counts the process's own CPU time: nothing grows without it, and an idle process is never woken. An
-    address space limit is of no use here: gRPC alone maps half a gigabyte.
+    So the coordinator looks at its memory when it can have grown, and never else. The interpreter's C code writes it as the timer's
+    signal arrives, whatever a library's C code is at; a handler in Python would have to wait for that. An address space limit is of
+    no use here: gRPC alone maps half a gigabyte.
     """
-    page = os.sysconf("SC_PAGE_SIZE")
-
-    def look(_number: int, _frame: object) -> None:
-        try:
-            with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 -- in a signal handler: nothing more than needed
-                resident = int(file.read().split()[1]) * page
-        except OSError:
-            return
-        if resident > limit:
-            text = f"more than {limit >> 20} MiB of memory: the process is replaced (raise {name}.memory if it needs more)"
-            try:
-                log.error("%s", text)
-            finally:
-                os._exit(1)
-
-    signal.signal(signal.SIGPROF, look)
+    signal.signal(signal.SIGPROF, lambda *_: None)
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
     signal.setitimer(signal.ITIMER_PROF, MEMORY_LOOK, MEMORY_LOOK)
 
 
