@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
@@ -49,6 +50,7 @@ PROBLEM_LIMIT = messages.PROBLEM_LIMIT - 1  # problems told of one interface, be
 POINTER_LIMIT = 200  # characters of a pointer told
 NAME_LIMIT = 80  # characters of a key's name told
 MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
+INTEGER_LENGTH = 400  # characters of an integer that is written with a fraction or an exponent: more than the largest float has
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 
 _TYPES = "'type' takes string, integer, number, boolean, array, object or null, or a list of these"
@@ -486,6 +488,20 @@ def _decode_text(text: str, types: set[str]) -> Any:  # noqa: ANN401 -- any JSON
         return text
     if isinstance(value, bool) or value is None:
         return value if ("null" if value is None else "boolean") in types else text
-    if isinstance(value, (int, float)) and ("number" in types or ("integer" in types and value == int(value))):
-        return value
+    if isinstance(value, int):
+        return value if "integer" in types else text  # which "number" admits too
+    if isinstance(value, float):
+        if "number" in types:
+            return value
+        number = _as_integer(text, value) if "integer" in types else None
+        return text if number is None else number
     return text
+
+
+def _as_integer(text: str, value: float) -> int | None:
+    """Return the integer that a JSON number is, such as 1e3 or 5.0, without the float's loss; None if it is none."""
+    if not abs(value) >= 1 or len(text) > INTEGER_LENGTH:  # beyond, the ratio may be of numbers of any size
+        is_zero = not text.lower().partition("e")[0].strip("-0.")
+        return 0 if is_zero else None
+    numerator, denominator = Decimal(text).as_integer_ratio()
+    return numerator if denominator == 1 else None

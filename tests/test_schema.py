@@ -244,7 +244,20 @@ def test_formats(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("type_", "text", "value"),
     [
-        *[("integer", text, value) for text, value in [("5", 5), ("-1", -1), ("0", 0), ("-0", 0), ("1.0", 1.0), ("1e2", 100.0)]],
+        *[
+            ("integer", text, value)
+            for text, value in [("5", 5), ("-1", -1), ("0", 0), ("-0", 0), ("1.0", 1), ("1e2", 100), ("-0.0", 0), ("0e999", 0)]
+        ],
+        *[
+            ("integer", text, value)
+            for text, value in [("1e3", 1000), ("1e22", 10**22), ("12345678901234567890.0", 12345678901234567890)]
+        ],
+        *[
+            ("integer", text, text)
+            for text in ("1.00000000000000000001", "1e-3", "1e-9" + "9" * 20, "1." + "0" * 500, "123456789012345678901.5")
+        ],
+        ("number", "1e3", 1000.0),
+        (["integer", "number"], "1e3", 1000.0),
         *[("integer", text, text) for text in ("", "x", "5.5", " 5", "5\n", "\t5", "+5", "0123", "5.", ".5", "0x5", "5_0")],
         *[("integer", text, text) for text in ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "\uff19", "5 5", "5,", "true")],
         *[("integer", text, int(text)) for text in ("9" * 30, "9" * 4000)],
