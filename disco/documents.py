@@ -13,6 +13,7 @@ import math
 import os
 import re
 import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
@@ -43,6 +44,13 @@ _LEAVES = (int, float, bool, type(None))
 _TAG = "tag:yaml.org,2002:"
 
 Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A text that came as a JSON string, among data whose texts are still to be decoded: it stays what it is."""
+
+    text: str
 
 
 class Document(NamedTuple):
@@ -183,7 +191,7 @@ def is_plain(data: Any) -> bool:  # noqa: ANN401 -- any data
                 below += value.values()
             elif type(value) is list:
                 below += value
-            elif type(value) not in _LEAVES and not _is_plain_text(value):
+            elif type(value) not in _LEAVES and type(value) is not Literal and not _is_plain_text(value):
                 return False
         level = below
     return True

@@ -97,7 +97,7 @@ class Schema(NamedTuple):
 
         Where the schema has a `type` that admits no string, text that is exactly the JSON form of an admitted
         type is replaced by that value, which is not looked into any more. Nothing is guessed without the schema; what
-        does not fit stays text, for the verdict.
+        does not fit stays text, for the verdict, and so does a `documents.Literal`.
         """
         if isinstance(data, str):
             return _decode_text(data, {"object"})
@@ -217,10 +217,10 @@ def read(path: Path) -> Schema:
     return Schema(interface, content, str(path), validator, survey.targets, frozenset(survey.formats), doubts)
 
 
-def canonical(data: Any, stand_in: Callable[[object], str] | None = None) -> bytes:  # noqa: ANN401 -- any JSON data
+def canonical(data: Any, stand_in: Callable[[object], object] | None = None) -> bytes:  # noqa: ANN401 -- any JSON data
     """Return the one JSON form that equal data has: sorted, without white space, in ASCII.
 
-    stand_in: gives text for what JSON cannot hold.
+    stand_in: gives what stands for what JSON cannot hold.
 
     Raises:
         TypeError, ValueError, RecursionError: JSON cannot hold it.
@@ -410,6 +410,8 @@ def _type_name(value: Any) -> str:  # noqa: ANN401 -- any JSON data
 
 
 def _decode(data: Any, schemas: Iterable[Any], targets: Mapping[int, tuple[Any, bool]]) -> Any:  # noqa: ANN401 -- any JSON data
+    if isinstance(data, documents.Literal):
+        return data.text
     applying = list(_applying(schemas, targets))
     if isinstance(data, str):
         types = _admitted(applying)

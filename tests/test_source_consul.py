@@ -825,6 +825,14 @@ def test_404_means_no_keys_but_only_for_keys(follow: Follow) -> None:
         assert str(follow(pairs, part="web").fail()) == "answered 404 not found"
 
 
+@pytest.mark.parametrize("value", ["a", "YQ", "Y!Q==", "YQ==\n", "ä"])
+def test_a_corrupt_value_is_unusable(follow: Follow, value: str) -> None:
+    """A value that is no base64 makes its interface invalid, and no other."""
+    broken = {**entry("web/port", "80"), "Value": value}
+    with Fake(Reply([broken, entry("db/host", "h")])) as fake:
+        assert follow(fake.pairs).step() == {"web": {"port": Unusable("is no base64")}, "db": {"host": "h"}}
+
+
 def test_null_values_are_empty_text(follow: Follow) -> None:
     """A value may be null, and is the empty text."""
     with Fake(Reply([entry("web/none", None)])) as fake:
@@ -957,9 +965,9 @@ def test_another_store_with_the_same_indexes_is_seen(follow: Follow, monkeypatch
     decoded: list[int] = []
     decode = base64.b64decode
 
-    def note(value: str) -> bytes:
+    def note(value: bytes, *, validate: bool) -> bytes:
         decoded[-1] += 1
-        return decode(value)
+        return decode(value, validate=validate)
 
     monkeypatch.setattr(base64, "b64decode", note)
     found = []

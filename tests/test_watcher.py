@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from disco import messages, schema, sources
 from disco.config import patterns
-from disco.documents import DEPTH_LIMIT
+from disco.documents import DEPTH_LIMIT, Literal
 from disco.messages import Alive, Diff, Message, Trouble
 from disco.sources import Context, Options, Source, SourceError, Tree, Unusable, flat, nest, watcher
 
@@ -991,6 +991,8 @@ BOTH = Unusable("is both a value and a folder; only a JSON object can be both")
         ({"app": b"[1]", "app/a": b"x"}, {"app": BOTH}),
         ({"app": b"\xff", "app/a": b"x"}, {"app": Unusable("is no UTF-8 text")}),
         ({"app/a": b"x", "app/a/b/c": b"x", "app/d": b"y"}, {"app": {"a": BOTH, "d": "y"}}),
+        ({"app": b'{"a": "1", "b": ["2"]}', "app/c": b"3"}, {"app": {"a": Literal("1"), "b": [Literal("2")], "c": "3"}}),
+        ({"app": b'{"a": "\\ud800"}', "app/c": b"3"}, {"app": Unusable("holds half of a character (a lone surrogate)")}),
         ({"app/a": b"x", "app/a-b": b"y", "app/a/b": b"z"}, {"app": {"a": BOTH, "a-b": "y"}}),
     ],
 )
@@ -1006,6 +1008,28 @@ def test_nest_deep() -> None:
     assert tree["db"] == {"a": "x"}
     (reason,) = watcher._unusable(tree["app"])
     assert reason == "/a" * (DEPTH_LIMIT - 1) + " is deeper than 64 levels"
+
+
+def test_json_beside_a_folder_is_decoded_once(publish: Callable[..., list[Message]]) -> None:
+    """A text in the JSON of a key stays text, whether or not the key is a folder too; what is a key of its own is decoded."""
+
+    def tree(**pairs: str) -> dict[str, Any]:
+        return nest((key.replace("_", "/"), value.encode()) for key, value in pairs.items())
+
+    snapshots = (
+        tree(db='{"port": "80", "hosts": ["1"]}', db_name="x"),  # of the type string, as without the folder
+        tree(db='{"port": 80, "hosts": ["1"]}', db_name="x"),
+        tree(db="{}", db_port="80", db_hosts='["1"]', db_name="x"),
+        tree(db='{"port": "80", "hosts": ["1"]}', db_name="x"),
+    )
+    bodies = [diff.changed["db"] for diff in diffs(publish(*snapshots, text=True))]
+    assert [fragment.problems for fragment in bodies] == [
+        ("/port is text, the schema wants integer",),
+        (),
+        ("/port is text, the schema wants integer",),
+    ]
+    assert json.loads(bodies[1].body) == {"port": 80, "hosts": ["1"], "name": "x"}
+    assert json.loads(bodies[2].body) == {"port": "80", "hosts": ["1"], "name": "x"}
 
 
 PARTS = st.lists(st.sampled_from(["a", "b", "", "ü"]), min_size=1, max_size=4).map("/".join)

@@ -55,7 +55,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from disco.config import Option, Options
-from disco.documents import DEPTH_LIMIT, merge, strict_json
+from disco.documents import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
 from disco.errors import ConfigurationError, Problem, SourceError, place_of
 from disco.signals import Overrun, time_limit
 from disco.text import duration, nearest
@@ -238,12 +238,12 @@ def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data
     return one == other and repr(one) == repr(other)
 
 
-def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
+def nest(pairs: Iterable[tuple[str, bytes | Unusable | None]]) -> dict[str, Any]:
     """Return the nested mappings of a key/value store's keys (relative to the prefix, parts joined by `/`).
 
     A leading `/` and empty parts are not part of a name, a key that ends in `/` is a folder. A key that is both a value
-    and a folder: a JSON object is merged under the folder's keys, anything else is Unusable; so is a value that is no
-    UTF-8, and what lies too deep.
+    and a folder: a JSON object is merged under the folder's keys, its texts as they are (Literal), anything else is
+    Unusable; so is a value that is no UTF-8, and what lies too deep.
     """
     values: dict[tuple[str, ...], str | Unusable] = {}
     for key, value in pairs:
@@ -251,7 +251,7 @@ def nest(pairs: Iterable[tuple[str, bytes | None]]) -> dict[str, Any]:
         if not parts or key.endswith("/"):
             continue
         try:
-            values[parts[:DEPTH_LIMIT]] = (value or b"").decode()
+            values[parts[:DEPTH_LIMIT]] = value if isinstance(value, Unusable) else (value or b"").decode()
         except UnicodeDecodeError:
             values[parts[:DEPTH_LIMIT]] = Unusable("is no UTF-8 text")
         if len(parts) > DEPTH_LIMIT:
@@ -303,13 +303,13 @@ class Tree(Generic[Key, Value]):
         self,
         interfaces: frozenset[str],
         path: Callable[[Key], str],
-        content: Callable[[Value], bytes],
+        content: Callable[[Value], bytes | Unusable],
         foreign: Any = None,  # noqa: ANN401 -- whatever the source yields
     ) -> None:
         """Begin without any key."""
         self._interfaces = interfaces
         self._path: Callable[[Key], str] = path
-        self._content: Callable[[Value], bytes] = content
+        self._content: Callable[[Value], bytes | Unusable] = content
         self._foreign = foreign
         self._values: dict[Key, Value | None] = {}
         self._keys: dict[str, set[Key]] = {}  # by interface
@@ -395,7 +395,18 @@ def _as_folder(leaf: str | Unusable) -> dict[str, Any] | Unusable:
         data = strict_json(leaf)
     except ValueError:
         data = None
-    return data if isinstance(data, dict) else Unusable("is both a value and a folder; only a JSON object can be both")
+    if not isinstance(data, dict):
+        return Unusable("is both a value and a folder; only a JSON object can be both")
+    return _literally(data) if is_plain(data) else Unusable("holds half of a character (a lone surrogate)")
+
+
+def _literally(data: Any) -> Any:  # noqa: ANN401 -- any JSON data
+    """Return data from JSON among texts that are decoded later: its own are what they are."""
+    if isinstance(data, dict):
+        return {key: _literally(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_literally(value) for value in data]
+    return Literal(data) if isinstance(data, str) else data
 
 
 def _importable(module: str) -> bool:

@@ -7,6 +7,7 @@ What needs the client library is in `consul_http`, imported in the source's own 
 from __future__ import annotations
 
 import base64
+import binascii
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import PAUSE, Context, Option, Options, Pace, Problem, Source, SourceError, Tree, deadline, is_same
+from disco.sources import PAUSE, Context, Option, Options, Pace, Problem, Source, SourceError, Tree, Unusable, deadline, is_same
 from disco.text import plural
 
 if TYPE_CHECKING:
@@ -167,12 +168,20 @@ class _Query:
         return data
 
     def _plant(self) -> Tree[str, str]:
-        return Tree(self._context.interfaces, self._path, base64.b64decode, foreign={})
+        return Tree(self._context.interfaces, self._path, _decode, foreign={})
 
     def _path(self, key: str) -> str:
         if not key.startswith(self._prefix):
             raise ValueError
         return key[len(self._prefix) :]
+
+
+def _decode(value: str) -> bytes | Unusable:
+    """Return the bytes of a value; what is not a text at all is an answer of the wrong shape."""
+    try:
+        return base64.b64decode(value.encode(), validate=True)
+    except binascii.Error:
+        return Unusable("is no base64")
 
 
 def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, Any]:

@@ -286,7 +286,10 @@ def _dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
         raise SourceError("the source yielded what JSON cannot hold") from None
 
 
-def _stand_in(value: object) -> str:
+def _stand_in(value: object) -> str | list[str]:
+    """Return what stands for it where data is compared: of a store's data no text is in a list but a Literal."""
+    if isinstance(value, documents.Literal):
+        return [value.text]
     if isinstance(value, Unusable):
         return f"unusable: {value.reason}"
     raise TypeError
