@@ -507,8 +507,8 @@ def _resident(pid: int) -> int:
 
 
 def _count_lines(log: str) -> int:
-    """Return how many lines of a log, without those for -l DEBUG, speak of a faulty source."""
-    return len(re.findall(r"^(?!.* DEBUG ).*\b(?:odd|consul|etcd)\b", log, re.MULTILINE))
+    """Return how many lines the coordinator wrote about a faulty source, without those for -l DEBUG and those of handlers' runs."""
+    return len(re.findall(r"^(?!.* DEBUG ).* coordinator\[\d+\] (?!rule ).*\b(?:odd|consul|etcd)\b", log, re.MULTILINE))
 
 
 def _left(site: Site) -> set[int]:

@@ -48,6 +48,7 @@ def list_rows() -> list[Row]:
         **{("plug-in", fault): _library_row(body, passes=passes) for fault, (body, passes) in LIBRARIES.items()},
         **{("plug-in", fault): _library_row(LIES + body, passes=True, check=_find_lies) for fault, body in LIARS.items()},
         ("plug-in", "exec while changes lie unread"): _unread_row,
+        ("plug-in", "many change without end"): _many_row,
         **{(kind, "transaction after changes of a part"): _transaction_row(kind) for kind in ("consul", "etcd", "flat")},
     }
     order = ("consul", "consul services", "etcd", "flat", "plug-in")
@@ -865,6 +866,35 @@ while True:
         return f"exec on change {n}, though change {newest} lay there before its handler began"
 
     return Trial(site, play, check)
+
+
+def _many_row(bench: Bench) -> Trial:
+    """Make a trial with more sources that change all the time than runners: each one's handler gets its turn, and exec comes."""
+    site = bench.site("""
+n = 0
+while True:
+    n += 1
+    yield {context.name: {'n': n}}
+    time.sleep(0.05)
+""")
+    names = [f"odd{number}" for number in range(12)]
+    for name in names:
+        site.schema(name)
+        site.cfg |= {f"{name}.type": "odd", f"{name}.timeout": "1"}
+    site.rules(*({"when": name, "do": "slow", "name": name} for name in names))
+    site.handler("slow", 'sleep 0.5; echo "$DISCO_RULE" >> "$OUT/turns"\n')
+    site.cfg["disco.settle"] = "0.1"
+
+    def has_had(name: str, turns: int) -> bool:
+        return site.read("turns").split().count(name) >= turns
+
+    def play(_running: Running) -> None:
+        for turns in (1, 2):
+            for name in names:
+                bench.wait(partial(has_had, name, turns), f"turn {turns} of {name}")
+        bench.finish(site)
+
+    return Trial(site, play, lambda _running: "")
 
 
 # Client libraries
