@@ -49,6 +49,7 @@ def list_rows() -> list[Row]:
         **{("plug-in", fault): _library_row(LIES + body, passes=True, check=_find_lies) for fault, body in LIARS.items()},
         ("plug-in", "exec while changes lie unread"): _unread_row,
         ("plug-in", "many change without end"): _many_row,
+        ("plug-in", "one of 60 changes each second"): _slow_row,
         **{(kind, "transaction after changes of a part"): _transaction_row(kind) for kind in ("consul", "etcd", "flat")},
     }
     order = ("consul", "consul services", "etcd", "flat", "plug-in")
@@ -895,6 +896,26 @@ while True:
         bench.finish(site)
 
     return Trial(site, play, lambda _running: "")
+
+
+def _slow_row(bench: Bench) -> Trial:
+    """Make a trial in which a handler is slower than the changes of all that it names: exec comes all the same."""
+    site = bench.site("""
+data = {f'i{number}': {'n': 0} for number in range(60)}
+number = 0
+while True:
+    yield data
+    number = (number + 1) % 60
+    data = data | {f'i{number}': {'n': data[f'i{number}']['n'] + 1}}
+    time.sleep(1.1)
+""")
+    names = [f"i{number}" for number in range(60)]
+    for name in names:
+        site.schema(name)
+    site.rules({"when": f"any:{','.join(names)}", "do": "slow"})
+    site.handler("slow", "sleep 1.3\n")
+    site.cfg |= {"disco.settle": "0.1", "odd.timeout": "5"}
+    return Trial(site, lambda _running: bench.finish(site), lambda _running: "")
 
 
 # Client libraries
