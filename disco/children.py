@@ -40,20 +40,25 @@ def reap(own: Container[int] | None = None) -> Iterator[tuple[int, int]]:
 def exist() -> bool:
     """Return whether there is any child, living or to be reaped; if not, nothing at all is below this process."""
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        _find_ended()
     except ChildProcessError:
         return False
     return True
 
 
 def kill_orphans(own: Container[int]) -> tuple[int, ...]:
-    """Kill all living children that are not our `own`, with their process groups; return their pids."""
+    """Kill all living children that are not our `own`, with their process groups; return their pids: if none, there is none.
+
+    Whoever died while we looked may have left a child that we did not see, and counts as well.
+    """
     found = []
     for pid in _candidates():
         if pid not in own and _is_living_child(pid):
             _kill_group_of(pid, own)
             signals.kill(pid, signal.SIGKILL)
             found.append(pid)
+    if not found and exist() and (ended := _find_ended()):
+        found.append(ended)
     return tuple(reversed(found))
 
 
@@ -70,12 +75,13 @@ def _candidates() -> Iterable[int]:
     """Return the pids that a child may have, the newest first: some processes live for a moment only."""
     try:
         pids = {int(name) for name in os.listdir("/proc") if name.isdecimal()}  # noqa: PTH208 -- names only
-        is_whole = 1 in pids and os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 -- as above
+        is_whole = os.getppid() in pids and os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 -- as above
     except OSError:
         is_whole = False
     if is_whole:
         return sorted(pids, reverse=True)
-    # No /proc, one that hides processes, or another namespace's: what we forked came after us, and its orphans too.
+    # No /proc, one that hides processes (our parent, which nobody may look into, is the first), or another namespace's: what we
+    # forked came after us, and its orphans too.
     newest = _newest()
     return range(newest, os.getpid(), -1) if newest > os.getpid() else range(PID_MAX, 1, -1)
 
@@ -90,6 +96,12 @@ def _newest() -> int:
         os._exit(0)
     os.waitpid(pid, 0)
     return pid
+
+
+def _find_ended() -> int:
+    """Return a child that has ended and is not reaped, 0 if none has."""
+    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return ended.si_pid if ended else 0
 
 
 def _is_living_child(pid: int) -> bool:

@@ -290,3 +290,30 @@ def test_bare_surroundings(site: Site, surroundings: str) -> None:
     running = site.run("sh", "-c", "echo done", before=[*unshare, "sh", "-ec", surroundings, "sh"])
     assert running.output == "done\n", running.log
     assert site.seen() == [{"app": {"a": 1}}]
+
+
+def test_what_proc_hides_is_gone_before_exec(open_site: Site) -> None:
+    """A daemon that no /proc shows to disco's user (it forked, and executed nothing) is gone before exec all the same."""
+    hiding = ["unshare", "--mount", "--pid", "--fork", "sh", "-ec", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh"]
+    before = [*hiding, *anybody()]
+    if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no right to make namespaces here")
+    open_site.simple()
+    open_site.plug_in(
+        "import fcntl\n"
+        "lock = os.open(os.environ['OUT'] + '/lock', os.O_RDWR | os.O_CREAT)\n"
+        "if first and os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork():\n"
+        "        os._exit(0)\n"
+        "    fcntl.flock(lock, fcntl.LOCK_EX)\n"
+        "    open(os.environ['OUT'] + '/locked', 'w')\n"
+        "    time.sleep(1e6)\n"
+        "os.close(lock)\n"
+        "while not os.path.exists(os.environ['OUT'] + '/locked'): time.sleep(0.01)\n"
+        "while True:\n"
+        "    yield {}\n"
+        "    time.sleep(0.1)"
+    )
+    running = open_site.run("flock", "-n", "lock", "echo", "done", before=before)
+    assert running.output == "done\n", running.log

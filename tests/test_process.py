@@ -86,3 +86,39 @@ def test_a_child_holds_nothing_but_its_own(lacking: tuple[str, ...]) -> None:
     """A child closes whatever its parent has open, however little the system helps; its parent keeps it."""
     argv = [sys.executable, "-c", FORK_WITH_DESCRIPTORS, *lacking]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "[]\n[50, 51, 777]\n"
+
+
+CHASE = """
+import os
+import signal
+import sys
+from disco import children, process
+
+def start():
+    if os.fork() == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while True:  # each generation lives for a moment, in a session of its own
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+
+def is_clean(own=()):
+    for _ in children.reap(own):
+        pass
+    return not children.exist() or not children.kill_orphans(own)
+
+process.adopt_orphans()
+for _ in range(100):
+    start()
+    while not is_clean():
+        pass
+    if children.exist():
+        print("alive")
+        children.kill_all()
+"""
+
+
+def test_nothing_is_below_a_process_that_found_no_orphan() -> None:
+    """However fast what is killed is born again: when no orphan is told of, there is none."""
+    done = subprocess.run([sys.executable, "-c", CHASE], capture_output=True, text=True, check=True)
+    assert not done.stdout
