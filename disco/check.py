@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from disco import config as configuration
 from disco import documents, process, rules
 from disco.errors import ConfigurationError, Problem
-from disco.text import escape, plural
+from disco.text import escape, nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from disco.sources import Source
 
 LINE_LIMIT = 2000  # characters of one line told
+NAMES_LIMIT = 5  # interfaces told by name in one line
 LABEL_LIMIT = 80  # characters of one label in the graph
 NAME_LIMIT = 80  # characters of a handler's or interpreter's name
 SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
@@ -184,7 +185,7 @@ def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], li
     warnings = list(site.warnings)
     if site.is_whole:
         warnings += [*_find_silent(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
-        warnings += _find_misnamed(site)
+        warnings += [*_find_misnamed(site), *_find_unclear(site)]
     if site.settings.report_file:
         warnings += _find_open_report(site.settings.report_file)
     for one in site.settings.sources:
@@ -213,20 +214,24 @@ def as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
 def draw(site: Site, command: Sequence[str]) -> str:
     """Return a Mermaid flowchart of a site without errors: sources, interfaces, rules, handlers, COMMAND."""
     named = dict.fromkeys(interface for rule in site.rules for interface in rule.interfaces)
-    givers = [(label, own) for one in site.settings.sources for label, own in _find_givers(one)]
-    interfaces = {name: f"i{n}" for n, name in enumerate([*named, *(own for _, own in givers if own and own not in named)])}
+    givers = [giver for one in site.settings.sources for giver in _find_givers(one, site.schemas)]
+    interfaces = {name: f"i{n}" for n, name in enumerate(dict.fromkeys([*named, *(giver.part for giver in givers if giver.part)]))}
     handlers = {name: f"h{n}" for n, name in enumerate(dict.fromkeys(rule.argv[0] for rule in site.rules))}
     ids = {rule.name: f"r{n}" for n, rule in enumerate(site.rules)}
     names = [os.path.basename(program) for program in handlers]  # noqa: PTH119 -- a program as it is executed
-    lines = [f's{n}[("{_label(label)}")]' for n, (label, _) in enumerate(givers)]
+    lines = [f's{n}[("{_label(giver.label)}")]' for n, giver in enumerate(givers)]
     # In a box of their own, so that a source that may give any of them needs one arrow.
     lines += ["subgraph interfaces", *(f'{node}(["{_label(name)}"])' for name, node in interfaces.items()), "end"]
     lines += [f'{ids[rule.name]}["{_label(rule.name)}"]' for rule in site.rules]
     for (program, node), name in zip(handlers.items(), names, strict=True):
         lines.append(f'{node}[["{_label(name if names.count(name) == 1 else program)}"]]')
     lines.append(f'command{{{{"{_label(command[0] if command else "COMMAND")}"}}}}')
-    for n, (_, own) in enumerate(givers):
-        lines.append(f"s{n} --> {interfaces[own] if own else 'interfaces'}")
+    for n, giver in enumerate(givers):
+        if giver.is_told or giver.part:
+            given = giver.provides if giver.is_told else {giver.part}
+            lines += [f"s{n} --> {node}" for name, node in interfaces.items() if name in given]
+        else:
+            lines.append(f"s{n} --> interfaces")
     for rule in site.rules:
         arrow = "-- any -->" if rule.any else "-->"
         lines += [f"{interfaces[name]} {arrow} {ids[rule.name]}" for name in rule.interfaces]
@@ -270,11 +275,41 @@ def _find_unused(site: Site) -> Iterator[Problem]:
         if not site.rules:
             yield Problem(source.name, "nothing needs this source: there are no rules", "write a rule, or remove the source")
             continue
-        for _, own in _find_givers(source):
-            if own and own not in named:
-                why = "no rule names it" if own in site.schemas else "it has no schema"
-                what = f"nothing needs the service's interface {own}: {why}"
+        for giver in _find_givers(source, site.schemas):
+            if giver.part and giver.part not in named:
+                why = "no rule names it" if giver.part in site.schemas else "it has no schema"
+                what = f"nothing needs the service's interface {giver.part}: {why}"
                 yield Problem(f"{source.name}.services", what, "name it in a rule, or take it out")
+            elif giver.part and not giver.provides:
+                what = f"the service's interface {giver.part} is not taken: {source.name}.interfaces does not name it"
+                yield Problem(f"{source.name}.services", what, f"add it to {source.name}.interfaces, or take it out")
+
+
+def _find_unclear(site: Site) -> Iterator[Problem]:
+    """Yield where sources do not say what they provide, although it matters, or say what cannot be."""
+    from disco.sources import provided  # noqa: PLC0415 -- as above
+
+    named = sorted({interface for rule in site.rules for interface in rule.interfaces})
+    givers = {one.name: tuple(_find_givers(one, site.schemas)) for one in site.settings.sources}
+    shared: dict[tuple[str, ...], list[str]] = {}  # by the sources that may provide them
+    for interface in named:
+        sources = tuple(name for name, parts in givers.items() if any(interface in giver.provides for giver in parts))
+        shared.setdefault(sources, []).append(interface)
+    for sources, interfaces in shared.items():
+        silent = [name for name in sources if not all(giver.is_told for giver in givers[name])]
+        if len(sources) > 1 and silent:
+            shown = ", ".join(interfaces[:NAMES_LIMIT]) + (", …" if len(interfaces) > NAMES_LIMIT else "")
+            what = f"{', '.join(sources)} may all provide {shown}: rules run on what is there, and do not wait for this source"
+            yield Problem(f"{silent[0]}.interfaces", what, f"say what each provides: set {_join(silent, '.interfaces')}")
+    for one in site.settings.sources:
+        for pattern in one.options["interfaces"] or ():
+            place = f"{one.name}.interfaces"
+            if pattern == "*" and len(givers) > 1:
+                what = f"with * every rule waits until {one.name} has answered"
+                yield Problem(place, what, "name what it provides, if that is not everything")
+            elif not provided({"interfaces": (pattern,)}, "", site.schemas):
+                what = f"{pattern} is the name of no interface that has a schema"
+                yield Problem(place, what, nearest(pattern, site.schemas, "write its schema, or take it out"))
 
 
 def _find_twins(site: Site) -> Iterator[Problem]:
@@ -344,13 +379,27 @@ def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:
             yield Problem(f"{settings.name}.{name}_file", f"every user may read {file}", f"chmod o-r {file}")
 
 
-def _find_givers(settings: SourceSettings) -> Iterator[tuple[str, str]]:
-    """Yield a label for each process of a source, and the one interface that it gives; empty: it may give any."""
-    declared = _declared(settings)
-    for part in declared.parts(settings.options):
+class Giver(NamedTuple):
+    """A process of a source: its label, its part, what it may provide, and whether `interfaces` tells that."""
+
+    label: str
+    part: str
+    provides: frozenset[str]
+    is_told: bool
+
+
+def _find_givers(settings: SourceSettings, known: Iterable[str]) -> Iterator[Giver]:
+    """Yield each process of a source."""
+    from disco.sources import provided  # noqa: PLC0415 -- as above
+
+    for part in _declared(settings).parts(settings.options):
         name = f"{settings.name}/{part}" if part else settings.name
         label = name if settings.name == settings.type else f"{name} ({settings.type})"
-        yield label, part if settings.type == "consul" else ""
+        yield Giver(label, part, provided(settings.options, part, known), settings.options["interfaces"] is not None)
+
+
+def _join(names: Iterable[str], end: str) -> str:
+    return " and ".join(f"{name}{end}" for name in names)
 
 
 def _label(text: str) -> str:

@@ -43,7 +43,12 @@ def as_json(state: Lifecycle, command: str, *, found: bool) -> str:
         "command": {"name": command, "found": found} if command else None,
         "sources": [_source(state, source) for source in state.sources.values()],
         "interfaces": [
-            {"name": name, "valid": not state.lacks(name), "reasons": list(report.interface_lines(state, name))}
+            {
+                "name": name,
+                "valid": not state.lacks(name),
+                "reasons": list(report.interface_lines(state, name)),
+                "may_change": _find_silent(state, name),
+            }
             for name in _interfaces(state)
         ],
         "rules": [
@@ -83,7 +88,10 @@ def _lines(state: Lifecycle) -> Iterator[str]:
         if state.lacks(name):
             yield from report.interface_lines(state, name)
         else:
-            yield f"interface {name} is valid (from {', '.join(source for source, _ in state.knowledge.view(name).combination)})"
+            givers = ", ".join(source for source, _ in state.knowledge.view(name).combination)
+            silent = _find_silent(state, name)
+            may_change = f"; {', '.join(silent)} may change it, and did not answer so far" if silent else ""
+            yield f"interface {name} is valid (from {givers}){may_change}"
     running = _find_running(state)
     for rule in state.rules:
         yield _rule(state, rule, running)
@@ -96,6 +104,11 @@ def _interfaces(state: Lifecycle) -> list[str]:
     """Return the interfaces that rules name, then those that are only in the sources."""
     named = dict.fromkeys(interface for rule in state.rules for interface in rule.rule.interfaces)
     return [*named, *sorted({name for source in state.sources for name in state.knowledge.fragments(source)} - named.keys())]
+
+
+def _find_silent(state: Lifecycle, interface: str) -> list[str]:
+    """Return the sources that have not answered and may provide an interface: what they say may change it."""
+    return [source.name for source in state.sources.values() if not source.answered and source.may_provide(interface)]
 
 
 def _find_running(state: Lifecycle) -> set[str]:

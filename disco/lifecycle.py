@@ -153,6 +153,11 @@ class Source(Child):
         option = f"{self.name.partition('/')[0]}.interfaces"
         return "that no schema knows" + ("" if self.interfaces is None else f" or {option} does not name")
 
+    def may_provide(self, interface: str) -> bool:
+        """Return whether an interface is one that its `interfaces` names, and its part reads."""
+        part = self.name.partition("/")[2]
+        return part in {"", interface} and (self.interfaces is None or interface in self.interfaces)
+
 
 @dataclass(eq=False, repr=False)
 class Runner(Child):
@@ -430,8 +435,7 @@ class Lifecycle:
 
     def _find_excess_of(self, source: Source, diff: messages.Diff) -> str:
         """Return what a source may not say; empty if there is nothing."""
-        may = self.plan.interfaces if source.interfaces is None else source.interfaces
-        if not diff.changed.keys() <= may:
+        if not all(name in self.plan.interfaces and source.may_provide(name) for name in diff.changed):
             return "an interface that it may not provide"
         if self.knowledge.size_with(source.name, diff) > SOURCE_BODIES:
             return f"more than {SOURCE_BODIES >> 20} MiB of data"

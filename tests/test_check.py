@@ -227,13 +227,44 @@ def test_files_that_are_not_read(simple: Site, name: str, suffix: str) -> None:
     assert told(check(simple)[2]) == [(f"{simple.etc}/{name}", f"is not read: only files named *.{suffix} are")]
 
 
+def test_sources_that_do_not_say_what_they_provide(simple: Site) -> None:
+    """Where several sources may provide an interface that a rule names, and not all of them say so, that is a warning."""
+    for name in ("db", "web"):
+        simple.schema(name)
+    simple.rules({"when": "app,db", "do": "see"}, {"when": "web", "do": "see"})
+    simple.cfg |= {"late.type": "flat", "late.file": "late.yaml"}
+    both = "may all provide {}: rules run on what is there, and do not wait for this source"
+    for says, warnings in [
+        ({}, [("flat.interfaces", f"flat, late {both.format('app, db, web')}", "set flat.interfaces and late.interfaces")]),
+        ({"late": "db"}, [("flat.interfaces", f"flat, late {both.format('db')}", "set flat.interfaces")]),
+        ({"late": "db", "flat": "*"}, [("flat.interfaces", "with * every rule waits until flat has answered", "name what")]),
+        ({"late": "db", "flat": "app,w*b,d*"}, []),
+        ({"flat": "app", "late": "w*"}, []),
+        ({"flat": "app", "late": "webb,no*"}, [
+            ("late.interfaces", "webb is the name of no interface that has a schema", "did you mean web?"),
+            ("late.interfaces", "no* is the name of no interface that has a schema", "write its schema, or take it out"),
+        ]),
+    ]:  # fmt: skip
+        cfg = {f"{name}.interfaces": value for name, value in says.items()}
+        simple.cfg |= cfg
+        status, errors, found = check(simple)
+        assert (status, errors) == (0, [])
+        assert told(found) == [(place, message) for place, message, _ in warnings]
+        assert all(remedy in one["remedy"] for one, (_, _, remedy) in zip(found, warnings, strict=True))
+        for key in cfg:
+            del simple.cfg[key]
+
+
 def test_services_that_nothing_needs(simple: Site) -> None:
-    """A Consul service whose interface has no schema, or no rule, is a warning."""
+    """A Consul service whose interface has no schema, or no rule, or is not taken, is a warning."""
     simple.schema("db")
     simple.cfg |= {"east.type": "consul", "east.services": "app,db=pg,web"}
+    simple.cfg |= {"east.interfaces": "d*,web", "flat.interfaces": "app"}
     assert told(check(simple)[2])[1:] == [
+        ("east.services", "the service's interface app is not taken: east.interfaces does not name it"),
         ("east.services", "nothing needs the service's interface db: no rule names it"),
         ("east.services", "nothing needs the service's interface web: it has no schema"),
+        ("east.interfaces", "web is the name of no interface that has a schema"),
     ]
 
 
@@ -272,7 +303,7 @@ def test_secrets(simple: Site) -> None:
     simple.cfg |= {"consul.token": CANARY, "a.type": "consul", "a.token_file": str(open_), "etcd.user": "u"}
     simple.cfg |= {"etcd.password_file": str(closed), "b.type": "consul", "b.token_file": "/no/such/file"}
     _, errors, warnings = check(simple)
-    assert (errors, sorted(told(warnings))) == (
+    assert (errors, sorted(one for one in told(warnings) if one[0] != "flat.interfaces")) == (
         [],
         [
             ("a.token_file", f"every user may read {open_}"),
@@ -392,6 +423,24 @@ def test_graph(simple: Site) -> None:
             ("see", "", "COMMAND"),
         ]
     )
+
+
+def test_graph_of_sources_that_say_what_they_provide(simple: Site) -> None:
+    """A source that says what it provides leads to these interfaces alone, of those that rules name."""
+    for name in ("db", "web"):
+        simple.schema(name)
+    simple.rules({"when": "app,db,web", "do": "see"})
+    simple.cfg |= {"east.type": "consul", "east.services": "web", "east.kv": "yes", "east.interfaces": "w*,db"}
+    simple.cfg |= {"flat.interfaces": "app,other", "west.type": "consul", "west.services": "app", "west.interfaces": "web"}
+    done = disco(simple, "--graph")
+    labels = dict(re.findall(r"^    (\w+)\W+\"(.*)\"\W+$", done.stdout, re.MULTILINE))
+    edges = re.findall(r"^    (s\d+) --> (\w+)$", done.stdout, re.MULTILINE)
+    assert [(labels[one], labels.get(other, other)) for one, other in edges] == [
+        ("flat", "app"),
+        ("east (consul)", "db"),
+        ("east (consul)", "web"),
+        ("east/web (consul)", "web"),
+    ]
 
 
 def test_labels_cannot_break_the_graph(simple: Site) -> None:

@@ -246,7 +246,12 @@ def test_source_that_never_answers(site: Site) -> None:
     assert told["reason"].startswith("no good answer came from gone (")
     assert [one["answered"] for one in told["sources"]] == [True, False]
     assert f"{site.folder}/gone.yaml: No such file or directory" in told["sources"][1]["trouble"]
-    assert "interface app is valid (from flat)" in text
+    assert "interface app is valid (from flat); gone may change it, and did not answer so far\n" in text
+    assert told["interfaces"][0]["may_change"] == ["gone"]
+    site.cfg["gone.interfaces"] = "other"
+    _, text, told = dry(site, "echo")
+    assert "interface app is valid (from flat)\n" in text
+    assert told["interfaces"][0]["may_change"] == []
 
 
 def test_source_with_a_note(site: Site) -> None:
