@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,8 @@ from tests.harness import Site, below, eventually, is_alive, name_of, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from tests.harness import Running
 
 RACE = 'echo $$ > "$OUT/pid.new" && mv "$OUT/pid.new" "$OUT/pid"\n'  # a pid file that is never half written
 
@@ -123,9 +125,10 @@ def test_handler_without_interpreter(site: Site) -> None:
     """A handler that cannot be started is a failure that says why."""
     site.simple()
     site.cfg["disco.fail_limit"] = "1"
+    running = start_without_data(site)
     site.handler("see", "#!/no/such/interpreter\n")
-    running = site.run(options=())
-    assert running.process.returncode == 70
+    site.flat({"app": {}})
+    assert running.wait() == 70
     assert "cannot be started: No such file or directory" in running.log
 
 
@@ -149,6 +152,14 @@ def test_as_many_names_as_a_variable_holds(site: Site) -> None:
     site.flat({name: {} for name in names})
     assert site.run(options=()).process.returncode == 0
     assert site.read("names").strip().split(",") == names
+
+
+def start_without_data(site: Site) -> Running:
+    """Start disco, and return when all that it looks at before it starts anything has been looked at."""
+    Path(site.cfg["flat.file"]).unlink()
+    running = site.start()
+    running.wait_for("No such file or directory")
+    return running
 
 
 def test_timeout_kills_the_group(site: Site) -> None:
@@ -380,8 +391,9 @@ def test_exec_that_hangs_has_the_handler_s_time(site: Site) -> None:
     """The exec of a handler that hangs is a run that is over its time, like any other: its runner goes on."""
     site.simple()
     site.cfg["disco.handler_timeout"] = "1s"
+    running = start_without_data(site)
     with hanging(site.etc / "see"):
-        running = site.start()
+        site.flat({"app": {"a": 1}})
         running.wait_for("it ran longer than 1 s")
     assert running.wait() == 0, running.log
     assert site.seen() == [{"app": {"a": 1}}]
@@ -391,8 +403,9 @@ def test_exec_that_hangs_has_the_handler_s_time(site: Site) -> None:
 def test_killed_runner_whose_handler_s_exec_hangs(site: Site) -> None:
     """A runner is killed while the exec of its handler hangs: what hangs is gone before the rule is run again."""
     site.simple()
+    running = start_without_data(site)
     with hanging(site.etc / "see"):
-        running = site.start()
+        site.flat({"app": {"a": 1}})
         runner = running.child("runner-1")
         [hangs] = eventually(lambda: below(runner), "a handler that hangs")
         os.kill(runner, signal.SIGKILL)
