@@ -131,7 +131,8 @@ def find_handler(name: str, search: str, folder: Path) -> str | Problem:
 def _explain_script(program: str) -> Problem | None:
     """Return why the kernel would not execute a script; None if it would, or if that is no script."""
     try:
-        with open(program, "rb") as file:  # noqa: PTH123 -- a program as it is executed
+        descriptor = os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor
             head = file.read(SCRIPT_LIMIT)
     except OSError:  # a program may be executable and not readable
         return None

@@ -26,7 +26,7 @@ from disco.events import ChildId, Kind
 from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.messages import BODY_LIMIT
 from disco.signals import find_changed, kill, kill_group
-from disco.text import encode
+from disco.text import encode, escape
 
 if TYPE_CHECKING:
     import socket
@@ -82,6 +82,9 @@ class _Process:
 
 
 CHANNEL, LOG, CLOCK = "channel", "log", "clock"
+# What a child's records may be about, and the events that they may tell of; which source it is is known.
+_ABOUT = {Kind.SOURCE: ("interface",), Kind.CHECKER: ("interface",), Kind.RUNNER: ("rule",)}
+_EVENTS = {Kind.SOURCE: ("printed", "validated"), Kind.CHECKER: ("printed", "merged"), Kind.RUNNER: ("printed", "output")}
 
 
 class Coordinator:
@@ -223,9 +226,8 @@ class Coordinator:
                 break
             except OSError:
                 data = b""
-            about = {"source": one.child.name} if one.id.kind is Kind.SOURCE else {}
             for level, text, fields in one.lines.feed(data):
-                log.emit(level, one.child.name, one.child.pid, text, {**about, **fields})
+                log.emit(level, one.child.name, one.child.pid, text, _about(one.id, fields))
                 count += 1
             one.log_eof = not data
             limit -= len(data)
@@ -304,7 +306,7 @@ class Coordinator:
                     logging.getLogger(__name__).log(action.level, "%s", action.text, extra={"fields": fields})
 
     def _report(self) -> None:
-        lines = list(report.lines(self.lifecycle))
+        lines = [escape(line, records.LINE_LIMIT) for line in report.lines(self.lifecycle)]  # sources' texts are in them
         outcome = self.lifecycle.outcome
         level = logging.ERROR if outcome and outcome.status is not None else logging.WARNING
         for line in lines:
@@ -384,6 +386,13 @@ class Coordinator:
             return
         pid = self._processes[action.child].child.pid
         (kill_group if action.number == signal.SIGKILL else kill)(pid, action.number)
+
+
+def _about(child: ChildId, said: records.Fields) -> records.Fields:
+    """Return what a child's record is about: of what it says only what it can know, and no event of ours."""
+    about = {"source": child.name} if child.kind is Kind.SOURCE else {}
+    about |= {name: said[name] for name in _ABOUT[child.kind] if name in said}
+    return about | ({"event": said["event"]} if said.get("event") in _EVENTS[child.kind] else {})
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:

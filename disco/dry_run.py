@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from disco.lifecycle import Lifecycle, RuleState, Source
 
 LEAF_LIMIT = 100  # leaves of one interface told as text; JSON holds them all
+LINE_LIMIT = 4000  # characters of one line
 NAME_LIMIT = 200  # characters told of a leaf's name, a handler's, or COMMAND's
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
@@ -29,7 +30,7 @@ def as_text(state: Lifecycle, command: str, *, found: bool) -> str:
     lines = [*_lines(state)]
     if not found:
         lines.append(f"COMMAND {escape(command, NAME_LIMIT)} is not there or not executable now: a handler has to install it")
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{escape(line, LINE_LIMIT)}\n" for line in lines)  # sources' texts and names are in them
 
 
 def as_json(state: Lifecycle, command: str, *, found: bool) -> str:

@@ -5,15 +5,15 @@ The coordinator alone writes to stderr, and never waits for a reader: what does 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import stat
 import time
 from typing import TYPE_CHECKING
 
-from disco.records import FIELDS, LINE_LIMIT, encode, write_if_ready
+from disco.records import FIELD_LIMIT, FIELDS, LINE_LIMIT, dump, encode, write_if_ready
 from disco.text import encode as encode_text
+from disco.text import escape
 
 if TYPE_CHECKING:
     from disco.records import Fields
@@ -123,7 +123,7 @@ def _now() -> str:
 
 def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, colour: bool) -> bytes:  # noqa: PLR0913
     """Return a line for people; at DEBUG with the fields behind it, so that one source's or rule's whole story can be searched."""
-    name = f"{logging.getLevelName(level):<7}"
+    name, process = f"{logging.getLevelName(level):<7}", escape(process, FIELD_LIMIT)
     if colour:
         head = f"{FAINT}{_now()}{PLAIN} {COLOURS.get(level, '')}{name}{PLAIN} {FAINT}{process}[{pid}]{PLAIN} "
     else:
@@ -131,17 +131,17 @@ def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, c
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         text += "".join(f" {name}={value}" for name, value in fields.items() if name != "event")
     # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
-    lines = (head + line for line in text.split("\n"))
+    lines = (head + escape(line, LINE_LIMIT) for line in text.split("\n"))
     return encode_text("\n".join(lines), LINE_LIMIT - 1) + b"\n"
 
 
 def _as_json(level: int, process: str, pid: int, text: str, fields: Fields) -> bytes:
     """Return one object on one line, for collectors; a field that does not apply is left out."""
-    record = {"time": _now(), "level": logging.getLevelName(level), "process": process, "pid": pid}
-    record |= {name: fields[name] for name in FIELDS if fields.get(name)}
-    room = LINE_LIMIT - len(json.dumps(record)) - len(', "message": ""}\n')
-    for limit in (room, room // 6, room // 12):  # an escape takes up to twelve bytes for a character
-        line = json.dumps(record | {"message": text[:limit]}).encode() + b"\n"
+    record = {"time": _now(), "level": logging.getLevelName(level), "process": escape(process, FIELD_LIMIT), "pid": pid}
+    record |= {name: escape(fields[name], FIELD_LIMIT) for name in FIELDS if fields.get(name)}
+    room = LINE_LIMIT - len(dump(record)) - len(', "message": ""}\n')
+    for limit in (room, room // 6):  # an escape takes up to six bytes for a character
+        line = dump(record | {"message": text[:limit]}) + b"\n"
         if len(line) <= LINE_LIMIT:
             break
     return line

@@ -5,11 +5,12 @@ What a client library or its C code prints arrives in the same pipe. Nobody ever
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import os
 import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from disco.text import escape
 
@@ -23,6 +24,7 @@ TEXT_LIMIT = 2000  # characters of a message
 MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
 FIELDS = ("source", "rule", "interface", "event")  # what a record may be about, besides its process
 FIELD_LIMIT = 100  # characters of one
+LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
 class LineReader:
@@ -37,8 +39,9 @@ class LineReader:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop() if data else b""
         if len(self._rest) > 2 * LINE_LIMIT:
-            lines.append(self._rest)
-            self._rest = b""
+            _, whole = codecs.utf_8_decode(self._rest, "replace", False)
+            lines.append(self._rest[:whole])
+            self._rest = self._rest[whole:]
         for line in lines:
             printed, mark, record = line.partition(MARK.encode())
             if printed.strip():
@@ -49,13 +52,22 @@ class LineReader:
 
 def encode(level: int, text: str, fields: Fields) -> bytes:
     """Return a record as a line that is written at once."""
-    # ASCII, at most twelve bytes for a character: cut once more where that is too long.
-    for limit in (TEXT_LIMIT, LINE_LIMIT // 12 - 16):
-        shown = {name: escape(value, FIELD_LIMIT) for name, value in fields.items()}
-        line = f"{MARK}{json.dumps([level, escape(text, limit), shown])}\n".encode()
+    for limit, most in ((TEXT_LIMIT, FIELD_LIMIT), (150, 40)):  # what is escaped twice takes up to eleven bytes for a character
+        shown = {name: escape(value, most) for name, value in fields.items()}
+        line = MARK.encode() + dump([known_level(level), escape(text, limit), shown]) + b"\n"
         if len(line) <= LINE_LIMIT:
             break
     return line
+
+
+def dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
+    """Return data as JSON on one line; text that is no UTF-8 as JSON's own escapes, which Python's look like."""
+    return json.dumps(data, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def known_level(level: int) -> int:
+    """Return the one of the four levels that stands for any other."""
+    return max((known for known in LEVELS if known <= level), default=logging.DEBUG)
 
 
 def write_if_ready(descriptor: int, line: bytes) -> bool:
@@ -75,7 +87,8 @@ def _parse(record: bytes) -> tuple[int, str, Fields]:
     try:
         level, text, fields = json.loads(record)
         if type(level) is int and isinstance(text, str) and isinstance(fields, dict) and fields.keys() <= set(FIELDS):
-            return level, escape(text, TEXT_LIMIT), {name: escape(str(value), FIELD_LIMIT) for name, value in fields.items()}
+            shown = {name: escape(str(value), FIELD_LIMIT) for name, value in fields.items()}
+            return known_level(level), escape(text, TEXT_LIMIT), shown
     except (ValueError, TypeError, RecursionError):
         pass
     return logging.DEBUG, escape(record.decode(errors="replace"), TEXT_LIMIT), {"event": "printed"}

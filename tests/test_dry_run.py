@@ -398,3 +398,22 @@ def test_a_reader_that_hangs(site: Site) -> None:
     running.send(signal.SIGTERM)
     assert running.wait() == 128 + signal.SIGTERM
     os.close(reader)
+
+
+def test_nothing_of_a_terminal_s_language(site: Site) -> None:
+    """What a source or a name says reaches no terminal raw: neither escapes, nor bells, nor lines of its own."""
+    site.simple()
+    (site.etc / "site.rules").rename(site.etc / "a\x1b[31m\x07\nFORGED.rules")
+    site.flat({"app": {}}, "b\x1b[31m\x07\nFORGED.yaml")
+    site.plug_in(
+        "if context.name == 'odd':\n"
+        "    raise SourceError('a\\x1b[31m\\x07b\\nFORGED')\n"
+        "yield {'app': {'k\\x1b]0;x\\x07\\nFORGED': 1}, 'un\\x1bknown\\nFORGED': {}}\n"
+    )
+    site.cfg |= {"other.type": "odd", "odd.required": "no", "odd.timeout": "1s"}
+    with begin(site, "--dry-run", "echo") as run:
+        status, text, _ = finish(run)
+    assert status == 0
+    assert text.count("FORGED") > 2
+    assert not any(line.startswith("FORGED") for line in text.splitlines())
+    assert not set("\x1b\x07") & set(text)

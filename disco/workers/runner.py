@@ -6,6 +6,7 @@ means that it is dead: all below is killed at once. SIGTERM means: tell all belo
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import selectors
@@ -108,7 +109,8 @@ class Output:
 
 
 def _show(line: bytes) -> str:
-    return escape(line[: LINE_LIMIT + 1].decode(errors="replace").rstrip(), LINE_LIMIT)
+    text, _ = codecs.utf_8_decode(line[: LINE_LIMIT + 1], "replace", len(line) <= LINE_LIMIT)  # a cut is no fault of the text's
+    return escape(text.rstrip(), LINE_LIMIT)
 
 
 class Runner:
