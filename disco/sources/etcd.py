@@ -145,12 +145,21 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _run(waiting: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- a stub's answer
+    async def settle() -> tuple[Any, Exception | None]:
+        try:
+            return await waiting, None
+        except Exception as error:  # noqa: BLE001 -- it is raised again
+            return None, error
+
+    # An error that a task holds has the loop's frame in its traceback, and that frame holds the task: in such a circle the
+    # channel would stay until the garbage is collected. So would it in one of this frame and its variable.
+    answer, error = _loop().run_until_complete(settle())
     try:
-        return _loop().run_until_complete(waiting)
-    except BaseException as error:  # noqa: BLE001 -- it is raised again
-        # The loop's frame holds the task, the task this error, and its traceback that frame: a circle, in which the channel
-        # would stay until the garbage is collected.
-        raise error.with_traceback(None) from None
+        if error:
+            raise error
+    finally:
+        del error
+    return answer
 
 
 def _connect(context: Context) -> _Session:
