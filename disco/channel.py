@@ -12,7 +12,7 @@ import termios
 from array import array
 from typing import TYPE_CHECKING
 
-from disco.messages import Diff, Message, Parts, decode, frame_size, frames
+from disco.messages import ALL, Diff, Message, Parts, decode, frame_size, frames
 
 if TYPE_CHECKING:
     import socket
@@ -24,8 +24,9 @@ CHUNK = 256 << 10
 class Frames:
     """Bytes in, messages out, however the bytes were split."""
 
-    def __init__(self) -> None:
-        """Start empty."""
+    def __init__(self, kinds: frozenset[type] = ALL) -> None:
+        """Start empty; messages of other kinds are none."""
+        self._kinds = kinds
         self._buffer = bytearray()
         self._parts = Parts()
 
@@ -38,7 +39,7 @@ class Frames:
             else:
                 frame = self._buffer[:size]
                 del self._buffer[:size]
-            message: Message | None = decode(frame)
+            message: Message | None = decode(frame, self._kinds)
             del frame  # it may be large
             if isinstance(message, Diff):
                 message = self._parts.join(message)
@@ -49,11 +50,11 @@ class Frames:
 class Channel:
     """A non-blocking end: read a bounded amount when readable, write what fits when writable."""
 
-    def __init__(self, end: socket.socket) -> None:
-        """Own the socket from now on."""
+    def __init__(self, end: socket.socket, kinds: frozenset[type] = ALL) -> None:
+        """Own the socket from now on; what is received is of these kinds."""
         end.setblocking(False)
         self._end = end
-        self._frames = Frames()
+        self._frames = Frames(kinds)
         self._outbox: list[memoryview] = []
         self.eof = False
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -21,7 +22,7 @@ except ImportError:
 from disco.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 Part = bytes | memoryview  # received, it is part of its frame, and keeps that: for what lives no longer than its message
 HEADER_LIMIT = 256 << 10
@@ -133,7 +134,9 @@ class Ran(NamedTuple):
 
 Message = Diff | Trouble | Alive | Check | Checked | Run | Started | Ran
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, Trouble, Alive, Check, Checked, Run, Started, Ran)}
-_hints = cache(get_type_hints)
+ALL: frozenset[type] = frozenset(_TYPES.values())
+FROM_CHILDREN: frozenset[type] = frozenset({Diff, Trouble, Alive, Checked, Started, Ran})
+_Reader = Callable[[Any, "_Bodies"], Any]  # a value of a header's, and the bodies that it stands for
 
 
 def digest(body: Part) -> str:
@@ -198,15 +201,18 @@ def frame_size(start: bytes | bytearray) -> int | None:
     return int(SIZES.size + header + body)
 
 
-def decode(frame: bytes | bytearray) -> Message:
-    """Return the message of a whole frame; raise ProtocolError for anything that is none."""
+def decode(frame: bytes | bytearray, kinds: frozenset[type] = ALL) -> Message:
+    """Return the message of a whole frame; raise ProtocolError for anything that is none, or not of these kinds."""
     view = memoryview(frame).toreadonly()
     try:
         header_size, _ = SIZES.unpack_from(frame)
         start = SIZES.size + header_size
         name, content = json.loads(bytes(view[SIZES.size : start]))
+        kind = _TYPES[name]
+        if kind not in kinds:
+            raise ProtocolError(f"an unexpected {name}")
         bodies = _Bodies(view[start:])
-        message = _unpack(_TYPES[name], content, bodies)
+        message = _reader(kind)(content, bodies)
         bodies.finish()
     except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
         reason = f"malformed message ({type(error).__name__})"
@@ -221,8 +227,8 @@ class _Bodies:
         self._view = view
         self._at = 0
 
-    def take(self, size: int) -> memoryview:
-        if size < 0 or size > len(self._view) - self._at:
+    def take(self, size: Any) -> memoryview:  # noqa: ANN401 -- what the header holds
+        if type(size) is not int or size < 0 or size > len(self._view) - self._at:
             raise ValueError
         self._at += size
         return self._view[self._at - size : self._at]
@@ -243,28 +249,57 @@ def _pack(value: Any, bodies: list[Part]) -> Any:  # noqa: ANN401 -- any field's
     return value
 
 
-def _unpack(kind: Any, value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- any field's type and value
-    if kind in (bytes, Part):
-        view = bodies.take(_unpack(int, value, bodies))
-        return bytes(view) if kind is bytes else view
-    if kind is Fragment or kind in _TYPES.values():
-        hints = _hints(kind)
-        if type(value) is not list:
-            raise TypeError
-        found = kind(**{name: _unpack(hint, item, bodies) for (name, hint), item in zip(hints.items(), value, strict=True)})
-        if kind in _CHECKS:
-            _CHECKS[kind](found)
-        return found
+@cache  # made once for each type: a header may hold very many values
+def _reader(kind: Any) -> _Reader:  # noqa: ANN401 -- any field's type
+    """Return what makes a value of this type of a header's; it raises TypeError or ValueError where that is none."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple and type(value) is list:
-        return tuple(_unpack(arguments[0], item, bodies) for item in value)
-    if origin is dict and type(value) is dict:
-        return {key: _unpack(arguments[1], item, bodies) for key, item in value.items()}
-    if kind is float and type(value) in (float, int) and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
-        return float(value)
-    if kind is float or type(value) is not kind or (kind is int and abs(value) >= 1 << 63):
-        raise TypeError
-    return value
+    if kind in (bytes, Part):
+        return lambda value, bodies: bytes(bodies.take(value)) if kind is bytes else bodies.take(value)
+    if kind is Fragment or kind in _TYPES.values():
+        return _tuple_reader(kind)
+    if origin is tuple and arguments[0] is str:
+
+        def read_texts(value: Any, _bodies: _Bodies) -> tuple[str, ...]:  # noqa: ANN401 -- what the header holds
+            if type(value) is not list or not set(map(type, value)) <= {str}:
+                raise TypeError
+            return tuple(value)
+
+        return read_texts
+    if origin is not None:
+        read = _reader(arguments[1] if origin is dict else arguments[0])
+
+        def read_all(value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- as above
+            if origin is dict and type(value) is dict:
+                return {key: read(item, bodies) for key, item in value.items()}
+            if origin is tuple and type(value) is list:
+                return tuple([read(item, bodies) for item in value])
+            raise TypeError
+
+        return read_all
+
+    def read_plain(value: Any, _bodies: _Bodies) -> Any:  # noqa: ANN401 -- as above
+        if kind is float and type(value) in (float, int) and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
+            return float(value)
+        if kind is float or type(value) is not kind or (kind is int and abs(value) >= 1 << 63):
+            raise TypeError
+        return value
+
+    return read_plain
+
+
+def _tuple_reader(kind: Any) -> _Reader:  # noqa: ANN401 -- a message's type, or Fragment
+    fields = [_reader(hint) for hint in get_type_hints(kind).values()]
+    check = _CHECKS.get(kind)
+
+    def read(value: Any, bodies: _Bodies) -> Any:  # noqa: ANN401 -- what the header holds
+        if type(value) is not list or len(value) != len(fields):
+            raise TypeError
+        found = kind(*[field(item, bodies) for field, item in zip(fields, value, strict=True)])
+        if check:
+            check(found)
+        return found
+
+    return read
 
 
 def _check_verdict(verdict: Fragment | Checked) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from disco import signals
 from disco.channel import Channel
 from disco.errors import SystemFailure
+from disco.messages import FROM_CHILDREN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
         kept.pop_all()
     os.set_blocking(reader, False)
     lead_group(pid)  # both sides do it: whoever comes first
-    return Child(name, pid, Channel(ours), reader)
+    return Child(name, pid, Channel(ours, FROM_CHILDREN), reader)
 
 
 def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int, ...], parent: int) -> NoReturn:

@@ -201,6 +201,14 @@ def diff(count: int, *problems: str, body: bytes = b"{}", removed: int = 0) -> D
     return Diff(True, {f"{n:x>100}": fragment(body, *problems) for n in range(count)}, tuple(names), ("a",), 1, "note")
 
 
+@pytest.mark.parametrize("message", [CHECK, Run(1, "r", ("a",), (), (), 0.0)])
+def test_children_give_no_orders(message: Message) -> None:
+    """What only the coordinator may say is no message where a child says it, however much there is in it."""
+    with pytest.raises(ProtocolError, match="an unexpected"):
+        list(Frames(messages.FROM_CHILDREN).feed(wire(message)))
+    assert list(Frames(messages.FROM_CHILDREN).feed(wire(HISTORY[0]))) == HISTORY[:1]
+
+
 @pytest.mark.parametrize(
     "news",
     [diff(2000, "/a is required"), diff(2000, *["p" * 300] * 21), diff(1, removed=5000), diff(3, removed=1), diff(0, removed=4000)],
