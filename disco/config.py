@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
-_SEPARATOR = re.compile(rf"(?<!\\)\s*:(?:\s|:)*(?=(?:{_KEY.pattern}\s*=)|\Z)")
+_BETWEEN = re.compile(r"[\s:]+")
+_START = re.compile(rf"({_KEY.pattern})\s*=|\Z")  # of a pair, or the end
+_OTHER_SEPARATOR = re.compile(rf"[;,\s]\s*({_KEY.pattern})\s*=")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 # Go's strconv.ParseBool, by which Consul's variables are read, takes t and f too.
@@ -278,6 +280,7 @@ def load(
         except DocumentError as error:
             problems.append(error.problem)
     entries |= _from_pairs(pairs, problems)
+    problems += _find_joined(entries, {"disco", *(key.partition(".")[0] for key in entries)})
     spaces: dict[str, dict[str, _Entry]] = {}
     for key, entry in entries.items():
         namespace, _, name = key.partition(".")
@@ -303,12 +306,38 @@ def load(
     return Settings(**own, sources=tuple(sources)), problems
 
 
+def _split(pairs: str) -> Iterator[str]:
+    """Yield the pairs as they are written: one look at each run of white space and `:`, for there may be very many."""
+    start = 0
+    for between in _BETWEEN.finditer(pairs):
+        escaped = pairs.endswith("\\", 0, between.start())
+        colon = pairs.find(":", between.start() + escaped, between.end())
+        if colon >= 0 and _START.match(pairs, between.end()):
+            yield pairs[start:colon]
+            start = between.end()
+    yield pairs[start:]
+
+
+def _find_joined(entries: Mapping[str, _Entry], namespaces: Collection[str]) -> Iterator[Problem]:
+    """Yield the values in which a further pair seems to stand, joined by something else than `:`."""
+    for entry in entries.values():
+        for found in _OTHER_SEPARATOR.finditer(entry.value):
+            if found[1].partition(".")[0] in namespaces:
+                what = f"the value holds what looks like a further pair, {escape(found[1], 80)}="
+                yield Problem(entry.where, what, "join pairs with ':'")
+                break
+
+
 def _from_pairs(pairs: str, problems: list[Problem]) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
-    parts = _SEPARATOR.split(pairs.strip().lstrip(":").lstrip()) if pairs.strip() else []
-    for number, part in enumerate(parts, 1):
+    for number, part in enumerate(_split(pairs), 1):
         key, equals, value = (half.strip() for half in part.partition("="))
         if not part.strip():
+            continue
+        if equals and re.fullmatch(_NAME, key):
+            known = [f"disco.{option.name}" for option in DISCO_OPTIONS]
+            remedy = nearest(f"disco.{key}", known, f"write NAMESPACE.{escape(key, 80)}, such as flat.file", 0.9)
+            problems.append(Problem(f"DISCO_CFG: {escape(key, 80)}", "a key has a namespace", remedy))
             continue
         if not equals or not _KEY.fullmatch(key):
             shown = f" after {list(entries)[-1]}" if entries else ""

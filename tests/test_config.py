@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,7 @@ def test_escaped_values_survive(pairs: dict[str, str]) -> None:
     assert found == {key: value.strip() for key, value in pairs.items()}
 
 
-@pytest.mark.parametrize("pairs", ["flat", "file=x", "=x", "/etc/disco", "1.2=3", ".a=b", "any.x", "a..b=c"])
+@pytest.mark.parametrize("pairs", ["flat", "=x", "/etc/disco", "1.2=3", ".a=b", "any.x", "a..b=c"])
 def test_no_pair(pairs: str) -> None:
     """What is no pair is told by its number, and the pair that it follows."""
     assert problem(pairs) == "DISCO_CFG: pair 1: expected key=value, with a key like disco.path"
@@ -143,6 +144,42 @@ def test_sources_are_ordered_as_first_named() -> None:
         ("consul", "consul"),
     ]
     assert [one.options["required"] for one in settings.sources] == [False, True, True]
+
+
+@pytest.mark.parametrize("unit", [":", " :", "a:", ": ", "a.b:", "a.b=:", " ", "\\:", "a.b ", "a."])
+def test_length_costs_no_more_than_it_is(unit: str) -> None:
+    """Splitting takes a time in proportion to the length, whatever it is made of."""
+    times = []
+    for count in (20_000, 200_000):
+        began = time.process_time()
+        load("any.x=" + unit * count + "x")
+        times.append(time.process_time() - began)
+    assert times[1] < 40 * max(times[0], 0.02)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        (
+            "flat.file=/a.yaml;disco.timeout=5",
+            "DISCO_CFG: flat.file: the value holds what looks like a further pair, disco.timeout=",
+        ),
+        ("flat.file=/a.yaml,consul.host=h:consul.port=5", "a further pair, consul.host="),
+        ("flat.file=/a.yaml\ndisco.path=/x", "a further pair, disco.path="),
+        ("flat.file=/a.yaml; flat.required=no", "a further pair, flat.required="),
+        ("timeout=5", "DISCO_CFG: timeout: a key has a namespace; did you mean disco.timeout?"),
+        ("hots=5:disco.path=/x", "DISCO_CFG: hots: a key has a namespace"),
+    ],
+)
+def test_pairs_joined_otherwise(pairs: str, told: str) -> None:
+    """A key without its namespace, and a pair that hides in another one's value, are told by their names."""
+    found = load(pairs)[1]
+    assert any(told in text for text in found), found
+
+
+def test_values_that_only_look_like_pairs() -> None:
+    """What looks like a pair of a namespace that there is not belongs to the value."""
+    assert values("any.x=http://h/?a.b=c;d.e=f g.h=i") == {"any.x": "http://h/?a.b=c;d.e=f g.h=i"}
 
 
 # Types
