@@ -243,7 +243,7 @@ class Runner:
             self._read(output, DRAIN_LIMIT)
         self._handler = 0
         assert self._task  # noqa: S101 -- a handler has its task
-        failure = os.read(self._failure, 100)  # the end of file when the program was executed, or what kept it from that
+        failure = os.read(self._failure, 1000)  # the end of file when the program was executed, or what kept it from that
         os.close(self._failure)
         if self._timed_out:
             problem = f"killed: it ran longer than {self._task.timeout:g} s (disco.handler_timeout)"
