@@ -44,6 +44,16 @@ def test_any_gets_those_that_are_valid(site: Site) -> None:
     assert site.seen() == [{"app": {"a": 1}}]
 
 
+def test_signals_of_a_handler(site: Site) -> None:
+    """A handler finds no signal ignored or blocked, those included that Python ignores for itself."""
+    site.simple()
+    site.handler("see", 'while read -r name value; do echo "$name $value"; done < /proc/self/status > "$OUT/status"\n')
+    site.run(before=["sh", "-c", 'trap "" HUP USR2; exec "$@"', "sh"])
+    status = dict(line.split(": ", 1) for line in site.read("status").splitlines() if line.startswith("Sig"))
+    assert int(status["SigIgn"], 16) == 0
+    assert int(status["SigBlk"], 16) == 0
+
+
 def test_surroundings(site: Site) -> None:
     """A handler gets its own session, default signals, fds 0-2 alone, the environment less DISCO_CFG, and its words."""
     site.simple()
