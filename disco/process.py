@@ -161,7 +161,10 @@ def confine() -> None:
 
 
 def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Allow this process as many descriptors as it may have (a child takes two, a source three), or the limits given; return what was found."""
+    """Allow this process as many descriptors as it may have (a child takes two, a source three), or the limits given.
+
+    Return what was found.
+    """
     found = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, limits or (found[1], found[1]))
     return found
