@@ -119,7 +119,13 @@ SITES = [
         can="crash",
     ),
     site("named, and optional", rule("r", "a"), says={"s": (A, of("a2")), "t": (A, of("a3"))}, named="a", optional="t", can="hup"),
-    site("overtaken", rule("r", "a"), says={"s": (A, of("a2"), of("a3")), "t": (of("a5", first=True),)}, can="override", reruns=1),
+    site(
+        "overtaken",
+        rule("r", "a"),
+        says={"s": (A, of("a2")), "t": (of("a5", first=True), of(gone="a"), of("a6"))},
+        can="override",
+        reruns=1,
+    ),
 ]
 
 

@@ -788,6 +788,24 @@ def test_emptiness_of_a_source_that_is_not_back_is_not_believed() -> None:
     assert not world.life.is_satisfied(world.life.rules[0])
 
 
+def test_no_older_moment_after_a_newer_one() -> None:
+    """A verdict on what was said before something that rules have seen is not adopted, though the newest data is not merged yet."""
+    world = World(plan(rule("r", "a"), rule("hold", "b"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("t", diff({"a": fragment("5")}, first=True))
+    world.hear("s", diff({"a": fragment("2")}))
+    world.hear("t", diff(removed=("a",)))
+    world.ran("runner-1")
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"2"}}\n'
+    world.hear("t", diff({"a": fragment("6")}))
+    world.checked()  # on s=1 and t=5
+    world.wait(1.5)
+    assert len(world.runs) == 2
+    world.checked()
+    assert b"2+6" in b"".join(world.runs[-1].stdin)
+
+
 def test_changes_that_make_no_difference_do_not_prevent_exec() -> None:
     """Where what several sources say changes before each verdict, which is the same each time, exec comes on an older moment."""
     world = World(plan(rule("r", "a"), sources=("s", "t")))
