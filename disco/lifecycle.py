@@ -528,6 +528,10 @@ class Lifecycle:
             yield Tell(logging.INFO, "rule-succeeded", f"rule {name}: handler succeeded ({duration(ran.seconds)})", rule=name)
             self._judge(state)
             return
+        if ran.unusable:
+            for source in self.sources.values():
+                if ran.unusable in self.knowledge.fragments(source.name):
+                    yield from self._broken(source, f"data of interface {escape(ran.unusable, 80)} that is no JSON object")
         yield from self._failed(state, ran.problem or _say_status(ran.status), ran.tail)
 
     def _failed(self, state: RuleState, why: str, tail: tuple[str, ...] = ()) -> Iterator[Action]:

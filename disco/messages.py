@@ -121,7 +121,8 @@ class Ran(NamedTuple):
     """How a Run ended.
 
     status: as os.waitstatus_to_exitcode gives it. problem: why it failed where the status does not say (else empty).
-    tail: the last lines of its output. children: something that it started is still there.
+    tail: the last lines of its output. children: something that it started is still there. unusable: the interface
+    whose data was no JSON object, so that nothing ran.
     """
 
     task: int
@@ -130,6 +131,7 @@ class Ran(NamedTuple):
     tail: tuple[str, ...]
     seconds: float
     children: bool
+    unusable: str = ""
 
 
 Message = Diff | Trouble | Alive | Check | Checked | Run | Started | Ran

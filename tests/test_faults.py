@@ -464,6 +464,22 @@ def test_a_body_that_is_no_object_reaches_no_handler(site: Site, body: bytes) ->
     assert site.seen() == [{"app": {"host": "good"}}]
 
 
+def test_a_lie_costs_its_source_alone(site: Site) -> None:
+    """A source whose data no handler can be given is replaced, and the rule runs on what its next process says."""
+    site.simple({"host": "good"})
+    site.schema("odd")
+    site.rules({"when": "odd,app", "do": "see"})
+    lie = LIES["another interface"]
+    site.plug_in(f"{TELL}\nif first:\n    tell(odd={lie!r})\n    time.sleep(1000)\nyield {{'odd': {{}}}}\ntime.sleep(1000)")
+    site.cfg["odd.timeout"] = "100"
+    site.cfg["disco.interval"] = "1"
+    running = site.run(options=())
+    assert running.process.returncode == 0, running.log
+    assert "source odd sent disco what is no message (data of interface odd that is no JSON object)" in running.log
+    assert "source flat sent" not in running.log
+    assert site.seen() == [{"odd": {}, "app": {"host": "good"}}]
+
+
 @pytest.mark.parametrize("body", [b"evil", b'["evil"]', b'{"a":1,"a":2}', b'{"evil":' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
 def test_a_body_that_cannot_be_merged(site: Site, body: bytes) -> None:
     """What cannot be merged makes its interface invalid, with the reason: the checker goes on, and others do not wait."""

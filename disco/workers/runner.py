@@ -7,6 +7,7 @@ means that it is dead: all below is killed at once. SIGTERM means: tell all belo
 from __future__ import annotations
 
 import codecs
+import json
 import logging
 import os
 import selectors
@@ -188,8 +189,9 @@ class Runner:
     def _start(self, task: Run) -> None:
         self._task, self._handler, self._timed_out, self._began = task, 0, False, time.monotonic()
         self._tail = deque(maxlen=TAIL_LINES)
-        if problem := _find_unusable(task):
-            self._finish(0, problem)
+        if unusable := _find_unusable(task):
+            shown = escape(unusable, NAME_LIMIT)
+            self._finish(0, f"cannot be started: what a source said of interface {shown} is no JSON object", unusable)
             return
         with ExitStack() as kept, ExitStack() as lent:
             try:
@@ -251,7 +253,7 @@ class Runner:
             problem = f"cannot be started: {failure.decode(errors='replace')}" if failure else ""
         self._finish(status, problem)
 
-    def _finish(self, status: int, problem: str) -> None:
+    def _finish(self, status: int, problem: str, unusable: str = "") -> None:
         assert self._task  # noqa: S101 -- as above
         self._channel.send(
             Ran(
@@ -261,6 +263,7 @@ class Runner:
                 tail=tuple(self._tail),
                 seconds=time.monotonic() - self._began,
                 children=children.exist(),
+                unusable=unusable,
             )
         )
         self._task = None
@@ -296,7 +299,7 @@ def _execute(task: Run, given: tuple[int, int, int, int]) -> NoReturn:
 
 
 def _find_unusable(task: Run) -> str:
-    """Return which of the bodies in a handler's input is no JSON object; empty if each is one.
+    """Return the interface whose body in a handler's input is no JSON object; empty if each is one.
 
     They come from sources unread, and are put between names: what is more or less than an object could say something of
     another interface. Only a process that may take its time for data can look.
@@ -305,8 +308,7 @@ def _find_unusable(task: Run) -> str:
         try:
             documents.check_body(body)
         except ValueError:
-            interface = escape(str(name, "ascii", "replace").strip('{},:"'), NAME_LIMIT)
-            return f"cannot be started: what a source said of interface {interface} is no JSON object (a plug-in's fault?)"
+            return str(json.loads(bytes(name[1:-1])))  # between a brace or comma, and a colon
     return ""
 
 
