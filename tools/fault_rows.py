@@ -48,7 +48,8 @@ def list_rows() -> list[Row]:
         **{("plug-in", fault): _library_row(body, passes=passes) for fault, (body, passes) in LIBRARIES.items()},
         **{("plug-in", fault): _library_row(LIES + body, passes=True, check=_find_lies) for fault, body in LIARS.items()},
         ("plug-in", "exec while changes lie unread"): _unread_row,
-        ("plug-in", "many change without end"): _many_row,
+        ("plug-in", "many change without end"): _many_row(0.05),
+        ("plug-in", "many change each second"): _many_row(1.0),
         ("plug-in", "one of 60 changes each second"): _slow_row,
         **{(kind, "transaction after changes of a part"): _transaction_row(kind) for kind in ("consul", "etcd", "flat")},
     }
@@ -869,33 +870,37 @@ while True:
     return Trial(site, play, check)
 
 
-def _many_row(bench: Bench) -> Trial:
-    """Make a trial with more sources that change all the time than runners: each one's handler gets its turn, and exec comes."""
-    site = bench.site("""
+def _many_row(pause: float) -> Make:
+    """Return what makes a trial with more changes than runners can serve: each rule gets its turn, and exec comes."""
+
+    def make(bench: Bench) -> Trial:
+        site = bench.site(f"""
 n = 0
 while True:
     n += 1
-    yield {context.name: {'n': n}}
-    time.sleep(0.05)
+    yield {{context.name: {{'n': n}}}}
+    time.sleep({pause})
 """)
-    names = [f"odd{number}" for number in range(12)]
-    for name in names:
-        site.schema(name)
-        site.cfg |= {f"{name}.type": "odd", f"{name}.timeout": "1"}
-    site.rules(*({"when": name, "do": "slow", "name": name} for name in names))
-    site.handler("slow", 'sleep 0.5; echo "$DISCO_RULE" >> "$OUT/turns"\n')
-    site.cfg["disco.settle"] = "0.1"
+        names = [f"odd{number:02}" for number in range(30)]
+        for name in names:
+            site.schema(name)
+            site.cfg |= {f"{name}.type": "odd", f"{name}.timeout": "2"}
+        site.rules(*({"when": name, "do": "slow", "name": name} for name in names))
+        site.handler("slow", 'sleep 0.5; echo "$DISCO_RULE" >> "$OUT/turns"\n')
+        site.cfg["disco.settle"] = "0.1"
 
-    def has_had(name: str, turns: int) -> bool:
-        return site.read("turns").split().count(name) >= turns
+        def has_had(name: str, turns: int) -> bool:
+            return site.read("turns").split().count(name) >= turns
 
-    def play(_running: Running) -> None:
-        for turns in (1, 2):
-            for name in names:
-                bench.wait(partial(has_had, name, turns), f"turn {turns} of {name}")
-        bench.finish(site)
+        def play(_running: Running) -> None:
+            for turns in (1, 2):
+                for name in names:
+                    bench.wait(partial(has_had, name, turns), f"turn {turns} of rule {name}")
+            bench.finish(site)
 
-    return Trial(site, play, lambda _running: "")
+        return Trial(site, play, lambda _running: "")
+
+    return make
 
 
 def _slow_row(bench: Bench) -> Trial:
