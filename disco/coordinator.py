@@ -138,8 +138,10 @@ class Coordinator:
         """Wait for a fact or the nearest deadline; return the events, acting on nothing: the last is Elapsed."""
         ready = self._selector.select(self._timeout())
         now = time.monotonic()
-        found, self._events = self._events, []
-        found += (events.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD)
+        # Signals first: a SIGHUP that has arrived must be known before all is read, and exec may follow.
+        found: list[events.Event] = [events.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD]
+        found += self._events
+        self._events = []
         for key, mask in ready:
             if isinstance(key.data, tuple):
                 child, what = key.data
