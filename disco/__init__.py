@@ -43,9 +43,9 @@ goes to whoever adopts disco's orphans. Where disco is pid 1 it then ends, and t
 The life of a change
 ====================
 
-1. A source's generator (`sources`) yields everything it knows. The watcher around it drops what no schema names,
-   compares with the last time, decodes text by the schema, validates, and sends a `Diff` of the interfaces that
-   changed, each whole and with its verdict.
+1. A source's generator (`sources`) yields everything it knows. The watcher around it drops what no schema names, or what
+   the source's `interfaces` leaves out, compares with the last time, decodes text by the schema, validates, and sends a
+   `Diff` of the interfaces that changed, each whole and with its verdict.
 2. `knowledge` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
    merges and validates (`Check`, `Checked`). News that everything which a source had is gone at once is held back, with all
    that follows, for it looks the same when a server restarts. What several sources name in their `interfaces` is withheld
@@ -54,7 +54,8 @@ The life of a change
    quiet for disco.settle, and merged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
    data changes faster than it is merged, an older moment that is wholly known is adopted, and exec waits for the newest.
 4. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
-   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`. A run's start
+   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`. The runner is
+   the first who may look into data: what is not one JSON object for each interface costs its source. A run's start
    un-satisfies its rule. A rule that runs again and again on nothing but other data gets a *freeze*: nothing is adopted
    until every rule has succeeded, or one has failed.
 5. When every rule has succeeded on the basis of now, and every required source has answered, disco stops all that it
