@@ -50,7 +50,7 @@ PROBLEM_LIMIT = messages.PROBLEM_LIMIT - 1  # problems told of one interface, be
 POINTER_LIMIT = 200  # characters of a pointer told
 NAME_LIMIT = 80  # characters of a key's name told
 MESSAGE_LIMIT = 200  # characters told of what is wrong in a schema
-INTEGER_LENGTH = 400  # characters of an integer that is written with a fraction or an exponent: more than the largest float has
+INTEGER_LENGTH, INTEGER_DIGITS = 300, 20  # characters and digits of an integer that has a fraction or an exponent
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 
 _TYPES = "'type' takes string, integer, number, boolean, array, object or null, or a list of these"
@@ -501,9 +501,14 @@ def _decode_text(text: str, types: set[str]) -> Any:  # noqa: ANN401 -- any JSON
 
 
 def _as_integer(text: str, value: float) -> int | None:
-    """Return the integer that a JSON number is, such as 1e3 or 5.0, without the float's loss; None if it is none."""
-    if not abs(value) >= 1 or len(text) > INTEGER_LENGTH:  # beyond, the ratio may be of numbers of any size
+    """Return the integer that a JSON number is, such as 1e3 or 5.0, without the float's loss; None if it is none.
+
+    One of very many digits has to be written out: a few bytes of text must not become hundreds.
+    """
+    if abs(value) < 1:
         is_zero = not text.lower().partition("e")[0].strip("-0.")
         return 0 if is_zero else None
+    if len(text) > INTEGER_LENGTH or abs(value) >= 10.0 ** max(INTEGER_DIGITS, len(text)):
+        return None
     numerator, denominator = Decimal(text).as_integer_ratio()
     return numerator if denominator == 1 else None
