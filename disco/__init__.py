@@ -153,6 +153,8 @@ What departs from the obvious
   start of a container.
 - With thousands of rules and interfaces only those are looked at to which something happened: a queue of what may be due, an
   index of what is not satisfied, the groups that are adopted together. The tests compare all with what is computed from scratch.
+- The first process hands signals on as real-time signals, and the coordinator ignores the originals: what a supervisor sends to
+  all processes at once would be two signals else, and the second one skips the grace.
 - Signal handlers only note a number in a set: in a storm of signals the wakeup descriptor drops bytes.
 - stderr is never made non-blocking, since COMMAND and the terminal share its open file description: it is opened anew
   where that works, else a poll precedes each write.

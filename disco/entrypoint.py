@@ -34,8 +34,9 @@ def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
     """
     process.hide()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    pid = _fork()
+    pid = _fork(arriving)
     if pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.RELAYED.values())
         os.close(reader)
         work()
         os.write(writer, b"\n")
@@ -53,7 +54,7 @@ def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
     return None
 
 
-def _fork() -> int:
+def _fork(arriving: Signals) -> int:
     parent, reason = os.getpid(), ""
     for pause in (*PAUSES, 0.0):
         try:
@@ -61,6 +62,7 @@ def _fork() -> int:
                 pid = os.fork()
                 if pid == 0:
                     process.begin("coordinator", parent)
+                    arriving.obey()
                     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it logs to a terminal in whose foreground it is no longer
                 return pid
         except OSError as error:
@@ -72,17 +74,18 @@ def _fork() -> int:
 
 def _wait_for(pid: int, arriving: Signals) -> tuple[int, list[int]]:
     """Hand signals on until a child ends; return its status (as os.waitstatus_to_exitcode gives it) and the stop signals sent."""
-    wakeup = arriving.listen()
+    waiting = select.poll()
+    waiting.register(arriving.listen(), select.POLLIN)
     stops: list[int] = []
     while True:
         for number in arriving.take():
             if number != signal.SIGCHLD:
-                signals.kill(pid, number)
+                signals.kill(pid, signals.RELAYED[number])
                 stops += [number] if number in signals.STOP else []
         for ended, status in children.reap():
             if ended == pid:
                 return status, stops
-        select.select([wakeup], [], [])
+        waiting.poll()
 
 
 def _read(descriptor: int) -> bytes:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 TERM, KILL, HUP, USR1 = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1
 STOP = (TERM, signal.SIGINT, signal.SIGQUIT)
 HANDLED = (*STOP, HUP, USR1, signal.SIGCHLD)
+# How the first process hands a signal on to the coordinator. What is sent to all of disco's processes, as systemd does it, is one
+# signal then, not two.
+RELAYED: dict[int, int] = {number: signal.SIGRTMIN + place for place, number in enumerate((*STOP, HUP, USR1))}
+_ORIGINALS = {relayed: number for number, relayed in RELAYED.items()}
 # What the interpreter ignores for itself: how disco found them cannot be known, the default is what programs expect.
 INTERPRETER = (signal.SIGPIPE, signal.SIGXFSZ)
 ALL = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
@@ -41,7 +45,14 @@ class Signals:
             signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
+    def obey(self) -> None:
+        """In the coordinator, while signals are blocked: take the first process's word only, and ignore what others send."""
+        for number, relayed in RELAYED.items():
+            signal.signal(number, signal.SIG_IGN)
+            signal.signal(relayed, self._note)
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        number = _ORIGINALS.get(number, number)
         if self._early and number in STOP:
             self._early(number)
         self._arrived.add(number)
@@ -129,7 +140,7 @@ def drain(descriptor: int) -> None:
 @contextmanager
 def blocked() -> Iterator[None]:
     """Keep what has handlers away for the body of a `with`: around a fork, so that no handler runs in the wrong process."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDLED, *_ORIGINALS))
     try:
         yield
     finally:

@@ -283,6 +283,20 @@ def test_stop_signals(site: Site, number: int) -> None:
     assert not processes(f"OUT={site.folder}")
 
 
+def test_signal_to_all_processes(site: Site) -> None:
+    """A SIGTERM to all of disco's processes at once, as systemd sends it, is one: handlers have their grace."""
+    site.simple()
+    site.cfg["disco.grace"] = "1h"
+    site.handler("see", 'trap \'sleep 0.3; echo bye > "$OUT/bye"; exit 0\' TERM\ntouch "$OUT/up"\nwhile :; do sleep 0.05; done\n')
+    running = site.start()
+    eventually((site.folder / "up").exists)
+    for pid in (running.coordinator, running.pid):
+        os.kill(pid, signal.SIGTERM)
+    assert running.wait() == 128 + signal.SIGTERM
+    assert site.read("bye") == "bye\n"
+    assert "stopping at once" not in running.log
+
+
 def test_grace_and_second_signal(site: Site) -> None:
     """A handler that ignores SIGTERM is killed after disco.grace, or at once by a second signal."""
     site.simple()

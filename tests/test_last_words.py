@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness import eventually, processes
+from tests.harness import below, eventually, processes
 from tests.test_exec import needs_unshare, unshare
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ def test_answer_that_nobody_reads(site: Site, options: tuple[str, ...]) -> None:
     site.simple()
     reader, writer = full_pipe()
     running = site.start("echo", options=options, stdout=writer, stderr=writer, before=unshare("--kill-child"))
-    inner = wait_for_the_write(site, running)
-    os.kill(inner, signal.SIGTERM)
+    wait_for_the_write(site, running)
+    os.kill(below(running.pid)[0], signal.SIGTERM)
     assert running.wait(HANG) == 143
     os.close(reader)
     os.close(writer)
