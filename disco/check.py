@@ -75,7 +75,9 @@ def look(config: Path | None) -> Site:
         return program
 
     try:
-        search = os.pathsep.join([*map(os.path.abspath, settings.path), os.environ.get("PATH", os.defpath)])
+        # An empty entry of PATH stands for the working directory, which nobody means.
+        entries = [entry for entry in os.environ.get("PATH", os.defpath).split(os.pathsep) if entry]
+        search = os.pathsep.join([*map(os.path.abspath, settings.path), *entries])
         try:
             if documents.list_files(settings.path, documents.SCHEMA_SUFFIX):
                 from disco import schema  # noqa: PLC0415 -- a tenth of a second

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-# First of all: the application's PYTHONPATH is not for disco's own imports. `os` and `sys` are the interpreter's by now.
+# First of all: the application's PYTHONPATH is not for disco's own imports, nor is the folder of the command, which Python
+# puts first. `os` and `sys` are the interpreter's by now.
 if os.environ.get("PYTHONPATH"):
     _FOREIGN = {os.path.realpath(entry) for entry in os.environ["PYTHONPATH"].split(os.pathsep)}
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in _FOREIGN]
+if os.path.basename(sys.argv[0]) == "disco" and not sys.flags.safe_path:  # noqa: PTH119 -- before pathlib is imported
+    _BESIDE = os.path.dirname(os.path.realpath(sys.argv[0]))  # noqa: PTH120 -- as above
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != _BESIDE]
 
 import signal
 
@@ -78,11 +82,16 @@ system failed it; 75 disco.timeout passed otherwise; 78 configuration, rules or 
 """
 
 
+# Where libraries write down the keys of their connections: no business of ours. Handlers and COMMAND find it.
+_HIDDEN = {name: name + b"=" + os.environb.pop(name) for name in (b"SSLKEYLOGFILE",) if name in os.environb}
 _log: list[StderrHandler] = []  # once it is set up, which the last words' form depends on
 
 
 def main() -> NoReturn:
-    """Run disco; never returns."""
+    """Run disco; never returns.
+
+    It ends by `os._exit` alone: after anything else the interpreter may open a prompt (PYTHONINSPECT).
+    """
     gc.disable()  # what is imported and loaded now stays: nothing to collect before the loop
     _occupy_standard_descriptors()
     signals = Signals(_stopped_early)
@@ -125,12 +134,12 @@ def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
         match option:
             case "-h" | "--help":
                 _print(USAGE)
-                sys.exit(0)
+                os._exit(0)
             case "--version":
                 from disco import __version__  # noqa: PLC0415 -- rarely needed
 
                 _print(f"disco {__version__}\n")
-                sys.exit(0)
+                os._exit(0)
             case "-l" | "--log-level":
                 level = value.upper()
                 if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -161,11 +170,11 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     handler = log.set_up(level)
     _log.append(handler)
     logger = logging.getLogger(__name__)
-    found = process.environment()
+    found = {**_HIDDEN, **process.environment()}
     settings, schemas, rules, warnings = _load(Path(config) if config else None, handler)
     for warning in warnings:
         logger.warning("%s", warning)
-    path = os.fsdecode(found.get(b"PATH", os.fsencode(os.defpath)))
+    path = os.fsdecode(found.get(b"PATH", b"").partition(b"=")[2]) or os.defpath
     name = escape(command[0], NAME_LIMIT)
     if process.find_program(command[0], path) is None:
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
@@ -183,7 +192,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
 
         status = entrypoint.delegate(work, signals)
         if status is not None:
-            sys.exit(status)
+            os._exit(status)
     else:
         logger.warning(
             "no rules in %s, and disco.rules is optional: %s is started at once, without any configuration",
@@ -238,9 +247,9 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
         name = command[0] if command else ""
         there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
         _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle, name, found=there))
-        sys.exit(outcome.status or 0)
+        os._exit(outcome.status or 0)
 
-    sys.exit(entrypoint.delegate(work, signals))
+    os._exit(entrypoint.delegate(work, signals) or 0)
 
 
 def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> NoReturn:
@@ -261,7 +270,7 @@ def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> No
     else:
         show = check.as_json if as_json else check.as_text
         _print(show(*check.find_problems(site, command)))
-    sys.exit(Status.CONFIGURATION if site.errors else 0)
+    os._exit(Status.CONFIGURATION if site.errors else 0)
 
 
 def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
@@ -305,7 +314,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
         grace=settings.grace,
         settle=settings.settle,
         run=os.urandom(8).hex(),
-        environment=tuple(name + b"=" + value for name, value in environment.items()),
+        environment=tuple(entry for entry in environment.values() if b"=" in entry[1:]),
         dry=dry,
     )
     return Coordinator(plan, jobs, schemas, signals, settings.report_file)
@@ -387,7 +396,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     if stopped:
         _stopped(stopped[0])
     try:
-        process.execute(program, command, environment)
+        process.execute(program, command, environment.values())
     except OSError as error:
         kind = CommandNotFoundError if isinstance(error, FileNotFoundError) else CommandNotExecutableError
         raise kind(f"{name}: {explain_exec(error)}") from None

@@ -18,7 +18,7 @@ from disco.errors import SystemFailure
 from disco.messages import FROM_CHILDREN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -189,15 +189,28 @@ def find_program(name: str, path: str, folder: Path | None = None) -> str | None
 
 
 def environment() -> dict[bytes, bytes]:
-    """Return the environment as this process was given it: the kernel's copy, to which the interpreter adds nothing."""
+    """Return the environment as this process was given it, whole entries by name: the kernel's copy, to which nobody adds anything.
+
+    Of a name that is there twice the first counts, as for the C library. An entry without `=` is its own name.
+    """
     try:
         with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 -- before pathlib is needed
-            pairs = [pair.partition(b"=") for pair in file.read().split(b"\0")]
+            entries = file.read().split(b"\0")
     except OSError:
-        return dict(os.environb)
-    return {name: value for name, equals, value in pairs if equals and name}
+        entries = [name + b"=" + value for name, value in os.environb.items()]
+    found: dict[bytes, bytes] = {}
+    for entry in filter(None, entries):
+        found.setdefault(entry.partition(b"=")[0] if b"=" in entry else entry, entry)
+    return found
 
 
-def execute(program: str, argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
-    """Replace this process; raise OSError if that is not possible."""
-    os.execve(program, argv, env)  # noqa: S606 -- what an entrypoint is for
+def execute(program: str, argv: list[str], entries: Iterable[bytes]) -> NoReturn:
+    """Replace this process; raise OSError if that is not possible. entries: of the environment, whatever they look like."""
+    words = [os.fsencode(word) for word in argv]
+    _libc.execve(os.fsencode(program), _array(words), _array(list(entries)))  # os.execve takes variables only
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), program)
+
+
+def _array(words: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
