@@ -44,7 +44,7 @@ class Site(NamedTuple):
     """What was found at start-up's look at all files.
 
     is_whole: every schema and rule could be loaded. errors: what start-up refuses. programs: what is run for each handler
-    that is named without a `/`.
+    that is named without a `/`. config: the file of -c.
     """
 
     settings: Settings
@@ -54,6 +54,7 @@ class Site(NamedTuple):
     errors: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
     programs: Mapping[str, str]
+    config: Path | None = None
 
 
 def look(config: Path | None) -> Site:
@@ -111,6 +112,7 @@ def look(config: Path | None) -> Site:
         errors=tuple(errors),
         warnings=tuple(warnings),
         programs=programs,
+        config=config,
     )
 
 
@@ -189,10 +191,13 @@ def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], li
     if site.is_whole:
         warnings += [*_find_silent(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
         warnings += [*_find_misnamed(site), *_find_unclear(site)]
+    warnings += _find_open_files(site)
     if site.settings.report_file:
         warnings += _find_open_report(site.settings.report_file)
     for one in site.settings.sources:
         warnings += _find_open_secrets(one)
+        doubts = _declared(one).doubts(one.options) if not errors else ()
+        warnings += [doubt._replace(place=f"{one.name}.{doubt.place}") for doubt in doubts]
     if command and process.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
         what = f"{command[0]} is not there or not executable"
         warnings.append(Problem("COMMAND", what, "install it, unless a handler does that"))
@@ -337,6 +342,21 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
                 yield Problem(str(file), what, "rename one of the two, or remove it")
             else:
                 yield Problem(str(file), f"is not executable, so handler {name} is {program}", f"chmod +x {file}, or remove it")
+
+
+def _find_open_files(site: Site) -> Iterator[Problem]:
+    """Yield what others may write to, and so decide what disco does."""
+    handlers = {Path(rule.argv[0]): rule.where for rule in site.rules}
+    files = {**dict.fromkeys(site.settings.path, "disco.path"), **handlers}
+    if site.config:
+        files[site.config] = "-c"
+    for file, where in files.items():
+        try:
+            mode = file.stat().st_mode
+        except OSError:  # told elsewhere
+            continue
+        if mode & stat.S_IWOTH:
+            yield Problem(where, f"others may write to {file}, and so decide what disco does", f"chmod o-w {file}")
 
 
 def _find_open_report(file: Path) -> Iterator[Problem]:

@@ -204,6 +204,10 @@ class Options(Mapping[str, Any]):
         except UnicodeDecodeError:
             raise SourceError(f"{name}_file: {self.secret_files[name]}: no UTF-8 text") from None
 
+    def holds(self, name: str) -> bool:
+        """Return whether a secret is given, without reading its file."""
+        return name in self.secret_files or bool(self._values[name])
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
         return iter(self._values)

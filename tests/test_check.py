@@ -312,6 +312,43 @@ def test_secrets(simple: Site) -> None:
     )
 
 
+def test_files_that_others_may_write(simple: Site) -> None:
+    """A file of -c, a handler and a directory of disco.path that others may write to are warnings, a sticky one too."""
+    config = simple.folder / "c.yaml"
+    config.write_text("{}")
+    config.chmod(0o666)
+    (simple.etc / "see").chmod(0o757)
+    simple.etc.chmod(0o1777)
+    done = disco(simple, "-c", str(config), "--check", "--json")
+    assert [(one["place"], one["remedy"]) for one in json.loads(done.stdout)["warnings"]] == [
+        ("disco.path", f"chmod o-w {simple.etc}"),
+        (f"{simple.etc}/site.rules:1:12", f"chmod o-w {simple.etc / 'see'}"),
+        ("-c", f"chmod o-w {config}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"consul.host": "10.0.0.1", "consul.token_file": "/t"}, "consul.token"),
+        ({"consul.host": "http://consul", "consul.auth_file": "/t"}, "consul.auth"),
+        ({"consul.host": "https://consul", "consul.token_file": "/t"}, None),
+        ({"consul.host": "127.0.0.1", "consul.token_file": "/t"}, None),
+        ({"consul.host": "https://consul", "consul.verify": "no"}, "consul.verify"),
+        ({"consul.host": "10.0.0.1"}, None),
+        ({"etcd.host": "10.0.0.1", "etcd.user": "u", "etcd.password_file": "/t"}, "etcd.password"),
+        ({"etcd.host": "10.0.0.1", "etcd.user": "u", "etcd.password_file": "/t", "etcd.ca_cert": "/c"}, None),
+        ({"etcd.endpoints": "127.0.0.1:1,[::1]:2", "etcd.user": "u", "etcd.password_file": "/t"}, None),
+    ],
+)
+def test_secrets_on_their_way(simple: Site, options: dict[str, str], expected: str | None) -> None:
+    """A secret that goes to another host in the clear, and a server that anybody can pass for, are warnings."""
+    simple.cfg |= options | {"consul.interfaces": "app"} if "consul.host" in options else options | {"etcd.interfaces": "app"}
+    simple.cfg["flat.interfaces"] = "app"
+    places = [place for place, _ in told(check(simple)[2])]
+    assert places == ([expected] if expected else [])
+
+
 def test_command_not_found(simple: Site) -> None:
     """A COMMAND that is not there is a warning, since a handler may bring it."""
     status, _, warnings = check(simple, "no-such-program", "x")

@@ -80,6 +80,7 @@ __all__ = [
     "Unusable",
     "deadline",
     "find",
+    "is_local",
     "is_same",
     "nest",
     "provided",
@@ -112,7 +113,8 @@ class Source:
 
     watch: the generator. options, any_key, check: as in `config.SourceType`. place: where it reads with these options as
     this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text, to be
-    decoded by the schema. remarks: what people should know of right options, logged once at the start. parts: the names of
+    decoded by the schema. remarks: what people should know of right options, logged once at the start. doubts: what
+    --check warns of in them, told as `check` tells what is wrong. parts: the names of
     the processes that a namespace needs, one blocking query each: "" is the namespace's own, any other is the name of the
     one interface that it provides. modules: what must be importable, preload: imports them, once before forking where
     several processes share them. extra: which extra of disco installs them.
@@ -125,6 +127,7 @@ class Source:
     place: Callable[[Options, str], str] = lambda _options, _part: ""
     text: bool = False
     remarks: Callable[[Options], Iterable[str]] = lambda _options: ()
+    doubts: Callable[[Options], Iterable[Problem]] = lambda _options: ()
     parts: Callable[[Options], tuple[str, ...]] = lambda _options: ("",)
     modules: tuple[str, ...] = ()
     preload: Callable[[], object] = lambda: None
@@ -193,6 +196,7 @@ def _guard(name: str, source: Source) -> Source:
         check=guard("check", source.check, Problem, many=True),
         place=guard("place", source.place, str),
         remarks=guard("remarks", source.remarks, str, many=True),
+        doubts=guard("doubts", source.doubts, Problem, many=True),
         parts=guard("parts", source.parts, str, many=True),
         preload=guard("preload", source.preload, object),
     )
@@ -231,6 +235,11 @@ def deadline(seconds: float) -> Iterator[None]:
             yield
     except Overrun:
         raise SourceError(f"no answer within {duration(seconds)}") from None
+
+
+def is_local(host: str) -> bool:
+    """Return whether what goes to a host stays on this machine."""
+    return host in {"localhost", "::1", "[::1]"} or host.startswith(("127.", "/"))
 
 
 def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data

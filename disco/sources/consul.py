@@ -18,7 +18,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.config import at_least, boolean, choice, path, port, seconds, text, words
-from disco.sources import PAUSE, Context, Option, Options, Pace, Problem, Source, SourceError, Tree, Unusable, deadline, is_same
+from disco.sources import (
+    PAUSE,
+    Context,
+    Option,
+    Options,
+    Pace,
+    Problem,
+    Source,
+    SourceError,
+    Tree,
+    Unusable,
+    deadline,
+    is_local,
+    is_same,
+)
 from disco.text import plural
 
 if TYPE_CHECKING:
@@ -319,6 +333,16 @@ def _check(options: Options) -> Iterator[Problem]:
             yield Problem(name, "is set, but the scheme is http", "set scheme to https")
 
 
+def _doubts(options: Options) -> Iterator[Problem]:
+    address = _locate(options)
+    for name in ("token", "auth"):
+        if options.holds(name) and address.scheme == "http" and not is_local(address.host):
+            yield Problem(name, "goes to another host over http: whoever is on the way can read it", "set scheme to https")
+    if not options["verify"]:
+        what = "is false: whoever is on the way can pass for the server"
+        yield Problem("verify", what, "remove it, and set ca_cert to the certificate of the server's authority")
+
+
 def _reads_keys(options: Options) -> bool:
     if options["kv"] is not None:
         return bool(options["kv"])
@@ -362,6 +386,7 @@ SOURCE = Source(
     parts=_parts,
     check=_check,
     remarks=_remarks,
+    doubts=_doubts,
     modules=("consul",),
     preload=_preload,
     extra="consul",

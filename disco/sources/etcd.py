@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.config import at_least, path, port, seconds, text, words
 from disco.documents import SIZE_LIMIT
-from disco.sources import Context, Option, Options, Pace, Problem, Source, SourceError, Tree
+from disco.sources import Context, Option, Options, Pace, Problem, Source, SourceError, Tree, is_local
 from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
 from disco.text import duration, escape, plural
 
@@ -556,6 +556,12 @@ def _check(options: Options) -> Iterator[Problem]:
         yield Problem("password", "is not set, nor password_file, and user is", "set both or neither")
 
 
+def _doubts(options: Options) -> Iterator[Problem]:
+    hosts = [address.rpartition(":")[0] for address in _addresses(options)]
+    if options.holds("password") and not options["ca_cert"] and not all(map(is_local, hosts)):
+        yield Problem("password", "goes to another host without TLS: whoever is on the way can read it", "set ca_cert")
+
+
 def _place(options: Options, _part: str) -> str:
     prefix = options["prefix"].rstrip("/")
     return f"{prefix and prefix + '/'}* at {', '.join(_addresses(options))}"
@@ -578,6 +584,7 @@ SOURCE = Source(
     ),
     text=True,
     check=_check,
+    doubts=_doubts,
     modules=("etcd3", "grpc"),
     preload=load_client,
     extra="etcd",
