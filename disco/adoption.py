@@ -79,8 +79,8 @@ class Adoption:
         self._waiting: dict[_Group, float] = {}  # the groups that time makes due, and when
         self.frozen = False
         self.valid: dict[str, str] = {}  # digests
-        self.pending: set[str] = set()  # a change of these is known and not adopted: no rule is judged by what was before
-        self.late: set[str] = set()  # adopted as of an older moment: rules may run on it, exec waits for the newest
+        self.pending: set[str] = set()  # a change of these is known and not adopted: exec waits for it
+        self.late: set[str] = set()  # adopted as of an older moment, as the newest is not known in time: exec waits for that, too
 
     def newest(self, interface: str) -> View:
         """Return the newest of an interface."""

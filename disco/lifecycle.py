@@ -174,6 +174,7 @@ class RuleState:
 
     rule: Rule
     number: int  # its place in the order of all rules
+    turn: int = 0  # its last run, counted over all rules; 0: it has not run yet
     running_on: Basis | None = None
     succeeded_on: Basis | None = None
     started_on: Basis | None = None  # the last run, however it ended
@@ -239,7 +240,7 @@ class Lifecycle:
                 self._following.setdefault(name, []).append(state)
         self._open = {state.number for state in self.rules}  # not satisfied
         self._lacking = set(self._open)  # without the data that they need
-        self._queue: list[int] = []  # a heap of the rules that may be due
+        self._queue: list[tuple[int, int]] = []  # a heap of the rules that may be due, by their turns and numbers
         self._queued: set[int] = set()  # what is in it
         self._settle = {source.name: source.settle for source in plan.sources}
         self._jitter = jitter
@@ -263,13 +264,12 @@ class Lifecycle:
 
     def basis(self, state: RuleState) -> Basis | None:
         """Return what a run of the rule would stand for now; None while it cannot run."""
-        if not self.knowledge.adoption.pending.isdisjoint(state.rule.interfaces):
-            return None
         return state.rule.basis(self.knowledge.adoption.valid)
 
     def is_satisfied(self, state: RuleState) -> bool:
-        """Return whether the rule's handler has succeeded on the data of now."""
-        return state.succeeded_on is not None and state.succeeded_on == self.basis(state)
+        """Return whether the rule's handler has succeeded on the data of now, and no other is about to be adopted."""
+        has_succeeded = state.succeeded_on is not None and state.succeeded_on == self.basis(state)
+        return has_succeeded and self.knowledge.adoption.pending.isdisjoint(state.rule.interfaces)
 
     @property
     def is_gathering(self) -> bool:
@@ -755,7 +755,7 @@ class Lifecycle:
 
     def _judge(self, state: RuleState) -> None:
         """Look at a rule again: its data changed, or its handler succeeded."""
-        if state.rule.basis(self.knowledge.adoption.valid) is None:
+        if self.basis(state) is None:
             self._lacking.add(state.number)
         else:
             self._lacking.discard(state.number)
@@ -771,15 +771,20 @@ class Lifecycle:
         """Let a rule run as soon as a runner is free, if it is due then."""
         if state.number not in self._queued:
             self._queued.add(state.number)
-            heapq.heappush(self._queue, state.number)
+            heapq.heappush(self._queue, (state.turn, state.number))
 
     def _run_due(self) -> Iterator[Action]:
-        """Give each idle runner the first rule that is due; there are more runners when all are busy."""
+        """Give each idle runner the due rule that ran longest ago; there are more runners when all are busy.
+
+        Those that have not run yet come first, in the order of their files: data that changes all the time keeps no rule waiting.
+        """
         while self._queue and self.phase is Phase.GATHERING:
-            state = self.rules[self._queue[0]]
+            _, number = self._queue[0]
+            state = self.rules[number]
             basis = self.basis(state)
-            if basis is None or not self._may_run(state):
-                self._queued.discard(heapq.heappop(self._queue))
+            if basis is None or basis == state.succeeded_on or not self._may_run(state):
+                heapq.heappop(self._queue)
+                self._queued.discard(number)
                 continue
             runner = next((one for one in self.runners.values() if one.running and not one.told and not one.task), None)
             if runner is None:
@@ -787,7 +792,8 @@ class Lifecycle:
                     return
                 runner = self._new_runner()
                 yield from self._start(runner)
-            self._queued.discard(heapq.heappop(self._queue))  # before the run: that may put another rule in front
+            heapq.heappop(self._queue)  # before the run: that may put another rule in front
+            self._queued.discard(number)
             yield from self._run(runner, state, basis)
 
     def _may_run(self, state: RuleState) -> bool:
@@ -813,6 +819,7 @@ class Lifecycle:
             return
         yield from self._count_rerun(state, basis)
         self._tasks += 1
+        state.turn = self._tasks
         state.running_on = state.started_on = basis
         state.succeeded_on = None  # it may leave anything behind, from its first moment on
         runner.task, runner.rule = self._tasks, state.number

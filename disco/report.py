@@ -173,13 +173,14 @@ def _causes(state: Lifecycle, waiting: list[RuleState]) -> list[tuple[tuple[str,
 
 
 def _causes_of(state: Lifecycle, rule: RuleState) -> Iterator[tuple[str, str]]:
+    lacks_data = state.basis(rule) in {None, rule.succeeded_on}  # newer data included, which is not adopted yet
     if rule.running_on:
         yield "running", ""
-        if state.basis(rule) is None:
+        if lacks_data:
             yield from (("interface", name) for name in rule.rule.interfaces if state.lacks(name))
     elif not any(source.answered for source in state.sources.values()):
         yield "silent", ""
-    elif state.basis(rule) is None:
+    elif lacks_data:
         yield from (("interface", name) for name in rule.rule.interfaces if state.lacks(name))
     elif rule.failures:
         yield "failed", rule.rule.name

@@ -318,7 +318,7 @@ def test_frozen_data_that_no_rule_needs() -> None:
 
 
 def test_a_freeze_forgets_no_rule() -> None:
-    """A rule that can run only since the data is frozen runs next, though it stands before the one whose run froze it."""
+    """Whatever rule's run froze the data, all the others run on it too, and exec comes."""
     world = World(plan(rule("q", "b"), rule("r", "a"), settle=0.1, workers=1))
     world.hear("s", diff({"a": fragment("0"), "b": fragment("0")}, first=True))
     world.ran("runner-1")
@@ -332,10 +332,8 @@ def test_a_freeze_forgets_no_rule() -> None:
         world.wait(0.06)
         world.hear("s", diff({"b": fragment(f"{turn} more")}))
         world.ran("runner-1")
-    assert world.busy["runner-1"].rule == "r"
-    world.ran("runner-1")
-    assert world.busy["runner-1"].rule == "q"
-    world.ran("runner-1")
+    while world.busy:
+        world.ran("runner-1")
     assert world.life.phase is Phase.OVER
 
 
@@ -1088,3 +1086,30 @@ def measure(what: str, size: int) -> int:
 def test_an_event_costs_the_same_on_a_large_site(what: str) -> None:
     """What an event costs does not grow with the number of interfaces and rules that it has nothing to do with."""
     assert measure(what, 800) <= 1.2 * measure(what, 100)
+
+
+def test_rules_that_run_again_and_again_keep_no_other_waiting() -> None:
+    """Where more changes than there are runners, each rule gets its turn: first those that have not run, then by how long ago."""
+    names = "abcdefgh"
+    world = World(plan(*(rule(name, name) for name in names), rule("last", "i"), rule("never", "z"), workers=2))
+    world.hear("s", diff({name: fragment("0") for name in "abcdefghi"}, first=True))
+    for turn in range(20):
+        world.hear("s", diff({name: fragment(str(turn + 1)) for name in names}))
+        world.ran("runner-1")
+        world.ran("runner-2")
+    ran = [run.rule for run in world.runs]
+    assert ran[:9] == [*names, "last"]
+    assert {ran.count(name) for name in names} <= {4, 5, 6}
+
+
+def test_a_rule_on_data_that_is_never_quiet_gets_its_turn() -> None:
+    """A rule whose data changed again while it waited for a runner runs on what was adopted, and exec waits for the newest."""
+    world = World(plan(rule("q", "b"), rule("r", "a"), settle=0.1, workers=1))
+    world.hear("s", diff({"a": fragment("0"), "b": fragment("0")}, first=True))
+    world.hear("s", diff({"a": fragment("1")}))
+    world.ran("runner-1")
+    assert [run.rule for run in world.runs] == ["q", "r"]
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.wait()
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1"}}\n'
