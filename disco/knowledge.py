@@ -188,7 +188,10 @@ class Knowledge:
 
     def _view(self, interface: str, parts: list[tuple[str, Fragment]]) -> View:
         combination = tuple((name, part.digest) for name, part in parts)
-        unusable = [f"{name}: {problem}" for name, part in parts if not part.body for problem in part.problems]
+        several = len(parts) > 1
+        unusable = [
+            f"{name}: {problem}" if several else problem for name, part in parts if not part.body for problem in part.problems
+        ]
         if unusable:
             return View(combination, problems=tuple(unusable))
         if not parts:

@@ -542,9 +542,8 @@ class Lifecycle:
         times = f"failure {state.failures} of {limit}" if limit else f"failure {state.failures}"
         last = limit and state.failures >= limit
         again = "" if last else f", next try in {duration(self.plan.interval)}"
-        said = "".join(f"\n  its output: {escape(line, 300)}" for line in tail)
         handler = _say_handler(state)
-        text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}{again}){said}"
+        text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}{again})"
         yield Tell(logging.WARNING, "rule-failed", text, rule=state.rule.name)
         if last:
             times = f"{plural(state.failures, 'time')} in a row (disco.fail_limit)"

@@ -400,6 +400,14 @@ def test_a_reader_that_hangs(site: Site) -> None:
     os.close(reader)
 
 
+def test_a_source_is_named_once(site: Site) -> None:
+    """Where one source alone gives what cannot be used its name is told once, with its place."""
+    site.simple()
+    path = site.flat({"app": ["no", "mapping"]})
+    _, text, _ = dry(site, "echo")
+    assert f"interface app is not valid: the interface is not a mapping (flat: {path})" in text.splitlines()
+
+
 def test_nothing_of_a_terminal_s_language(site: Site) -> None:
     """What a source or a name says reaches no terminal raw: neither escapes, nor bells, nor lines of its own."""
     site.simple()

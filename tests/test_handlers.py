@@ -131,6 +131,19 @@ def test_fail_limit(site: Site) -> None:
     assert running.output == ""
 
 
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
+def test_output_of_a_failed_handler_is_told_once(site: Site, level: str) -> None:
+    """What a failed handler said is in the log once at any level that shows the failure, on whichever output it said it."""
+    site.simple()
+    site.cfg["disco.fail_limit"] = "1"
+    site.handler("see", "echo to-stdout; echo to-stderr >&2; echo '{}'\necho the-last >&2\nexit 1\n")
+    running = site.run(options=("-l", level))
+    assert running.process.returncode == 70
+    lines = running.log.splitlines()
+    assert [sum(word in line for line in lines) for word in ("to-stdout", "to-stderr")] == [1, 1]
+    assert [line for line in lines if "the-last" in line and "last:" not in line][1:] == []
+
+
 def test_handler_without_interpreter(site: Site) -> None:
     """A handler that cannot be started is a failure that says why."""
     site.simple()

@@ -45,7 +45,7 @@ def run(channel: Channel) -> None:
 class Output:
     """A handler's stdout or stderr: logged line by line; of too long a line the start, of too many lines some and their number."""
 
-    def __init__(self, descriptor: int, rule: str, level: int, tail: deque[str]) -> None:
+    def __init__(self, descriptor: int, rule: str, level: int, tail: deque[tuple[str, bool]]) -> None:
         """Own the descriptor."""
         os.set_blocking(descriptor, False)
         self.descriptor = descriptor
@@ -101,7 +101,9 @@ class Output:
             if line.strip():
                 log.log(self._level, "rule %s: %s", self._rule, _show(line), extra=self._about)
         self._dropped += len(lines[fit:])
-        self._tail.extend(_show(line) for line in lines[-TAIL_LINES:] if line.strip())
+        told = fit if log.isEnabledFor(self._level) else 0
+        last = list(enumerate(lines))[-TAIL_LINES:]
+        self._tail.extend((_show(line), number < told) for number, line in last if line.strip())
 
     def _tell_dropped(self) -> None:
         if self._dropped:
@@ -127,7 +129,7 @@ class Runner:
         self._began = 0.0
         self._timed_out = False
         self._outputs: list[Output] = []
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[tuple[str, bool]] = deque(maxlen=TAIL_LINES)  # each line, and whether the log has it
         self._stopping = False
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup = reader
@@ -255,12 +257,16 @@ class Runner:
 
     def _finish(self, status: int, problem: str, unusable: str = "") -> None:
         assert self._task  # noqa: S101 -- as above
+        if status or problem:
+            about = {"fields": {"rule": self._task.rule, "event": "output"}}
+            for line in (line for line, is_told in self._tail if not is_told):
+                log.warning("rule %s: %s", self._task.rule, line, extra=about)
         self._channel.send(
             Ran(
                 task=self._task.task,
                 status=status,
                 problem=problem,
-                tail=tuple(self._tail),
+                tail=tuple(line for line, _ in self._tail),
                 seconds=time.monotonic() - self._began,
                 children=children.exist(),
                 unusable=unusable,
