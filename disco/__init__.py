@@ -157,7 +157,8 @@ What departs from the obvious
   all processes at once would be two signals else, and the second one skips the grace.
 - Signal handlers only note a number in a set: in a storm of signals the wakeup descriptor drops bytes.
 - stderr is never made non-blocking, since COMMAND and the terminal share its open file description: it is opened anew
-  where that works, else a poll precedes each write.
+  where that works, else a poll precedes each write. The last words are a plain write, which an alarm ends: so the exit
+  status comes although nobody reads, whatever stderr is.
 - `cli` imports late: as pid 1 disco must handle signals before it does anything that takes time.
 """
 
