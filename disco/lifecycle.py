@@ -141,8 +141,11 @@ class Source(Child):
     answered: bool = False  # since disco's start
     anew_until: float = 0.0  # exec waits for what its process that SIGHUP asked for says first, so long at most
     heard_at: float = 0.0  # the last good answer
-    trouble: str = ""
+    trouble: str = ""  # why it cannot be read
     trouble_since: float = 0.0
+    told_trouble: str = ""  # the last one, until it is well again: told once, however often it comes and goes
+    told_since: float = 0.0
+    good_step: bool = False  # it answered once since
     retry_at: float = 0.0
     note: str = ""  # what people should know of it although it answers
     interfaces: frozenset[str] | None = None  # those that its `interfaces` names
@@ -460,18 +463,28 @@ class Lifecycle:
 
     def _good(self, source: Source) -> Iterator[Action]:
         if not source.answered:
+            source.answered, source.told_trouble = True, ""
             yield Tell(logging.INFO, "source-answered", f"source {source.name}: first answer", source=source.name)
-        elif source.trouble:
-            text = f"source {source.name}: answers again after {duration(self.now - source.trouble_since)}"
-            yield Tell(logging.INFO, "source-recovered", text, source=source.name)
-        first = not source.answered
-        source.answered, source.heard_at, source.trouble, source.deaths, source.refused = True, self.now, "", 0, 0
-        if first:
             self._release(source)
+        source.heard_at, source.trouble, source.refused = self.now, "", 0
         self.knowledge.trust(source.name, self.now)
         if source.told != RENEWED:
             source.anew_until = 0.0
         self._lease(source, source.lease)
+        if source.told_trouble or source.deaths:
+            if source.good_step:
+                yield from self._recovered(source)
+            else:  # one answer may be all that it gives: the next one counts, or that it stays well
+                source.good_step = True
+                self._timers["well", source.id] = self.now + RESTART_LAST
+
+    def _recovered(self, source: Source) -> Iterator[Action]:
+        """Forget what a source that is well again has gone through."""
+        self._timers.pop(("well", source.id), None)
+        if source.told_trouble:
+            text = f"source {source.name}: answers again after {duration(self.now - source.told_since)}"
+            yield Tell(logging.INFO, "source-recovered", text, source=source.name)
+        source.good_step, source.told_trouble, source.deaths = False, "", 0
 
     def _note(self, source: Source, note: str) -> Iterator[Action]:
         if note and note != source.note:
@@ -487,14 +500,19 @@ class Lifecycle:
     def _trouble(self, source: Source, reason: str, retry_in: float) -> Iterator[Action]:
         if source.told != RENEWED:
             source.anew_until = 0.0
-        if source.trouble != reason:
+        source.good_step = False
+        self._timers.pop(("well", source.id), None)
+        if source.told_trouble != reason:
             kept = "; what it said last is kept" if source.answered else ""
             level = logging.WARNING if source.required else logging.INFO
             text = f"source {source.name}: {reason}{kept} (next try in {duration(retry_in)})"
             yield Tell(level, "source-failed", text, source=source.name)
+        if not source.told_trouble:
+            source.told_since = self.now
         if not source.trouble:
             source.trouble_since = self.now
-        source.trouble, source.retry_at = reason, self.now + retry_in
+        source.trouble = source.told_trouble = reason
+        source.retry_at = self.now + retry_in
         self.knowledge.doubt(source.name)
         self._lease(source, source.lease + retry_in)
 
@@ -699,6 +717,8 @@ class Lifecycle:
                 yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
             case "retry", str() as name:
                 self._enqueue(self._named[name])
+            case "well", ChildId() as child:
+                yield from self._recovered(self.sources[child.name])
             case "optional", ChildId() as child:
                 self._release(self.sources[child.name])
             case _:  # "anew": exec may be due now

@@ -1113,3 +1113,37 @@ def test_a_rule_on_data_that_is_never_quiet_gets_its_turn() -> None:
     assert world.life.phase is Phase.GATHERING
     world.wait()
     assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1"}}\n'
+
+
+def test_a_source_that_answers_once_and_fails_again_is_told_once() -> None:
+    """A source is well after its second good answer, or a while without trouble: until then the log does not repeat itself."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    for _ in range(5):
+        world.hear("s", messages.Trouble(reason="refused", retry_in=1.0))
+        world.hear("s", messages.Alive(answered=True))
+    assert sum("refused" in text for text in world.told) == 1
+    assert not any("answers again" in text for text in world.told)
+    world.hear("s", messages.Alive(answered=True))
+    assert sum("answers again" in text for text in world.told) == 1
+    world.hear("s", messages.Trouble(reason="refused", retry_in=1.0))
+    world.hear("s", messages.Alive(answered=True))
+    world.now += 30.0
+    world.hear("s", messages.Alive(answered=False))
+    assert sum("answers again" in text for text in world.told) == 2
+    assert sum("refused" in text for text in world.told) == 2
+
+
+def test_a_source_that_answers_once_and_crashes_backs_off() -> None:
+    """A source's process that dies after its first answer each time is started ever more rarely."""
+    world = World(plan(rule("r", "a"), rule("q", "b")), jitter=lambda: 1.0)
+    waits = []
+    for _ in range(6):
+        world.hear("s", diff({"a": fragment("1")}, first=True))
+        world.end("s", -11)
+        world.feed()
+        began = world.now
+        while "s" not in world.alive:
+            world.wait()
+        waits.append(world.now - began)
+    assert waits[-1] > 4 * waits[0]
