@@ -33,7 +33,7 @@ NAME_LIMIT = 80  # characters of a handler's or interpreter's name
 SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
 CORRECT = "install it, or correct the line"
 # Like a rules or schema file's name, which it is not.
-_LOOKS_LIKE = re.compile(r"(?:.*[._-])?(?:(rule)s?|(schema)s?)(?:\.(?:ya?ml|json|txt))?", re.IGNORECASE)
+_LOOKS_LIKE = r"(?i:(?:.*[._-])?(?:(rule)s?|(schema)s?)(?:\.(?:ya?ml|json|txt))?)"
 
 # Markdown and Mermaid's own syntax must not be seen in a label. Mermaid also drops a `;` from lines that seem to hold one of
 # its words `style` and `classDef`, so these lose a letter to an entity too.
@@ -374,7 +374,7 @@ def _find_misnamed(site: Site) -> Iterator[Problem]:
     """Yield files that are not read because of their names, although they look like rules or schemas."""
     for directory in site.settings.path:
         for file in sorted(directory.iterdir()):
-            looks = _LOOKS_LIKE.fullmatch(file.name)
+            looks = re.fullmatch(_LOOKS_LIKE, file.name)
             if (
                 looks
                 and file.suffix not in {documents.SCHEMA_SUFFIX, rules.SUFFIX}

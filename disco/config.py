@@ -23,7 +23,7 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
 _BETWEEN = re.compile(r"[\s:]+")
 _START = re.compile(rf"({_KEY.pattern})\s*=|\Z")  # of a pair, or the end
-_OTHER_SEPARATOR = re.compile(rf"[;,\s]\s*({_KEY.pattern})\s*=")
+_OTHER_SEPARATOR = re.compile(rf"[;,\s]({_KEY.pattern})\s*=")
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 # Go's strconv.ParseBool, by which Consul's variables are read, takes t and f too.

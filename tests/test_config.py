@@ -152,7 +152,7 @@ def test_length_costs_no_more_than_it_is(unit: str) -> None:
     times = []
     for count in (20_000, 200_000):
         began = time.process_time()
-        load("any.x=" + unit * count + "x")
+        load("any.x=a" + unit * count + "x")
         times.append(time.process_time() - began)
     assert times[1] < 40 * max(times[0], 0.02)
 
