@@ -39,6 +39,7 @@ def measure(pattern: str, folder: Path) -> Sequence[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the memory of disco's processes")
 @pytest.mark.timeout(PATIENCE)
 @pytest.mark.parametrize("pattern", [ALONE, *WITH_SERVERS])
 def test_every_row_is_measured(pattern: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:

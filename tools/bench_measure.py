@@ -103,6 +103,10 @@ def memory_of(*pids: int) -> float:
     """Return the memory of processes, in MB: their own, their shares of what they share, and files in memory that they have open.
 
     Those (a handler's stdin is one) belong to nobody as long as they are not mapped.
+
+    Raises:
+        PermissionError: only root may look into the processes of a disco that is not COMMAND yet.
+
     """
     total = 0
     files: dict[int, int] = {}
@@ -115,7 +119,7 @@ def memory_of(*pids: int) -> float:
                 if os.readlink(descriptor).startswith("/memfd:"):
                     found = descriptor.stat()
                     files[found.st_ino] = found.st_blocks * 512
-        except OSError:  # it ended, or closed it
+        except (FileNotFoundError, ProcessLookupError):  # it ended, or closed it
             continue
     return (total + sum(files.values())) / 1e6
 
