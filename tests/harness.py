@@ -248,16 +248,24 @@ def name_of(pid: int) -> str:
 
 
 def processes(marker: str) -> list[int]:
-    """Return the living processes (no zombies) whose environment or command line holds a text."""
+    """Return the living processes (no zombies) whose environment or command line holds a text.
+
+    Of NAME=VALUE a command line need hold the value only: disco's own processes show their environment to root alone.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             try:
-                text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+                command_line = (entry / "cmdline").read_bytes()
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            if marker.encode() in text and state != "Z":
+            try:
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                environment = b""
+            holds = marker.encode() in environment or marker.rpartition("=")[2].encode() in command_line
+            if holds and state != "Z":
                 found.append(int(entry.name))
     return found
 

@@ -145,20 +145,19 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _run(waiting: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- a stub's answer
-    async def settle() -> tuple[Any, Exception | None]:
-        try:
-            return await waiting, None
-        except Exception as error:  # noqa: BLE001 -- it is raised again
-            return None, error
+    errors: list[Exception] = []
 
-    # An error that a task holds has the loop's frame in its traceback, and that frame holds the task: in such a circle the
-    # channel would stay until the garbage is collected. So would it in one of this frame and its variable.
-    answer, error = _loop().run_until_complete(settle())
-    try:
-        if error:
-            raise error
-    finally:
-        del error
+    async def settle() -> Any:  # noqa: ANN401 -- as above
+        try:
+            return await waiting
+        except Exception as error:  # noqa: BLE001 -- it is raised again
+            errors.append(error)
+
+    # An error's traceback leads to the loop's frames, which hold the task. Were it the task's own, or its result, the channel
+    # would stay in that circle until the garbage is collected.
+    answer = _loop().run_until_complete(settle())
+    if errors:
+        raise errors.pop()
     return answer
 
 
