@@ -453,7 +453,7 @@ def test_a_body_that_is_no_object_reaches_no_handler(site: Site, body: bytes) ->
     """What a source that was taken over says as an interface's data reaches a handler only if it is one JSON object."""
     site.simple({"host": "good"})
     site.schema("odd")
-    site.rules({"when": "odd,app", "do": "other", "name": "both"}, {"when": "app", "do": "see"})
+    site.rules({"when": "odd,app", "do": "other", "name": "both", "after": ["good"]}, {"when": "app", "do": "see", "name": "good"})
     site.handler("other", 'cat >> "$OUT/other.seen"\n')
     site.plug_in(f"{TELL}\ntell(odd={body!r})\ntime.sleep(1000)\nyield")
     site.cfg |= {"odd.timeout": "100", "disco.fail_limit": "2"}
