@@ -741,7 +741,7 @@ class Lifecycle:
     # What is due
 
     def _look(self) -> Iterator[Action]:
-        """Find out what data is due, and which rules must not be judged by what was before."""
+        """Find out what data is due, and which rules it keeps from being satisfied."""
         for name in self.knowledge.believe(self.now):
             option = f"{name.partition('/')[0]}.settle"
             gone = "nothing" if not self.knowledge.fragments(name) else "not everything"
@@ -764,9 +764,11 @@ class Lifecycle:
 
     def _has_all_succeeded(self) -> bool:
         """Return whether nothing but newer data can keep exec waiting."""
-        if self._open or any(runner.task for runner in self.runners.values()):
-            return False
-        return not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
+        return not (self._open or any(runner.task for runner in self.runners.values()) or self._awaits_sources())
+
+    def _awaits_sources(self) -> bool:
+        """Return whether exec waits for what sources have to say, whatever the rules are at."""
+        return any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
 
     def _judge_all(self, interfaces: Iterable[str]) -> None:
         for number in {state.number for interface in interfaces for state in self._needing.get(interface, ())}:
@@ -919,9 +921,7 @@ class Lifecycle:
 
     def _is_calm(self) -> bool:
         """Return whether nothing but rules that have to run keeps exec waiting."""
-        if self._lacking:
-            return False
-        return not any(self.is_awaited(source) or self._may_refill(source) for source in self.sources.values())
+        return not (self._lacking or self._awaits_sources())
 
     def _thaw(self) -> None:
         """Adopt what has changed again."""
