@@ -185,6 +185,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
         coordinator = _coordinator(settings, schemas, rules, command, found, signals)
 
         def work() -> None:
+            handler.process = "coordinator"
             outcome = coordinator.run()
             if outcome.status is not None:
                 _give_up(outcome, coordinator.lifecycle)
@@ -240,6 +241,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
 
     def work() -> NoReturn:
+        handler.process = "coordinator"
         outcome = coordinator.run()
         signals.stop_listening(_stopped)  # a reader of stdout that hangs must not keep disco from being stopped
         if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system

@@ -1,6 +1,7 @@
 """The log: of this process to stderr, of children by what they write to their pipes.
 
-The coordinator alone writes to stderr, and never waits for a reader: what does not fit now is dropped and counted.
+Only disco's first process and the coordinator write to stderr, and they never wait for a reader: what does not fit now is
+dropped and counted.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class StderrHandler(logging.Handler):
         """Find out what stderr is."""
         super().__init__()
         self.style = "text"
+        self.process = "disco"  # who this is
         self._colour = False
         self._dropped = 0
         self._descriptor = 2
@@ -55,9 +57,9 @@ class StderrHandler(logging.Handler):
         if not write_if_ready(self._descriptor, line):
             self._dropped += 1
 
-    def line(self, level: int, text: str, fields: Fields, process: str = "coordinator", pid: int = 0) -> bytes:
+    def line(self, level: int, text: str, fields: Fields, process: str = "", pid: int = 0) -> bytes:
         """Return a record as it is written; without a process it is this one's."""
-        pid = pid or os.getpid()
+        process, pid = process or self.process, pid or os.getpid()
         if self.style == "json":
             return _as_json(level, process, pid, text, fields)
         return _as_text(level, process, pid, text, fields, colour=self._colour)

@@ -112,3 +112,16 @@ def test_full_pipe_is_no_error() -> None:
     assert not records.write_if_ready(writer, b"x\n")
     os.close(reader)
     os.close(writer)
+
+
+def test_processes_have_their_names(site: Site) -> None:
+    """Each record names the process that it is of: disco itself until it has forked the coordinator."""
+    site.simple()
+    site.cfg["disco.log"] = "json"
+    running = site.run()
+    assert running.process.returncode == 0, running.log
+    found = [json.loads(line) for line in running.log.splitlines()]
+    first = {record["pid"] for record in found if record["process"] == "disco"}
+    assert first == {running.pid}
+    assert found[0]["process"] == "disco"
+    assert found[-1]["process"] == "coordinator"

@@ -58,7 +58,7 @@ def list_rows() -> list[Row]:
 
 
 def _both(kind: str) -> dict[str, Make]:
-    half = {"consul": 330, "etcd": 60}[kind]  # bytes: in the middle of the first answer that holds data
+    smallest = {"consul": 1, "etcd": 60}[kind]  # bytes: before its first answer etcd sends HTTP/2's settings
     row = partial(_gate_row, kind)
     return {
         "connection refused": row(says=REFUSED),
@@ -67,7 +67,7 @@ def _both(kind: str) -> dict[str, Make]:
         "never there": row(says=REFUSED, options={"disco.timeout": "15"}, from_start=True, to_end=True, status=69),
         "accepts and never answers": row(bad.stay_silent, hold=True),
         "never answers from the start": row(bad.stay_silent, from_start=True),
-        "answers half and stops": row(bad.stop_after(half)),
+        "answers half and stops": row(bad.stop_halfway(smallest)),
         "one byte a second": row(bad.drip(1)),
         "connection reset": row(bad.reset),
         "accepts and hangs up": row(bad.hang_up),

@@ -183,22 +183,17 @@ def send_garbage(_gate: Gate, client: socket.socket) -> None:
     client.sendall(os.urandom(1 << 16))
 
 
-def stop_after(count: int) -> Serve:
-    """Hand on so many bytes of the server's, and then nothing more."""
+def stop_halfway(smallest: int) -> Serve:
+    """Hand on half of the first answer that has at least so many bytes, and then nothing more."""
 
-    def serve(gate: Gate, client: socket.socket) -> None:
-        left = count
+    def change(gate: Gate, data: bytes) -> Iterator[bytes]:
+        if len(data) < smallest:
+            yield data
+        else:
+            yield data[: len(data) // 2]
+            gate.over.wait()
 
-        def change(gate: Gate, data: bytes) -> Iterator[bytes]:
-            nonlocal left
-            yield data[:left]
-            left -= len(data)
-            if left <= 0:
-                gate.over.wait()
-
-        relay(gate, client, change)
-
-    return serve
+    return lambda gate, client: relay(gate, client, change)
 
 
 def drip(seconds: float) -> Serve:
