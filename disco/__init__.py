@@ -110,27 +110,27 @@ The kernel's timer of its CPU time lets the interpreter write a byte into a pipe
 coordinator then looks at /proc/PID/statm. So an idle source costs nothing. It looks with each message too, should a library
 have taken the signal for itself.
 
-Modules
+Folders
 =======
 
-A module imports modules of lower ranks only (imports for the type checker do not count). tests/test_architecture.py
-reads this table and holds the code to it.
+The folders are floors of one house: a module imports from its own folder, and from what comes after that in this list (for the
+type checker too), and nowhere is there a cycle. tests/test_architecture.py reads the list and holds the code to it.
 
-    rank 0: errors, text
-    rank 1: messages, signals, documents, records, report_file, adoption
-    rank 2: children, events, channel, config, schema, knowledge, pipe_log, sources.tls
-    rank 3: log, rules, process, lifecycle, report, sources, sources.consul_http
-    rank 4: entrypoint, check, dry_run, workers, workers.runner, workers.checker
-    rank 4: sources.watcher, sources.flat, sources.consul, sources.etcd
-    rank 5: coordinator
-    rank 6: cli
-    rank 7: __main__
+    9. __main__, cli                the command line
+    8. coordinator, entrypoint      the processes: who waits, forks, sends, kills
+    7. people                       what people read: log, report, --check, --dry-run, --graph
+    6. core                         what happens next; pure
+    5. site                         what people write: configuration and rules, loaded and checked
+    4. workers                      what children run: watcher, checker, runner
+    3. sources                      the contract of a source, its options, and those that disco has
+    2. data                         documents and schemas
+    1. system, wire                 the kernel; messages between processes
+    0. errors, text                 how disco can end; texts for people
 
-`events`, `rules`, `knowledge`, `lifecycle` and `report` are pure: they import no os, signal, time, selectors, socket or
-subprocess; time and randomness are given to them. Nothing under `sources` or `workers` knows `coordinator`,
-`lifecycle` or `process`. `sources.find` loads a source's module by its type's name: the one import that the table
-cannot show. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `cli` prints (but
-for the log) and exits.
+`core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources and
+workers know nothing of the coordinator, the core or the site. `sources.find` loads a source's module by its type's name: the
+one import that cannot be seen. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `cli`
+prints (but for the log) and exits.
 
 What departs from the obvious
 =============================

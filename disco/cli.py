@@ -33,19 +33,19 @@ from disco.errors import (
     explain_exec,
     explain_failure,
 )
-from disco.signals import Signals
+from disco.system.signals import Signals
 from disco.text import escape, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from disco.config import Settings, SourceSettings
     from disco.coordinator import Coordinator, Job
+    from disco.core.lifecycle import Lifecycle, Outcome, SourcePlan
+    from disco.data.schema import Schema
     from disco.errors import Problem
-    from disco.lifecycle import Lifecycle, Outcome, SourcePlan
-    from disco.log import StderrHandler
-    from disco.rules import Rule
-    from disco.schema import Schema
+    from disco.people.log import StderrHandler
+    from disco.site.config import Settings, SourceSettings
+    from disco.site.rules import Rule
     from disco.sources import Source
 
 DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.timeout does not say
@@ -165,7 +165,8 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     import logging  # noqa: PLC0415 -- what follows takes its time: signals are handled by now
     from pathlib import Path  # noqa: PLC0415
 
-    from disco import log, process  # noqa: PLC0415
+    from disco.people import log  # noqa: PLC0415
+    from disco.system import process  # noqa: PLC0415
 
     handler = log.set_up(level)
     _log.append(handler)
@@ -206,7 +207,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
 
 def _give_up(outcome: Outcome, state: Lifecycle) -> NoReturn:
     """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
-    from disco import report  # noqa: PLC0415 -- as in _run
+    from disco.people import report  # noqa: PLC0415 -- as in _run
 
     status = outcome.status or 0
     missing = "" if status in {Status.UNAVAILABLE, Status.HANDLER, Status.SYSTEM} else report.summary(state)
@@ -220,7 +221,7 @@ def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[s
         ConfigurationError: all the problems.
 
     """
-    from disco import check  # noqa: PLC0415 -- as in _run
+    from disco.people import check  # noqa: PLC0415 -- as in _run
 
     site = check.look(config)
     handler.style = site.settings.log
@@ -232,7 +233,9 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     """Read the sources, tell on stdout what would happen, and exit."""
     from pathlib import Path  # noqa: PLC0415 -- as in _run
 
-    from disco import dry_run, entrypoint, log, process  # noqa: PLC0415
+    from disco import entrypoint  # noqa: PLC0415
+    from disco.people import dry_run, log  # noqa: PLC0415
+    from disco.system import process  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
     _log.append(handler)
@@ -263,7 +266,7 @@ def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> No
     """
     from pathlib import Path  # noqa: PLC0415 -- as in _run
 
-    from disco import check  # noqa: PLC0415
+    from disco.people import check  # noqa: PLC0415
 
     site = check.look(Path(config) if config else None)
     if mode == "graph":
@@ -289,7 +292,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     import logging  # noqa: PLC0415 -- as in _run
 
     from disco.coordinator import Coordinator  # noqa: PLC0415
-    from disco.lifecycle import Plan  # noqa: PLC0415
+    from disco.core.lifecycle import Plan  # noqa: PLC0415
     from disco.text import plural  # noqa: PLC0415
 
     used = sorted({interface for rule in rules for interface in rule.interfaces})
@@ -346,7 +349,7 @@ def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[
         if len(same) > 1:
             same[0].preload()
     if len(plans) > 1:
-        from disco.sources import watcher  # noqa: F401, PLC0415 -- imported before the fork, its memory is shared
+        from disco.workers import watcher  # noqa: F401, PLC0415 -- imported before the fork, its memory is shared
     return plans, jobs
 
 
@@ -354,7 +357,7 @@ def _plan_source(
     source: Source, settings: SourceSettings, part: str, interval: float, interfaces: frozenset[str]
 ) -> tuple[SourcePlan, Job]:
     from disco.coordinator import Job  # noqa: PLC0415 -- as in _run
-    from disco.lifecycle import SourcePlan  # noqa: PLC0415
+    from disco.core.lifecycle import SourcePlan  # noqa: PLC0415
     from disco.sources import Context, provided, step_limit  # noqa: PLC0415
     from disco.text import redact  # noqa: PLC0415
 
@@ -383,7 +386,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
         CommandNotFoundError, CommandNotExecutableError: it cannot be.
 
     """
-    from disco import process  # noqa: PLC0415 -- as in _run
+    from disco.system import process  # noqa: PLC0415 -- as in _run
 
     program = process.find_program(command[0], path)
     name = f"COMMAND {command[0] or '(empty)'}"

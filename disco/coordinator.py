@@ -19,23 +19,26 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from disco import children, events, log, process, records, report, report_file
-from disco.channel import CHUNK, Channel, Line
+from disco.core import events
+from disco.core.events import ChildId, Kind
+from disco.core.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.errors import ProtocolError, explain_failure
-from disco.events import ChildId, Kind
-from disco.lifecycle import Lifecycle, Outcome, Phase, Plan
-from disco.messages import BODY_LIMIT
-from disco.signals import find_changed, kill, kill_group
+from disco.people import log, report, report_file
+from disco.system import children, process
+from disco.system.signals import find_changed, kill, kill_group
 from disco.text import encode, escape
+from disco.wire import records
+from disco.wire.channel import CHUNK, Channel, Line
+from disco.wire.messages import BODY_LIMIT
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from disco.schema import Schema
-    from disco.signals import Signals
+    from disco.data.schema import Schema
     from disco.sources import Context, Source
+    from disco.system.signals import Signals
 
 LOG_CHUNK = 16 << 10  # bytes of log read at a time
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -377,7 +380,7 @@ class Coordinator:
 
             checker.run(Line(end), self._schemas)
         else:
-            from disco.sources import watcher  # noqa: PLC0415 -- as above
+            from disco.workers import watcher  # noqa: PLC0415 -- as above
 
             job = self._jobs[child.name]
             watcher.tick(process.CHANNEL_FD + 1)

@@ -12,13 +12,13 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from disco import children, process, signals
 from disco.errors import SystemFailure
+from disco.system import children, process, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from disco.signals import Signals
+    from disco.system.signals import Signals
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds between attempts to fork
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-
-from tests.harness import Site
-from tests.servers import BackendsError, find_program
+from lab.harness import Site
+from lab.servers import BackendsError, find_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

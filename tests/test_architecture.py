@@ -1,9 +1,10 @@
-"""Who may import whom: the package docstring's table is the law, and what the code does."""
+"""Who may import whom: the folders that the package docstring lists are the law, and the code keeps to it."""
 
 from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,47 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(disco.__file__).parent
-RANKS = {
-    "errors": 0,
-    "text": 0,
-    "messages": 1,
-    "signals": 1,
-    "documents": 1,
-    "records": 1,
-    "report_file": 1,
-    "adoption": 1,
-    "children": 2,
-    "events": 2,
-    "channel": 2,
-    "config": 2,
-    "schema": 2,
-    "knowledge": 2,
-    "pipe_log": 2,
-    "sources.tls": 2,
-    "log": 3,
-    "rules": 3,
-    "process": 3,
-    "lifecycle": 3,
-    "report": 3,
-    "sources": 3,
-    "sources.consul_http": 3,
-    "check": 4,
-    "dry_run": 4,
-    "sources.watcher": 4,
-    "sources.flat": 4,
-    "sources.consul": 4,
-    "sources.etcd": 4,
-    "workers": 4,
-    "workers.runner": 4,
-    "workers.checker": 4,
-    "entrypoint": 4,
-    "coordinator": 5,
-    "cli": 6,
-    "__main__": 7,
-}
-PURE = ("adoption", "events", "rules", "knowledge", "lifecycle", "report")
-IMPURE_IMPORTS = {"os", "signal", "time", "selectors", "socket", "subprocess"}
-CLOSED_TO_CHILDREN = {"coordinator", "lifecycle", "process"}
+IMPURE = {"os", "signal", "time", "selectors", "socket", "subprocess", "random", "threading"}
 
 
 def find_modules() -> dict[str, Path]:
@@ -68,21 +29,24 @@ def find_modules() -> dict[str, Path]:
 
 
 MODULES = find_modules()
+ROOMS = [
+    room for floor in re.findall(r"^    \d\. ([a-z_, ]+?)(?:  |$)", disco.__doc__ or "", re.MULTILINE) for room in floor.split(", ")
+]
 
 
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but those that only a type checker sees."""
+def walk(node: ast.AST, *, types: bool) -> Iterator[ast.AST]:
+    """Yield all nodes; without `types` but those that only a type checker sees."""
     yield node
     for child in ast.iter_child_nodes(node):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and child in node.body:
+        if not types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and child in node.body:
             continue
-        yield from walk(child)
+        yield from walk(child, types=types)
 
 
-def imports_of(name: str) -> set[str]:
+def imports_of(name: str, *, types: bool = False) -> set[str]:
     """Return the full names of what a module imports, in functions too."""
     found = set()
-    for node in walk(ast.parse(MODULES[name].read_text())):
+    for node in walk(ast.parse(MODULES[name].read_text()), types=types):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -91,45 +55,42 @@ def imports_of(name: str) -> set[str]:
     return found
 
 
-def own_imports_of(name: str) -> set[str]:
-    """Return which of disco's modules a module imports; the package itself, which is only a version, does not count."""
-    below = {full.removeprefix("disco.") for full in imports_of(name) if full.startswith("disco.")}
-    return below & set(MODULES) - {name}
+def own_imports_of(name: str, *, types: bool = True) -> set[str]:
+    """Return which of disco's modules a module imports; the package itself, which is only a version, does not count.
+
+    Neither does a module's own folder: `from disco.wire import channel` is about the channel.
+    """
+    below = {full.removeprefix("disco.") for full in imports_of(name, types=types) if full.startswith("disco.")}
+    found = below & set(MODULES) - {name}
+    return {other for other in found if not any(one.startswith(f"{other}.") for one in found)} - {name.rpartition(".")[0]}
 
 
-def test_every_module_has_a_rank() -> None:
-    """A new module is given its place, and none is listed that is not there."""
-    assert set(RANKS) == set(MODULES) - {""}
+def room_of(name: str) -> str:
+    """Return the folder that a module is in, or the module itself if it is in none."""
+    return name.partition(".")[0]
+
+
+def test_the_docstring_lists_every_room() -> None:
+    """A new folder, or a module beside them, is given its floor, and none is listed that is not there."""
+    assert set(ROOMS) == {room_of(name) for name in MODULES} - {""}
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {""}))
-def test_a_module_imports_lower_ranks_only(name: str) -> None:
-    """Imports go down, so there is no cycle either."""
-    wrong = {other for other in own_imports_of(name) if RANKS[other] >= RANKS[name]}
-    assert not wrong, f"{name} (rank {RANKS[name]}) imports " + ", ".join(f"{other} ({RANKS[other]})" for other in wrong)
+def test_imports_go_down(name: str) -> None:
+    """A module imports from its own folder, and from what comes after it in the list, for the type checker too."""
+    mine = room_of(name)
+    assert not {other for other in own_imports_of(name) if room_of(other) not in {mine, *ROOMS[ROOMS.index(mine) + 1 :]}}
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_modules_do_not_touch_the_system(name: str) -> None:
+def test_there_is_no_cycle() -> None:
+    """Within a folder too there is an order."""
+    TopologicalSorter({name: own_imports_of(name, types=False) for name in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(MODULES) if room_of(name) == "core"])
+def test_core_is_pure(name: str) -> None:
     """What decides is given time and facts, and asks for none."""
-    assert not imports_of(name) & IMPURE_IMPORTS
-
-
-@pytest.mark.parametrize("name", [name for name in sorted(MODULES) if name.startswith(("sources", "workers"))])
-def test_what_runs_in_children_does_not_know_the_coordinator(name: str) -> None:
-    """Sources and workers talk to the coordinator by messages alone."""
-    assert not own_imports_of(name) & CLOSED_TO_CHILDREN
-
-
-def test_the_docstring_tells_these_ranks() -> None:
-    """The architecture's home is the package docstring."""
-    assert disco.__doc__
-    told = {
-        name: int(rank)
-        for rank, names in re.findall(r"^ *rank (\d): (.+)$", disco.__doc__, re.MULTILINE)
-        for name in names.split(", ")
-    }
-    assert told == RANKS
+    assert not imports_of(name) & IMPURE
 
 
 def test_the_package_itself_imports_nothing() -> None:

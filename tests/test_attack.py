@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.harness import Running, Site, below, disco_command, eventually, processes
+from lab.harness import Running, Site, below, disco_command, eventually, processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

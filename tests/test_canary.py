@@ -18,8 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from tests.harness import Running, Site, eventually
+from lab.harness import Running, Site, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

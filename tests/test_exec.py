@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tests.harness import Site, below, disco_command, eventually, is_alive, name_of, processes
+from lab.harness import Site, below, disco_command, eventually, is_alive, name_of, processes
 
 # Reports everything that a process inherits.
 PROBE = """

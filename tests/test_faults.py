@@ -8,8 +8,7 @@ import signal
 from typing import Any
 
 import pytest
-
-from tests.harness import Site, below, eventually, is_alive, processes
+from lab.harness import Site, below, eventually, is_alive, processes
 
 # What the first process of the source does; the one that replaces it gives the data.
 FAULTS = {
@@ -427,7 +426,7 @@ def test_daemon_of_a_living_source_is_gone_before_exec(site: Site) -> None:
 
 TELL = """
 import socket
-from disco import messages
+from disco.wire import messages
 def tell(**bodies):
     changed = {name: messages.Fragment(messages.digest(body), (), body) for name, body in bodies.items()}
     for parts in messages.frames(messages.Diff(True, changed, (), (), 0)):

@@ -10,14 +10,14 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from lab.harness import below, eventually, processes
 
-from tests.harness import below, eventually, processes
 from tests.test_exec import needs_unshare, unshare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.harness import Running, Site
+    from lab.harness import Running, Site
 
 HANG = 20.0  # seconds; whoever waits for a reader waits for ever
 
@@ -97,7 +97,7 @@ def test_wrong_command_line(site: Site, unread: int) -> None:
 def test_bug(site: Site, unread: int) -> None:
     """A bug ends it with 71, at DEBUG too, where the way to it is printed."""
     site.simple()
-    bug = "from disco.lifecycle import Lifecycle; Lifecycle.handle = lambda *_: 1 / 0"
+    bug = "from disco.core.lifecycle import Lifecycle; Lifecycle.handle = lambda *_: 1 / 0"
     assert site.start(prologue=bug, stderr=unread).wait(HANG) == 71
 
 

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from disco.config import DISCO_OPTIONS, SOURCE_OPTIONS, Option
 from disco.errors import Status
+from disco.site.config import DISCO_OPTIONS
 from disco.sources import BUILT_IN, Source, find
+from disco.sources.options import SOURCE_OPTIONS, Option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

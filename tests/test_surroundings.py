@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from tests.harness import disco_command
+from lab.harness import disco_command
 
 if TYPE_CHECKING:
-    from tests.harness import Site
+    from lab.harness import Site
 
 ROOT = Path(__file__).resolve().parent.parent
 HANG = 20.0  # seconds

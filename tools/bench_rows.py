@@ -27,8 +27,7 @@ from bench_measure import (
     tree,
 )
 from bench_site import COMMAND, QUIET, Bench, BenchError, await_answers, connect, fill, put
-
-from tests.harness import Site, eventually
+from lab.harness import Site, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +52,7 @@ CONSUL_WITH_ROOM = {"configuration": {"limits": {"http_max_conns_per_client": 20
 # Tells, for each diff that the coordinator receives, the bytes of its frame and how many interfaces are in it.
 COUNT_DIFFS = """
 import os
-from disco import channel, messages
+from disco.wire import channel, messages
 plain = channel.Channel.receive
 def receive(self, *arguments):
     for message in plain(self, *arguments):

@@ -12,15 +12,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.consul_server import ConsulServer
-from tests.etcd_server import EtcdServer
-from tests.harness import Site, disco_command, eventually, processes
-from tests.servers import find_program
+from lab.consul_server import ConsulServer
+from lab.etcd_server import EtcdServer
+from lab.harness import Site, disco_command, eventually, processes
+from lab.servers import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.harness import Running
+    from lab.harness import Running
 
     Server = ConsulServer | EtcdServer
 

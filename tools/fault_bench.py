@@ -17,11 +17,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Self
 
 from fault_servers import EtcdFront, Gate, MissingError, wait_for
-
-from tests.consul_server import ConsulServer
-from tests.etcd_server import EtcdServer
-from tests.harness import Running, Site, is_alive, processes
-from tests.servers import BackendsError, find_program
+from lab.consul_server import ConsulServer
+from lab.etcd_server import EtcdServer
+from lab.harness import Running, Site, is_alive, processes
+from lab.servers import BackendsError, find_program
 
 if TYPE_CHECKING:
     import ssl

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import fault_servers as bad
 from fault_bench import INTERVAL, MEMORY, SECRET, Bench, Case, Row, Trial
-
-from tests.etcd_server import EtcdCluster
-from tests.servers import make_certificates
+from lab.etcd_server import EtcdCluster
+from lab.servers import make_certificates
 
 if TYPE_CHECKING:
     import socket
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fault_bench import Make
-
-    from tests.harness import Running
+    from lab.harness import Running
 
     Options = Mapping[str, str]
 
@@ -1035,7 +1033,7 @@ time.sleep(1e6)
 # A source that was taken over speaks the protocol itself. `tell` sends a Diff with these fragments, whatever else a Diff may hold.
 LIES = """
 from typing import get_origin, get_type_hints
-from disco.messages import Diff, Fragment, encode
+from disco.wire.messages import Diff, Fragment, encode
 from disco.schema import canonical, digest
 def blank(kind): return kind(*((get_origin(hint) or hint)() for hint in get_type_hints(kind).values()))
 def tell(fragments, **fields):
@@ -1056,7 +1054,7 @@ body = memoryview(mmap.mmap(-1, 150 << 20, mmap.MAP_PRIVATE))
 for n in itertools.count(): tell({f'new{n}': ('0' * 32, body)})
 """,
     "lies: a message of 5 million names": """
-import disco.messages
+import disco.wire.messages
 frame = b''.join(encode(blank(Diff)._replace(removed=('',) * 5_000_000)))
 while True: channel.sendall(frame)
 """,

@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from tests.servers import sign_certificate
+from lab.servers import sign_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

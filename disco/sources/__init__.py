@@ -2,8 +2,8 @@
 
 To add one, write one file:
 
-    from disco.config import Option, text
-    from disco.sources import Context, Source, SourceError
+    from disco.sources import Context, Option, Source, SourceError
+    from disco.sources.options import text
 
     def watch(context: Context) -> Iterator[Mapping[str, Any]]:
         client = connect(context.options["host"], timeout=context.options["timeout"])
@@ -54,10 +54,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from disco.config import Option, Options
-from disco.documents import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
+from disco.data.documents import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
 from disco.errors import ConfigurationError, Problem, SourceError, place_of
-from disco.signals import Overrun, time_limit
+from disco.sources.options import Option, Options
+from disco.system.signals import Overrun, time_limit
 from disco.text import duration, nearest
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Context(NamedTuple):
 class Source:
     """A type of source.
 
-    watch: the generator. options, any_key, check: as in `config.SourceType`. place: where it reads with these options as
+    watch: the generator. options, any_key, check: as in `options.SourceType`. place: where it reads with these options as
     this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text, to be
     decoded by the schema. remarks: what people should know of right options, logged once at the start. doubts: what
     --check warns of in them, told as `check` tells what is wrong. parts: the names of

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from disco.config import at_least, boolean, choice, path, port, seconds, text, words
 from disco.sources import (
     PAUSE,
     Context,
@@ -33,6 +32,7 @@ from disco.sources import (
     is_local,
     is_same,
 )
+from disco.sources.options import at_least, boolean, choice, path, port, seconds, text, words
 from disco.text import plural
 
 if TYPE_CHECKING:

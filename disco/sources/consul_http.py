@@ -29,8 +29,8 @@ from disco.text import duration, escape, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from disco.config import Options
     from disco.sources.consul import Address
+    from disco.sources.options import Options
 
 BODY_LIMIT = 32 << 20  # bytes; base64 makes 4/3 of the 16 MiB that a source may have
 # Objects, lists and what they hold: parsed, one may need 130 bytes, and of honest data each is there with 12 bytes or more.

@@ -24,9 +24,9 @@ import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from disco.config import at_least, path, port, seconds, text, words
-from disco.documents import SIZE_LIMIT
+from disco.data.documents import SIZE_LIMIT
 from disco.sources import Context, Option, Options, Pace, Problem, Source, SourceError, Tree, is_local
+from disco.sources.options import at_least, path, port, seconds, text, words
 from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
 from disco.text import duration, escape, plural
 

@@ -8,10 +8,10 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco import documents
-from disco.config import path
+from disco.data import documents
 from disco.errors import DocumentError, Problem
 from disco.sources import Context, Option, Options, Source, SourceError
+from disco.sources.options import path
 from disco.text import escape, plural
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from disco import documents
+from disco.data import documents
 from disco.errors import DocumentError, SourceError
 from disco.text import escape
 

@@ -6,14 +6,14 @@ import logging
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from disco import documents, schema
-from disco.messages import Check, Checked, digest
-from disco.signals import Overrun, cpu_limit
+from disco.data import documents, schema
+from disco.system.signals import Overrun, cpu_limit
+from disco.wire.messages import Check, Checked, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from disco.channel import Line
+    from disco.wire.channel import Line
 
 log = logging.getLogger(__name__)
 

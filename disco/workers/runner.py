@@ -17,15 +17,16 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
-from disco import children, documents
+from disco.data import documents
 from disco.errors import ProtocolError, explain_exec
-from disco.messages import Ran, Run, Started
-from disco.signals import blocked, drain, kill, kill_group, reset
+from disco.system import children
+from disco.system.signals import blocked, drain, kill, kill_group, reset
 from disco.text import escape
+from disco.wire.messages import Ran, Run, Started
 
 if TYPE_CHECKING:
-    from disco.channel import Channel
-    from disco.messages import Part
+    from disco.wire.channel import Channel
+    from disco.wire.messages import Part
 
 OUTPUT_CHUNK = 64 << 10
 NAME_LIMIT = 80  # characters of an interface's name told

@@ -1,0 +1,1 @@
+"""What happens next, decided from facts alone: no module here touches the system, or asks for the time."""

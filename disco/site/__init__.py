@@ -1,0 +1,1 @@
+"""What people write (configuration, rules), loaded and checked before anything starts."""

@@ -1,0 +1,242 @@
+"""Rules: which handler runs on which interfaces. Pure but for reading the files.
+
+`load` takes all rules files and checks them as a whole. What is due on given data is asked of the rule itself: `basis`
+names the data that a run of it stands for.
+"""
+
+from __future__ import annotations
+
+import shlex
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from disco.data import documents
+from disco.errors import DocumentError, Problem, collect
+from disco.text import escape, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SUFFIX = ".rules"
+NAME_LIMIT = 80  # characters of a name told
+CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
+VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable: the kernel's MAX_ARG_STRLEN, its end and a name included
+_KEYS = ("when", "do", "name", "after")
+
+Basis = tuple[tuple[str, str], ...]
+"""The interfaces that a rule's handler gets, each with the digest of its data."""
+
+
+class Rule(NamedTuple):
+    """A rule: when `any` or all of the interfaces are valid, run argv; only once the rules in `after` are satisfied."""
+
+    name: str
+    where: str
+    interfaces: tuple[str, ...]
+    any: bool
+    argv: tuple[str, ...]
+    after: tuple[str, ...]
+
+    def basis(self, valid: Mapping[str, str]) -> Basis | None:
+        """Return what a run of this rule would stand for now, None while too little is valid.
+
+        valid: the digest of each interface that is valid.
+        """
+        found = tuple((name, valid[name]) for name in self.interfaces if name in valid)
+        if not found or (not self.any and len(found) < len(self.interfaces)):
+            return None
+        return found
+
+
+def load(
+    directories: Sequence[Path], interfaces: Collection[str], find_program: Callable[[str, Path], str | Problem]
+) -> tuple[Rule, ...]:
+    """Load all rules in the directories, in order of directory, file name and place in the file.
+
+    interfaces: those that have a schema. find_program: from a program's name and the folder of its rules file to what
+    is run, or to why nothing is.
+
+    Raises:
+        ConfigurationError: every problem, with file, line and column.
+
+    """
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    refused: set[str] = set()
+    paths = documents.list_files(directories, SUFFIX)
+    names = [path.name for path in paths]
+    for path in paths:
+        try:
+            document = documents.parse(documents.read_file(path), str(path))
+        except DocumentError as error:
+            problems.append(error.problem)
+            continue
+        label = path.name if names.count(path.name) == 1 else str(path)
+        reader = _Reader(document, path, label, interfaces, find_program)
+        rules += reader.rules()
+        problems += reader.problems
+        refused |= reader.refused
+    named: dict[str, Rule] = {}
+    for rule in rules:
+        if rule.name in named:
+            what = f"a rule named {rule.name} is there already: {named[rule.name].where}"
+            problems.append(Problem(rule.where, what, "give one of the rules another name"))
+        named.setdefault(rule.name, rule)
+    problems += _check_after(rules, named, refused)
+    collect(problems)
+    return tuple(rules)
+
+
+def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collection[str]) -> Iterator[Problem]:
+    for rule in rules:
+        for name in rule.after:
+            if name not in named and name not in refused:
+                shown = escape(name, NAME_LIMIT)
+                yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, named, "name a rule that there is"))
+    graph = {name: [other for other in dict.fromkeys(rule.after) if other in named] for name, rule in named.items()}
+    order = {name: number for number, name in enumerate(named)}
+    circles: list[list[str]] = []
+    while (circle := _find_circle(graph)) and len(circles) < CIRCLES_LIMIT:
+        start = circle.index(min(circle, key=lambda name: order[name]))
+        circles.append([*circle[start:], *circle[:start]])
+        graph[circles[-1][0]].remove(circles[-1][1 % len(circle)])  # so that the next one can be found
+    for first, *others in sorted(circles, key=lambda circle: order[circle[0]]):
+        way = [first, *others[:CIRCLE_LIMIT], *(["…"] if len(others) > CIRCLE_LIMIT else []), first]
+        what = f"after: the rule waits for itself ({' → '.join(way)})"
+        yield Problem(named[first].where, what, "take one 'after' out of the circle")
+    if circle:
+        what = "after: the rule waits for itself, and others may do so too"
+        yield Problem(named[circle[0]].where, what, "take one 'after' out of each circle")
+
+
+def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:
+    """Return names of which each waits for the next, and the last for the first; empty if there are none."""
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1][1:]))  # from what is waited for to who waits, its first name once more at the end
+    return []
+
+
+class _Reader:
+    """One rules file."""
+
+    def __init__(
+        self,
+        document: documents.Document,
+        path: Path,
+        label: str,
+        interfaces: Collection[str],
+        find_program: Callable[[str, Path], str | Problem],
+    ) -> None:
+        self.problems: list[Problem] = []
+        self.refused: set[str] = set()  # names of rules that have problems
+        self._own_names: set[str] = set()
+        self._document = document
+        self._path = path
+        self._label = label
+        self._interfaces = interfaces
+        self._find_program = find_program
+
+    def rules(self) -> list[Rule]:
+        data = self._document.data
+        if not isinstance(data, dict) or not isinstance(data.get("rules"), list):
+            self._problem("expected 'rules:' with a list below it")
+            return []
+        for key in data:
+            if key != "rules":
+                self._problem(f"unknown key {key!r}", key, remedy="remove it: only 'rules' is known here")
+        found = []
+        for index, entry in enumerate(data["rules"]):
+            rule = self._rule(index, entry)
+            if rule:
+                found.append(rule)
+        return found
+
+    def _problem(self, reason: str, *at: str | int, remedy: str = "correct it") -> None:
+        self.problems.append(Problem(self._document.at(*at), reason, remedy))
+
+    def _rule(self, index: int, entry: Any) -> Rule | None:  # noqa: ANN401 -- what the file holds
+        at = ("rules", index)
+        if not isinstance(entry, dict):
+            self._problem("a rule is a mapping with 'when' and 'do'", *at)
+            return None
+        before = len(self.problems)
+        for key in entry:
+            if key not in _KEYS:
+                known = f"a rule's keys are {', '.join(_KEYS)}"
+                near = nearest(key, _KEYS, "")
+                self._problem(f"unknown key {key!r}", *at, key, remedy=f"{near} {known}" if near else f"remove it: {known}")
+        any_, interfaces = self._when(entry, at)
+        argv = self._do(entry, at)
+        where = self._document.at(*at)
+        name = entry["name"] if "name" in entry else self._own_name(index)
+        if not isinstance(name, str) or not name or not name.isprintable():
+            self._problem("a rule's name is a text", *at, "name")
+        after = entry.get("after", [])
+        after = [after] if isinstance(after, str) else after
+        if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
+            self._problem("'after' takes the names of rules", *at, "after")
+        if len(self.problems) > before:
+            self.refused.add(str(name))
+            return None
+        return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after))
+
+    def _own_name(self, index: int) -> str:
+        """Return FILE:LINE, with the column where another rule is in the same line."""
+        line, column = self._document.places.get(("rules", index), (f"rule-{index + 1}", 0))  # JSON may have no places
+        name = f"{self._label}:{line}"
+        if name in self._own_names:
+            name = f"{name}:{column}"
+        self._own_names.add(name)
+        return name
+
+    def _when(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[bool, tuple[str, ...]]:
+        when, any_ = entry.get("when"), False
+        if isinstance(when, str):
+            mode, colon, rest = when.partition(":")
+            if colon and mode.strip() not in ("any", "all"):
+                self._problem(f"'when' knows any: and all:, not {mode.strip()!r}", *at, "when")
+            if colon:
+                any_, when = mode.strip() == "any", rest
+            when = [name.strip() for name in when.split(",")]
+        if not isinstance(when, list) or not when or not all(isinstance(name, str) and name for name in when):
+            problem = "'when' names one interface or more" if "when" in entry else "'when' is missing"
+            self._problem(problem, *at, "when")
+            return False, ()
+        for name in when:
+            if name not in self._interfaces:
+                reason = f"interface {escape(name, NAME_LIMIT)} has no schema: no *.schema file in disco.path is for it"
+                remedy = nearest(name, self._interfaces, "write a schema for it, or correct the name")
+                self._problem(reason, *at, "when", remedy=remedy)
+        if len(set(when)) < len(when):
+            self._problem("'when' names an interface twice", *at, "when")
+        if _is_too_long(",".join(when)):
+            reason = f"names more than {VARIABLE_LIMIT >> 10} KiB of interfaces, which DISCO_INTERFACES cannot hold: split the rule"
+            self._problem(f"'when' {reason}", *at, "when")
+        return any_, tuple(when)
+
+    def _do(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[str, ...]:
+        do = entry.get("do")
+        try:
+            argv = shlex.split(do) if isinstance(do, str) else []
+        except ValueError as error:
+            self._problem(f"'do': {error}", *at, "do")
+            return ()
+        if not argv:
+            self._problem("'do' names a handler" if "do" in entry else "'do' is missing", *at, "do")
+            return ()
+        if any(map(_is_too_long, argv)):
+            self._problem(f"'do' has a word of more than {VARIABLE_LIMIT >> 10} KiB, which no program can be given", *at, "do")
+            return ()
+        program = self._find_program(argv[0], self._path.parent)
+        if isinstance(program, Problem):
+            self._problem(program.message, *at, "do", remedy=program.remedy)
+            return ()
+        return (program, *argv[1:])
+
+
+def _is_too_long(text: str) -> bool:
+    return len(text.encode(errors="surrogateescape")) > VARIABLE_LIMIT - len("DISCO_INTERFACES=\0")

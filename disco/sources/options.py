@@ -1,0 +1,195 @@
+"""Options: how one is declared, the types that they have, and those that every source has.
+
+A type is a function from text to a value.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from disco.data import documents
+from disco.errors import DocumentError, Problem, SourceError
+
+_SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+# Go's strconv.ParseBool, by which Consul's variables are read, takes t and f too.
+_WORDS = dict.fromkeys(("true", "t", "yes", "on", "1"), True) | dict.fromkeys(("false", "f", "no", "off", "0"), False)
+_SECRET_LIMIT = 64 << 10
+_SECONDS_LIMIT = 120 * 3600.0  # sums of a few still fit the milliseconds that the kernel waits at most
+
+
+# The types of options: text in, value out, or a ValueError that says what was expected.
+
+
+def text(value: str) -> str:
+    """Take any text that is not empty."""
+    if not value:
+        raise ValueError("a text")
+    return value
+
+
+def seconds(value: str) -> float:
+    """Take a duration."""
+    match = _SECONDS.fullmatch(value)
+    number = float(match[1]) * _UNITS[match[2]] if match else -1.0
+    if not 0 <= number <= _SECONDS_LIMIT:
+        raise ValueError("a duration like 1, 0.5, 500ms, 2m or 1h, of at most 120h")
+    return number
+
+
+def count(value: str) -> int:
+    """Take a whole number from 0."""
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise ValueError("a whole number from 0")
+    return int(value)
+
+
+def size(value: str) -> int:
+    """Take a size in bytes."""
+    match = re.fullmatch(r"([0-9]{1,12})([KMG]?)", value.upper().removesuffix("B").removesuffix("I"))
+    if not match or not int(match[1]):
+        raise ValueError("a size like 512M or 2G")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2]]
+
+
+def boolean(value: str) -> bool:
+    """Take a boolean."""
+    if value.lower() not in _WORDS:
+        raise ValueError("true or false (or yes/no, on/off, 1/0)")
+    return _WORDS[value.lower()]
+
+
+def port(value: str) -> int:
+    """Take a TCP port."""
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not 0 < int(value) < 1 << 16:
+        raise ValueError("a port from 1 to 65535")
+    return int(value)
+
+
+def path(value: str) -> Path:
+    """Take the path of a file or a folder."""
+    try:
+        usable = b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        usable = False
+    return Path(value) if value and usable else _expect("a path")
+
+
+def directories(value: str) -> tuple[Path, ...]:
+    """Take directories joined by `:`."""
+    return tuple(path(part) for part in value.split(":") if part) or _expect("directories joined by ':'")
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Take a list joined by commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) or _expect("a list joined by ','")
+
+
+def patterns(value: str) -> tuple[str, ...]:
+    """Take a list of interfaces' names joined by commas, with `*` for any characters."""
+    found = words(value)
+    if not all(re.fullmatch(r"[^\s:/]+", word) for word in found):
+        raise ValueError("names of interfaces joined by ',', with * for any characters")
+    return found
+
+
+def choice(*names: str) -> Callable[[str], str]:
+    """Return the type of an option that takes one of these names."""
+
+    def take(value: str) -> str:
+        return value if value in names else _expect("one of " + ", ".join(names))
+
+    return take
+
+
+def at_least(minimum: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a numeric type with a minimum."""
+
+    def take(value: str) -> Any:  # noqa: ANN401 -- the kind's type
+        number = kind(value)
+        return number if number >= minimum else _expect(f"at least {minimum:g}")
+
+    return take
+
+
+def _expect(what: str) -> Any:  # noqa: ANN401 -- never returns
+    raise ValueError(what)
+
+
+class Option(NamedTuple):
+    """A declared option.
+
+    type: a function from text to the value, which raises ValueError with what was expected. default: a value, as the
+    type gives it. env: an environment variable that gives the default if it is set and not empty (with `_FILE`
+    appended: a secret's file). secret: never shown; also readable from a file, as `<name>_file`.
+    """
+
+    name: str
+    help: str
+    type: Callable[[str], Any] = text
+    default: Any = None
+    env: str = ""
+    secret: bool = False
+
+
+SOURCE_OPTIONS = (
+    Option(name="type", default="", help="the source's type, if it is not its name"),
+    Option(name="timeout", type=at_least(0.05, seconds), default=10.0, help="the longest that one request may take"),
+    Option(name="settle", type=seconds, default=5.0, help="how long a sudden total emptiness is held before it is believed"),
+    Option(name="memory", type=size, default=512 << 20, help="resident memory at which the source's process is replaced"),
+    Option(name="required", type=boolean, default=True, help="whether exec waits for this source's first good answer"),
+    Option(name="interfaces", type=patterns, help="what it may provide, with * for any characters; if it is not set: all"),
+)
+
+
+class Options(Mapping[str, Any]):
+    """A source's options by name, every declared one present; a secret's file is read each time it is asked for."""
+
+    def __init__(self, values: Mapping[str, Any], secret_files: Mapping[str, Path], explicit: frozenset[str]) -> None:
+        """Take the values, the files of those that are kept in one, and the names that the configuration has set."""
+        self._values = dict(values)
+        self.secret_files = dict(secret_files)
+        self.explicit = explicit
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 -- the option's type
+        """Return an option's value; raise SourceError where its file cannot be read now."""
+        if name not in self.secret_files:
+            return self._values[name]
+        try:
+            return documents.read_file(self.secret_files[name], _SECRET_LIMIT).decode().rstrip("\r\n")
+        except DocumentError as error:
+            raise SourceError(f"{name}_file: {error}") from None
+        except UnicodeDecodeError:
+            raise SourceError(f"{name}_file: {self.secret_files[name]}: no UTF-8 text") from None
+
+    def holds(self, name: str) -> bool:
+        """Return whether a secret is given, without reading its file."""
+        return name in self.secret_files or bool(self._values[name])
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return the number of options."""
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        """Show the names alone."""
+        return f"Options({', '.join(self._values)})"
+
+
+class SourceType(NamedTuple):
+    """What configuration must know of a type of source (`sources.Source` has it, too).
+
+    options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options
+    that can only be judged together, each with an option's name as its place.
+    """
+
+    options: tuple[Option, ...]
+    any_key: bool = False
+    check: Callable[[Options], Iterable[Problem]] = lambda _options: ()

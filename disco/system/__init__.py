@@ -1,0 +1,1 @@
+"""The kernel: processes, signals, limits."""

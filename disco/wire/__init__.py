@@ -1,0 +1,1 @@
+"""What processes of disco tell each other, and how it travels."""

@@ -1,0 +1,308 @@
+"""The pure core in every history of small sites, up to a depth: the invariants of the model hold in each.
+
+Breadth first, states that look alike are visited once: a violation comes with the shortest history that leads to it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections import deque
+from dataclasses import fields
+from enum import Enum
+from functools import cache, partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from disco.core import events, lifecycle
+from disco.core.adoption import Adoption, View
+from disco.core.composition import Knowledge
+from disco.core.events import ChildId
+from disco.core.lifecycle import CHECKER, FREE_RERUNS, Lifecycle, Phase, Plan, SourcePlan
+from disco.wire import messages
+from tests.core.world import HUP, World, diff, fragment, rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECONDS = 3.0  # for each site; what is not reached by then is not explored
+FINISHED = 10  # of so many states one is followed to its end
+HORIZON = 100.0  # seconds that a wait may take: leases are not waited for
+TICK = 0.001  # seconds that each step takes
+EPOCH = 500.0  # what is later is a moment, what is below is a duration
+
+Step = tuple[str, "Callable[[World], None]"]
+
+
+class Site(NamedTuple):
+    """A small site, and what can happen in it."""
+
+    name: str
+    plan: Plan
+    says: dict[str, tuple[messages.Diff, ...]]  # by source: the first is its first
+    depth: int = 14
+    reruns: int = FREE_RERUNS  # before all is frozen
+    can: frozenset[str] = frozenset()  # fail, crash, sleep, hup, unread, override (of what sources merge the last counts)
+
+
+def half() -> float:
+    return 0.5
+
+
+def of(*given: str, gone: str = "", first: bool = False) -> messages.Diff:
+    """Return a diff: `a1` is interface a with the value 1."""
+    return diff({one[0]: fragment(one[1:]) for one in given}, tuple(gone), first=first)
+
+
+def site(
+    name: str,
+    *rules: Any,
+    says: dict[str, tuple[messages.Diff, ...]],
+    can: str = "",
+    depth: int = 14,
+    reruns: int = FREE_RERUNS,
+    **more: Any,
+) -> Site:
+    """Return a site.
+
+    patience: each source's settle. named: what `interfaces` of each names. optional: the sources that need not answer.
+    """
+    patience, named, optional = more.pop("patience", 0.0), more.pop("named", ""), more.pop("optional", "")
+    sources = tuple(
+        SourcePlan(
+            source, lease=900.0, required=source not in optional, timeout=30.0, settle=patience, interfaces=frozenset(named) or None
+        )
+        for source in says
+    )
+    defaults = {"settle": 0.0, "fail_limit": 0, "workers": 1, "handler_timeout": 0.0}
+    made = Plan(sources=sources, rules=rules, interfaces=frozenset("ab"), **(defaults | more))
+    return Site(name, made, says, depth, reruns, frozenset(can.split()))
+
+
+A = of("a1", first=True)
+AB = of("a1", "b1", first=True)
+SITES = [
+    site("failure on other data", rule("r", "a"), says={"s": (A, of("a1"), of("a2"))}, can="fail crash"),
+    site(
+        "unread",
+        rule("r", "a"),
+        rule("q", "b"),
+        says={"s": (A, of("a1"), of("a2")), "t": (of("b1", first=True), of("b2"))},
+        can="unread",
+    ),
+    site("transaction", rule("r", "a", "b"), says={"s": (AB, of("a2"), of("a1"), of("a2", "b2"))}, depth=16),
+    site("any of two", rule("r", "a", "b", any_=True), says={"s": (AB, of("a2"), of("b2"), of("a1"), of("b1"))}, depth=16),
+    site("timeout", rule("r", "a"), says={"s": (A, of("a2"))}, can="sleep fail unread", timeout=3.0),
+    site("settling", rule("r", "a", "b"), rule("q", "b"), says={"s": (AB, of("a2"), of("b2"), of("a2", "b2"))}, settle=0.1),
+    site("merge", rule("r", "a", "b"), says={"s": (AB, of("a2", "b2")), "t": (of("a5", first=True), of("a6"))}, settle=0.1),
+    site(
+        "two sources",
+        rule("all", "a", "b"),
+        rule("some", "a", "b", any_=True),
+        says={"s": (A, of("a2"), of(gone="a")), "t": (of("b1", first=True), of("b2"))},
+        can="crash fail",
+    ),
+    site("emptied", rule("r", "a"), rule("q", "b"), says={"s": (AB, of(gone="ab"), of("a1"), of("b1"), of("b2"))}, patience=5.0),
+    site("anew", rule("r", "a"), says={"s": (A, of("a2"))}, can="hup crash unread"),
+    site(
+        "frozen", rule("q", "b"), rule("r", "a"), says={"s": (AB, of("a2"), of("b2"), of("b1"))}, can="fail", reruns=0, settle=0.1
+    ),
+    site("after", rule("q", "b", after=("r",)), rule("r", "a"), says={"s": (AB, of("a2"), of("b2"))}, can="fail crash"),
+    site("two runners", rule("r", "a"), rule("q", "a", "b"), says={"s": (AB, of("a2"), of("b2", "a1"))}, can="fail", workers=2),
+    site(
+        "named",
+        rule("r", "a"),
+        rule("some", "a", "b", any_=True),
+        says={"s": (AB, of("a2")), "t": (of("a5", first=True), of("b6"), of(gone="a"))},
+        named="a b",
+        can="crash",
+    ),
+    site("named, and optional", rule("r", "a"), says={"s": (A, of("a2")), "t": (A, of("a3"))}, named="a", optional="t", can="hup"),
+    site(
+        "overtaken",
+        rule("r", "a"),
+        says={"s": (A, of("a2")), "t": (of("a5", first=True), of(gone="a"), of("a6"))},
+        can="override",
+        reruns=1,
+    ),
+]
+
+
+def steps(world: World, where: Site) -> Iterator[Step]:
+    """Yield what can happen next."""
+    say = World.send if "unread" in where.can else World.hear
+    for source, said in where.says.items():
+        if source in world.fresh:
+            yield f"{source} says {_say(said[0])} first", partial(say, name=source, message=said[0])
+        elif source in world.alive and len(world.unread.get(source, ())) < 2:
+            for one in said[1:]:
+                if _matters(world, source, one):
+                    yield f"{source} says {_say(one)}", partial(say, name=source, message=one)
+        if world.unread.get(source):
+            yield f"{source} is read", partial(World.read, name=source)
+        if "crash" in where.can and source in world.alive and source not in world.fresh:
+            yield f"{source} crashes", partial(World.crash, name=source)
+    for runner in world.busy:
+        yield f"{runner} succeeds", partial(World.ran, name=runner)
+        if "fail" in where.can:
+            yield f"{runner} fails", partial(World.ran, name=runner, status=1)
+        if "crash" in where.can:
+            yield f"{runner} crashes", partial(World.crash, name=runner)
+    if world.dying:
+        yield "the orphan is reaped", World.bury
+    if world.checks and "checker" in world.alive:
+        yield "the checker answers", World.checked
+    if "hup" in where.can:
+        yield "SIGHUP", partial(_signal, number=HUP)
+    deadline = world.life.deadline
+    in_time = deadline is not None and deadline != world.life._timers.get(("lease", CHECKER))  # a check is always answered
+    if deadline is not None and deadline - world.now < HORIZON and in_time:
+        yield f"{deadline - world.now:.3g} s pass", World.wait
+        if "sleep" in where.can and deadline > world.now:
+            yield f"disco sleeps {deadline - world.now:.3g} s", _sleep
+
+
+def _signal(world: World, number: int) -> None:
+    world.feed(events.Signalled(number))
+
+
+def _sleep(world: World) -> None:
+    """Let a deadline pass while disco cannot run: what happens next is in one batch with it."""
+    assert world.life.deadline is not None
+    world.now = world.life.deadline
+
+
+def _matters(world: World, source: str, said: messages.Diff) -> bool:
+    """Return whether a diff would change anything: a source sends no other."""
+    now = world.witness.moments[source][-1]
+    return any(now.get(name) != one for name, one in said.changed.items()) or any(name in now for name in said.removed)
+
+
+def _say(said: messages.Diff) -> str:
+    return (
+        " ".join([*(f"{name}={one.digest}" for name, one in said.changed.items()), *(f"-{name}" for name in said.removed)])
+        or "nothing"
+    )
+
+
+def finish(world: World, where: Site) -> None:
+    """Let everything work from now on, and each source say what it said first: it ends."""
+    for _ in range(100):
+        if world.life.phase is Phase.OVER:
+            return
+        for source, said in where.says.items():
+            if source in world.fresh:
+                world.hear(source, said[0])
+            elif source in world.alive:
+                more = world.witness.moments[source][-1].keys() - said[0].changed.keys()
+                again = said[0]._replace(first=False, removed=tuple(more))
+                world.hear(source, again if _matters(world, source, again) else messages.Alive(answered=True))
+        while world.dying:
+            world.bury()
+        if world.checks and "checker" in world.alive:
+            world.checked()
+        for runner in [*world.busy]:
+            if runner in world.busy:
+                world.ran(runner)
+        world.wait()
+    raise AssertionError("it never ends, though everything works from now on")
+
+
+IGNORED = {
+    # What cannot matter for what comes: numbers that only count, texts, the past.
+    Lifecycle: {
+        "plan", "began", "now", "_frozen_at", "_tasks", "_reports", "_jitter", "_named", "_needing", "_following", "_settle",
+        "_namers",
+    },
+    World: {"told", "reports", "runs", "_next_pid", "witness", "now"},
+    Knowledge: {"_patience"},
+    Adoption: {"_joined", "_rules", "_waiting", "_settle"},
+}  # fmt: skip
+NAMES = {
+    "id", "lease", "required", "timeout", "place", "interfaces", "number", "group", "heard_at", "trouble_since", "retry_at",
+    "last_failure", "rule", "task", "ended",
+}  # fmt: skip
+PLAIN = {str, int, bytes, bool, type(None)}
+
+
+@cache
+def _shown(kind: type) -> list[str]:
+    return [one.name for one in fields(kind) if one.name not in NAMES]
+
+
+def fingerprint(world: World) -> Any:
+    """Return what two states have in common that differ in nothing that matters: times are relative to now."""
+
+    def look(value: Any) -> Any:
+        kind = type(value)
+        if kind in PLAIN:
+            return value
+        if kind is float:
+            return max(-1.0, round(value - now, 3)) if value > EPOCH else value
+        if kind is messages.Fragment or kind is View:
+            return (*value[:2], value.problems, value[-1])  # the digest stands for the body
+        if kind is messages.Run:
+            return value.rule, value.stdin
+        if kind is ChildId:
+            return value.name
+        if kind is dict and value and None in value.values():
+            return tuple(map(look, value))  # an ordered set
+        if isinstance(value, dict):
+            return frozenset([(look(key), look(one)) for key, one in value.items() if key != ("report", "")])
+        if kind is set or kind is frozenset:
+            return frozenset(map(look, value))
+        if isinstance(value, list | tuple):
+            return tuple(map(look, value))
+        if kind in IGNORED:
+            return tuple([look(one) for name, one in vars(value).items() if name not in IGNORED[kind]])
+        if isinstance(value, Enum):
+            return value.name
+        return tuple([look(getattr(value, name)) for name in _shown(value.__class__)])
+
+    now = world.now
+
+    witness = world.witness
+    busy = [(runner.id.name, bool(runner.task)) for runner in world.life.runners.values()]
+    past = {source: states[-3:] for source, states in witness.moments.items()}
+    seen = {one: min(len(witness.moments[one[1]]) - index, 4) for one, index in witness.seen_at.items()}
+    return look(world), look([busy, past, seen, witness.last, witness.reruns, witness.verdicts])
+
+
+def explore(where: Site, seconds: float = SECONDS) -> tuple[int, int]:
+    """Visit every state; return how many there were, and the depth up to which all are known. A violation is an AssertionError."""
+    until = time.monotonic() + seconds
+    start = World(where.plan, jitter=half, prompt=True)
+    if "override" in where.can:
+        start.witness.merge = itemgetter(-1)
+    queue: deque[tuple[bytes, tuple[str, ...]]] = deque([(pickle.dumps(start), ())])
+    known = {hash(fingerprint(start))}
+    while queue and time.monotonic() < until and len(queue[0][1]) < where.depth:
+        state, path = queue.popleft()
+        for number, (label, _) in enumerate(steps(pickle.loads(state), where)):  # noqa: S301 -- our own
+            world: World = pickle.loads(state)  # noqa: S301 -- as above
+            history = (*path, label)
+            try:
+                list(steps(world, where))[number][1](world)
+                if len(known) % FINISHED == 0:
+                    finish(pickle.loads(pickle.dumps(world)), where)  # noqa: S301 -- as above
+            except AssertionError as error:
+                told = "\n  ".join(history)
+                raise AssertionError(f"{where.name}: {error}, after\n  {told}") from error
+            if world.life.phase is Phase.GATHERING and (mark := hash(fingerprint(world))) not in known:
+                known.add(mark)
+                queue.append((pickle.dumps(world), history))
+    return len(known), len(queue[0][1]) if queue else where.depth
+
+
+@pytest.mark.parametrize("where", SITES, ids=lambda where: where.name)
+def test_every_history_of_a_small_site(
+    where: Site, record_property: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every order of the events of a small site no invariant is violated."""
+    monkeypatch.setattr(lifecycle, "FREE_RERUNS", where.reruns)
+    states, depth = explore(where)
+    record_property("states", states)
+    record_property("depth", depth)
+    assert depth > 3, f"{states} states"

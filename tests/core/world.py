@@ -1,0 +1,378 @@
+"""The model that the pure core is tested in: what stands in for the coordinator and the kernel, and checks the invariants."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+from itertools import product
+from typing import TYPE_CHECKING
+
+from disco.core import events
+from disco.core.events import ChildId, Kind
+from disco.core.lifecycle import Lifecycle, Phase, Plan, SourcePlan
+from disco.errors import Status
+from disco.people import report
+from disco.site.rules import Rule
+from disco.wire import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+TERM, HUP, USR1, KILL = 15, 1, 10, 9
+
+
+def who(name: str) -> ChildId:
+    """Return which child a name stands for in these tests."""
+    kind = Kind.RUNNER if name.startswith("runner-") else Kind.CHECKER if name == "checker" else Kind.SOURCE
+    return ChildId(kind, name)
+
+
+def rule(name: str, *interfaces: str, any_: bool = False, after: tuple[str, ...] = ()) -> Rule:
+    return Rule(name=name, where="f:1:1", interfaces=interfaces, any=any_, argv=(f"/{name}",), after=after)
+
+
+def fragment(digest: str, *problems: str) -> messages.Fragment:
+    return messages.Fragment(digest=digest, problems=problems, body=f'{{"d":"{digest}"}}'.encode())
+
+
+def diff(
+    changed: dict[str, messages.Fragment] | None = None, removed: tuple[str, ...] = (), *, first: bool = False
+) -> messages.Diff:
+    return messages.Diff(first=first, changed=changed or {}, removed=removed, unknown=(), unknown_count=0)
+
+
+State = dict[str, messages.Fragment]
+"""All that a source says at one moment, by interface."""
+
+TRIES = 10_000  # combinations of moments that are looked at
+RERUNS = 5  # of a rule in a row, of nothing but changed data, before exec
+
+
+class Witness:
+    """What was sent and what the handlers saw: judges runs and exec without a look into the core."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.moments: dict[str, list[State]] = {source.name: [{}] for source in plan.sources}
+        self.rules = {rule.name: rule for rule in plan.rules}
+        self.last: dict[str, tuple[dict[str, str], int | None]] = {}  # by rule: the input of its last run, and how it ended
+        self.merge: Callable[[list[str]], str] = "+".join  # from what each source says to what the checker makes of it
+        self.seen_at: dict[tuple[str, str], int] = {}  # by rule and source: the moment of its last run's input, at the earliest
+        self.reruns: dict[str, int] = {}
+        self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged digest
+
+    def sent(self, source: str, diff: messages.Diff) -> None:
+        state = {} if diff.first else dict(self.moments[source][-1])
+        for interface in diff.removed:
+            state.pop(interface, None)
+        self.moments[source].append(state | diff.changed)
+
+    def newest(self, interface: str) -> str | None:
+        """Return the digest of an interface by all that was sent; None where it is not there or not valid."""
+        return self._compose(interface, [states[-1].get(interface) for states in self.moments.values()])
+
+    def _compose(self, interface: str, said: Iterable[messages.Fragment | None]) -> str | None:
+        parts = [part for part in said if part is not None]
+        if not parts or not all(part.body for part in parts):
+            return None
+        if len({part.digest for part in parts}) == 1:
+            return None if parts[-1].problems else parts[-1].digest
+        merged = self.merge([part.digest for part in parts])
+        return merged if self.verdicts.get((interface, merged), True) else None
+
+    def expected(self, rule: Rule) -> dict[str, str] | None:
+        """Return what a rule's handler has to see on the newest data; None if it cannot run on that."""
+        found = {name: digest for name in rule.interfaces if (digest := self.newest(name)) is not None}
+        return found if found and (rule.any or len(found) == len(rule.interfaces)) else None
+
+    def started(self, run: messages.Run, withheld: set[str], *, calm: bool) -> None:
+        """Judge a run's input. withheld: what it need not see. calm: only changes of the data keep exec waiting."""
+        rule = self.rules[run.rule]
+        seen = {name: content["d"] for name, content in json.loads(b"".join(run.stdin)).items()}
+        self._look_back(run.rule, seen, [name for name in rule.interfaces if name not in withheld])
+        before = self.last.get(run.rule)
+        rerun = calm and before is not None and before[1] == 0 and all(self.expected(other) for other in self.rules.values())
+        self.reruns[run.rule] = self.reruns.get(run.rule, 0) + 1 if rerun else 0
+        assert self.reruns[run.rule] <= RERUNS, f"rule {run.rule} is run again and again, and exec never comes"
+        self.last[run.rule] = (seen, None)
+
+    def _look_back(self, rule: str, seen: dict[str, str], names: list[str]) -> None:
+        """See that what a rule sees is what each source said at one moment, none before what the rule saw of it last."""
+        said: list[dict[tuple[messages.Fragment | None, ...], int]] = []  # by source: what it said of these, and when first
+        for source, states in self.moments.items():
+            said.append({})
+            for index in range(self.seen_at.get((rule, source), 0), len(states)):
+                said[-1].setdefault(tuple(states[index].get(name) for name in names), index)
+        for place, name in enumerate(names):  # what only one source says of an interface tells its moments at once
+            speakers = [one for one in said if any(parts[place] for parts in one)]
+            if len(speakers) == 1:
+                for parts in list(speakers[0]):
+                    if self._compose(name, [parts[place]]) != seen.get(name):
+                        del speakers[0][parts]
+        found = []
+        for number, moments in enumerate(product(*(one.items() for one in said))):
+            if number > TRIES:
+                return
+            said_of = zip(*(parts for parts, _ in moments), strict=True)
+            if all(self._compose(name, parts) == seen.get(name) for name, parts in zip(names, said_of, strict=True)):
+                found.append([index for _, index in moments])
+        assert found, f"rule {rule} sees a mixture, or what is older than what it saw: {[(name, seen.get(name)) for name in names]}"
+        for source, indexes in zip(self.moments, zip(*found, strict=True), strict=True):
+            self.seen_at[rule, source] = min(indexes)
+
+    def ended(self, run: messages.Run, status: int) -> None:
+        self.last[run.rule] = (self.last[run.rule][0], status)
+        if status:
+            self.reruns.clear()
+
+    def stale(self, sources: Iterable[str]) -> list[str]:
+        """Return the rules that did not succeed on the newest data, as far as it comes from these sources."""
+        known = {name for source, states in self.moments.items() if source not in sources for state in states for name in state}
+        return [
+            name
+            for name, rule in self.rules.items()
+            if self._seen(name, known) != {one: d for one, d in (self.expected(rule) or {}).items() if one not in known}
+        ]
+
+    def _seen(self, rule: str, left_out: set[str]) -> dict[str, str] | None:
+        seen, status = self.last.get(rule, ({}, None))
+        return {one: digest for one, digest in seen.items() if one not in left_out} if status == 0 else None
+
+
+class World:
+    """What stands in for the coordinator and the kernel: executes actions, gives events, and checks the invariants."""
+
+    def __init__(self, plan: Plan, seed: int = 0, jitter: Callable[[], float] | None = None, *, prompt: bool = False) -> None:
+        self.now = 1000.0
+        self.life = Lifecycle(plan, self.now, jitter or random.Random(seed).random)
+        self.witness = Witness(plan)
+        self.unread: dict[str, list[messages.Message]] = {}  # by child: what lies in its channel
+        self.alive: dict[str, Kind] = {}
+        self.fresh: set[str] = set()  # processes that said nothing yet
+        self.busy: dict[str, messages.Run] = {}
+        self.handlers: dict[int, int] = {}  # pid of a handler that lives → index of its rule's run
+        self.pids: dict[str, int] = {}  # runner → its handler's pid
+        self.checks: list[messages.Check] = []
+        self.dying: list[int] = []  # orphans that got SIGKILL and are not reaped yet, handlers among them
+        self.leftovers: dict[str, int] = {}  # runner → the processes that its handlers left behind
+        self.queue: list[events.Event] = []
+        self.told: list[str] = []
+        self.reports = 0
+        self.runs: list[messages.Run] = []
+        self.stopped = self.stopping = self.could_exec = False
+        self.prompt = prompt  # whether each handler starts at once
+        self._next_pid = 100
+        self.do(self.life.start())
+        self.feed()
+
+    # The invariants that hold at each action
+
+    def do(self, actions: Iterable[events.Action]) -> None:
+        for action in actions:
+            if not self.stopping and self.life.phase is not Phase.GATHERING:
+                self.stopping = True
+                self.could_exec = self.is_calm() and not self.witness.stale(self.life.sources)
+            assert not (self.stopping and isinstance(action, (events.Start, events.Send))), f"after STOPPING: {action}"
+            match action:
+                case events.Start(ChildId(kind, name)):
+                    assert name not in self.alive, "started twice"
+                    self.alive[name] = kind
+                    self.fresh.add(name)
+                case events.Send(ChildId(name=name), messages.Run() as run):
+                    assert name in self.alive, "a run for a runner that is dead"
+                    assert name not in self.busy, "a run for a runner that is busy"
+                    assert all(other.rule != run.rule for other in self.busy.values()), "two runs of one rule at a time"
+                    running = {self.runs[index].rule for index in self.handlers.values()}
+                    assert run.rule not in running, "a run while a handler of the same rule still lives"
+                    self.busy[name] = run
+                    self.runs.append(run)
+                    self.witness.started(run, self.life.knowledge.withheld, calm=self.is_calm())
+                    if self.prompt:
+                        self.queue.append(self._start(name))
+                case events.Send(_, messages.Check() as check):
+                    self.checks.append(check)
+                case events.Kill(ChildId(name=name), number):
+                    if name not in self.alive:
+                        continue  # killed already, and its end is on its way
+                    if number == KILL or (name not in self.busy and name not in self.leftovers):  # it dies last
+                        self.end(name, -number)
+                case events.ReadAll():
+                    for name in list(self.unread):
+                        self.deliver(name)
+                    self.queue.append(events.AllRead())
+                case events.Tell(text=text):
+                    self.told.append(text)
+                case events.Report():
+                    self.reports += 1
+                    assert list(report.lines(self.life))
+        if self.life.phase is Phase.OVER and not self.stopped:
+            self.stopped = True
+            outcome = self.life.outcome
+            assert outcome is not None
+            if outcome.status != Status.SYSTEM:
+                assert not self.alive, f"over with {self.alive}"
+                assert not self.dying, f"over with orphans: {self.dying}"
+            if outcome.status is None:
+                for state in self.life.rules:
+                    assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
+                    _, ended = self.witness.last[state.rule.name]
+                    assert ended == 0, f"exec although the last run of rule {state.rule.name} did not succeed"
+                assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
+                for source in self.life.sources.values():
+                    assert source.trouble or not self.life.knowledge.is_emptied(source.name), "exec while an emptiness is held"
+                if self.is_frozen():
+                    behind = self.witness.stale(self.life.sources)
+                    assert not behind or any("meanwhile" in text for text in self.told), "exec on frozen data without a word"
+                else:
+                    assert not self.life.knowledge.adoption.late, "exec on data that is not the newest"
+                    believed = [name for name in self.life.sources if not self.life.knowledge.is_emptied(name)]
+                    assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"
+            elif outcome.status in {Status.TIMEOUT, Status.UNAVAILABLE} and not self.life.plan.dry:
+                assert not self.could_exec, "disco.timeout, and every rule has succeeded"
+
+    def is_calm(self) -> bool:
+        """Return whether only rules, or changes of the data, keep exec waiting."""
+        life = self.life
+        waiting = any(life.is_awaited(source) or life.knowledge.is_emptied(source.name) for source in life.sources.values())
+        return not waiting and not any(self.unread.values())
+
+    def is_frozen(self) -> bool:
+        return bool(self.life.frozen)
+
+    def stop(self, *given: events.Event) -> None:
+        """Give events and let disco begin to stop, no more."""
+        for event in (*given, events.Elapsed()):
+            self.do(self.life.handle(event, self.now))
+        while self.queue and self.life.phase is Phase.GATHERING:
+            self.do(self.life.handle(self.queue.pop(0), self.now))
+        assert self.life.phase is Phase.STOPPING
+
+    def deliver(self, name: str) -> None:
+        """Let what lies in a child's channel be read."""
+        self.queue += (events.Heard(who(name), message) for message in self.unread.pop(name, []))
+
+    def feed(self, *given: events.Event) -> None:
+        """Give events and all that follows from them, then Elapsed, as the coordinator does."""
+        self.queue += given
+        once = True
+        while self.queue or once:
+            once = False
+            batch, self.queue = self.queue, []
+            for event in [*batch, events.Elapsed()]:
+                if self.life.phase is not Phase.OVER:
+                    self.do(self.life.handle(event, self.now))
+                if isinstance(event, events.Elapsed) and not self.queue and self.life.phase is Phase.GATHERING:
+                    self.assert_none_forgotten()
+
+    def assert_none_forgotten(self) -> None:
+        """No rule that could run is left waiting beside an idle runner."""
+        life = self.life
+        if not any(runner.running and not runner.told and not runner.task for runner in life.runners.values()):
+            return
+        for state in life.rules:
+            if state.running_on or state.orphan or ("retry", state.rule.name) in life._timers or life.is_satisfied(state):
+                continue
+            may_run = life.basis(state) not in {None, state.succeeded_on}
+            assert not may_run or not all(life.is_satisfied(life.named(name)) for name in state.rule.after), (
+                f"rule {state.rule.name} is due, and forgotten"
+            )
+
+    def assert_indexes(self) -> None:
+        """See that what is looked at piece by piece is as if all were looked at."""
+        if self.life.phase is not Phase.GATHERING:
+            return
+        life, kept = self.life, self.life.knowledge.adoption
+        anew = pickle.loads(pickle.dumps(kept))  # noqa: S301 -- our own
+        anew._dissolve(list(anew._interfaces))
+        anew.look(self.life.now)
+        assert (kept.pending, kept.late, kept.deadline, kept.is_due) == (anew.pending, anew.late, anew.deadline, anew.is_due)
+        assert life._open == {state.number for state in life.rules if not life.is_satisfied(state)}
+        assert life._lacking == {state.number for state in life.rules if state.rule.basis(kept.valid) is None}
+
+    def end(self, name: str, status: int) -> None:
+        """Let a child die; what is below a runner is an orphan then, and gets SIGKILL from the coordinator."""
+        self.deliver(name)  # its last words
+        del self.alive[name]
+        self.fresh.discard(name)
+        if lost := self.busy.pop(name, None):
+            self.witness.ended(lost, -1)
+        self.dying += (pid for pid in [self.pids.pop(name, 0)] if pid in self.handlers)
+        for _ in range(self.leftovers.pop(name, 0)):
+            self._next_pid += 1
+            self.dying.append(self._next_pid)
+        self.queue += (events.Swept(tuple(self.dying)), events.Ended(who(name), status))
+
+    def crash(self, name: str) -> None:
+        self.end(name, -11)
+        self.feed()
+
+    # What can happen
+
+    def send(self, name: str, message: messages.Message) -> None:
+        """Let a child say something that is not read yet."""
+        self.fresh.discard(name)
+        self.unread.setdefault(name, []).append(message)
+        if isinstance(message, messages.Diff) and self.alive[name] is Kind.SOURCE:
+            self.witness.sent(name, message)
+
+    def read(self, name: str) -> None:
+        self.deliver(name)
+        self.feed()
+
+    def hear(self, name: str, message: messages.Message) -> None:
+        self.send(name, message)
+        self.read(name)
+
+    def started(self, name: str) -> None:
+        self.feed(self._start(name))
+
+    def _start(self, name: str) -> events.Event:
+        self._next_pid += 1
+        pid = self._next_pid
+        run = self.busy[name]
+        self.handlers[pid] = self.runs.index(run)
+        self.pids[name] = pid
+        return events.Heard(who(name), messages.Started(task=run.task, pid=pid))
+
+    def bury(self) -> None:
+        self.handlers.pop(self.dying.pop(), None)
+        self.feed(events.Swept(tuple(self.dying)))
+
+    def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
+        run = self.busy.pop(name)
+        self.witness.ended(run, status)
+        self.handlers.pop(self.pids.pop(name, 0), None)
+        if children:
+            self.leftovers[name] = self.leftovers.get(name, 0) + 1
+        self.feed(
+            events.Heard(
+                who(name),
+                messages.Ran(task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children),
+            )
+        )
+        if self.life.phase is not Phase.GATHERING and name in self.alive:
+            self.leftovers.pop(name, None)
+            self.end(name, 0)  # a runner that was told to end does so after all that is below it
+            self.feed()
+
+    def checked(self, *problems: str) -> None:
+        check = self.checks.pop(0)
+        digest = self.witness.merge([json.loads(body)["d"] for body in check.bodies])
+        self.witness.verdicts[check.interface, digest] = not problems
+        body = b"" if problems else json.dumps({"d": digest}).encode()
+        self.hear("checker", messages.Checked(task=check.task, digest=digest, problems=problems, body=body))
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Let time pass: so many seconds, or until the nearest deadline."""
+        deadline = self.life.deadline
+        self.now = max(self.now, deadline) if seconds is None and deadline is not None else self.now + (seconds or 0.0)
+        self.feed()
+
+
+KNOWN = frozenset("abcdefghijklmnopqrstuvwxyz") | {"db", "web", "other"}
+"""The interfaces of these tests."""
+
+
+def plan(*rules: Rule, sources: tuple[str, ...] = ("s",), **more: object) -> Plan:
+    plans = tuple(SourcePlan(name=name, lease=20.0, required=True, timeout=10.0) for name in sources)
+    return Plan(sources=plans, rules=rules, interfaces=KNOWN, **more)  # type: ignore[arg-type]

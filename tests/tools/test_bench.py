@@ -1,0 +1,90 @@
+"""tools/bench in its short form: every row is measured, what it says has its form, and nothing is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab.harness import eventually, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = [sys.executable, str(ROOT / "tools" / "bench"), "--here"]
+ALONE, WITH_SERVERS = "witness|no rules|flat", ("consul|etcd", "idle|after exec|fleet")  # all rows
+PATIENCE = 240.0  # seconds for one run of the tool
+
+
+def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TOOL, *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+
+def measure(pattern: str, folder: Path) -> Sequence[dict[str, Any]]:
+    """Measure some rows with tiny sizes, once, and return what was found."""
+    file = folder / "found.json"
+    done = run_tool("--short", "--repeat", "1", "--only", pattern, "--json", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"]
+    assert [row["row"] for row in rows] == run_tool("--list", "--only", pattern).stdout.splitlines()
+    assert all(row["lines"] for row in rows), done.stdout
+    return rows
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the memory of disco's processes")
+@pytest.mark.timeout(PATIENCE)
+@pytest.mark.parametrize("pattern", [ALONE, *WITH_SERVERS])
+def test_every_row_is_measured(pattern: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Each row gives its lines, and what does not depend on the machine's speed is as it must be."""
+    for program in ("consul_program", "etcd_program") if pattern in WITH_SERVERS else ():
+        request.getfixturevalue(program)  # skips without it
+    lines = {(row["row"], line["what"]): line for row in measure(pattern, tmp_path) for line in row["lines"]}
+    for line in lines.values():
+        assert line["samples"]
+        assert line["met"] is (None if line["limit"] is None else line["value"] <= line["limit"])
+    for (row, what), line in lines.items():
+        if row == "after exec" and what != "memory":
+            assert line["samples"] == [0], what
+        if what in {"connections of each source", "connections of each", "interfaces sent for a change"}:
+            assert line["samples"] == [1], row
+
+
+def test_rows_are_listed() -> None:
+    """The rows are listed without running any; a pattern that matches none, or is none, is an error."""
+    listed = run_tool("--list").stdout.splitlines()
+    assert len(listed) == len(set(listed)) > 20
+    assert all(re.search("|".join((ALONE, *WITH_SERVERS)), name) for name in listed)
+    assert run_tool("--only", "no such row").returncode == 2
+    assert run_tool("--only", "(").returncode == 2
+
+
+def test_missed_targets_are_told_by_strict_only(tmp_path: Path) -> None:
+    """A target that is not met is no failure, unless --strict says so."""
+    file = tmp_path / "found.json"
+    status = run_tool("--short", "--only", "no rules", "--strict", "--json", file).returncode
+    [row] = json.loads(file.read_text())["rows"]
+    assert status == (0 if row["lines"][0]["met"] else 1)
+
+
+def test_nothing_is_left_after_a_signal(tmp_path: Path) -> None:
+    """SIGTERM ends the tool, everything that it started, and its folder."""
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        tool = subprocess.Popen([*TOOL, "--only", "many flat"], env=environ, stdout=file, stderr=file)
+    try:
+        eventually(lambda: re.search("^many flat ", output.read_text(), re.MULTILINE), "the first line")
+        tool.send_signal(signal.SIGTERM)
+        assert tool.wait(PATIENCE) == 128 + signal.SIGTERM, output.read_text()
+    finally:
+        tool.kill()
+        tool.wait()
+    assert not processes(f"OUT={tmp_path}")
+    assert not list(tmp_path.glob("disco-bench-*"))

@@ -1,0 +1,1 @@
+"""Sites, servers and processes to try disco with: for the tests and the tools."""
