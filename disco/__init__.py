@@ -46,15 +46,15 @@ The life of a change
 1. A source's generator (`sources`) yields everything it knows. The watcher around it drops what no schema names, or what
    the source's `interfaces` leaves out, compares with the last time, decodes text by the schema, validates, and sends a
    `Diff` of the interfaces that changed, each whole and with its verdict.
-2. `knowledge` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
-   merges and validates (`Check`, `Checked`). News that everything which a source had is gone at once is held back, with all
+2. `composition` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
+   merges and validates (`Merge`, `Merged`). News that everything which a source had is gone at once is held back, with all
    that follows, for it looks the same when a server restarts. What several sources name in their `interfaces` is withheld
    until each has answered.
 3. `adoption` lets rules see it, in cuts. What changed and is named by one rule is adopted together: when all of it has been
    quiet for disco.settle, and merged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
    data changes faster than it is merged, an older moment that is wholly known is adopted, and exec waits for the newest.
 4. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
-   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `Ran`. The runner is
+   on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `RunFinished`. The runner is
    the first who may look into data: what is not one JSON object for each interface costs its source. A run's start
    un-satisfies its rule. A rule that runs again and again on nothing but other data gets a *freeze*: nothing is adopted
    until every rule has succeeded, or one has failed.
@@ -77,14 +77,14 @@ header is small, since the coordinator parses it; a Diff that needs more is sent
 it. A digest is compared with its body. A child that sends anything else is killed and replaced; one that says too much at
 once waits until it is read.
 
-    Diff       source →     what changed, atomically; the first replaces all that an earlier process of the source said
-    Trouble    source →     could not read; it tries again by itself, at a time that it names
-    Alive      source →     still there; `answered`: the backend too, with nothing new
-    Check      → checker    merge these bodies and validate them
-    Checked    checker →    the verdict, and the merged data
-    Run        → runner     run this handler with this input; one at a time
-    Started    runner →     the handler's pid: its time runs from now on
-    Ran        runner →     how it ended, its last lines, and whether it left something behind
+    Diff        source →     what changed, atomically; the first replaces all that an earlier process of the source said
+    ReadFailed  source →     could not read; it tries again by itself, at a time that it names
+    Heartbeat   source →     still there; `answered`: the backend too, with nothing new
+    Merge       → checker    merge these bodies and validate them
+    Merged      checker →    the verdict, and the merged data
+    Run         → runner     run this handler with this input; one at a time
+    Started     runner →     the handler's pid: its time runs from now on
+    RunFinished runner →     how it ended, its last lines, and whether it left something behind
 
 Phases
 ======

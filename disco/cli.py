@@ -26,12 +26,12 @@ from disco.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
     DiscoError,
-    Status,
+    ExitStatus,
     SystemFailure,
     UsageError,
-    collect,
     explain_exec,
     explain_failure,
+    raise_problems,
 )
 from disco.system.signals import Signals
 from disco.text import escape, nearest
@@ -111,7 +111,7 @@ def main() -> NoReturn:
             import traceback  # noqa: PLC0415 -- for bugs
 
             trace = "".join(traceback.format_tb(error.__traceback__))  # without the exception's text, which may hold a secret
-        _exit(Status.SYSTEM, explain_failure(error), trace=trace)
+        _exit(ExitStatus.SYSTEM, explain_failure(error), trace=trace)
 
 
 def _parse(argv: list[str]) -> tuple[str, str, str, bool, list[str]]:
@@ -210,7 +210,7 @@ def _give_up(outcome: Outcome, state: Lifecycle) -> NoReturn:
     from disco.people import report  # noqa: PLC0415 -- as in _run
 
     status = outcome.status or 0
-    missing = "" if status in {Status.UNAVAILABLE, Status.HANDLER, Status.SYSTEM} else report.summary(state)
+    missing = "" if status in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM} else report.summary(state)
     _exit(status, f"{outcome.reason}; {state.plan.command} was not started{missing and f': {missing}'} (exit status {status})")
 
 
@@ -225,7 +225,7 @@ def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[s
 
     site = check.look(config)
     handler.style = site.settings.log
-    collect(site.errors)
+    raise_problems(site.errors)
     return site.settings, site.schemas, site.rules, list(site.warnings)
 
 
@@ -247,7 +247,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
         handler.process = "coordinator"
         outcome = coordinator.run()
         signals.stop_listening(_stopped)  # a reader of stdout that hangs must not keep disco from being stopped
-        if outcome.status not in {None, Status.UNAVAILABLE, Status.TIMEOUT}:  # a signal, or the system
+        if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
             _exit(outcome.status or 0, outcome.reason)
         name = command[0] if command else ""
         there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
@@ -270,12 +270,12 @@ def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> No
 
     site = check.look(Path(config) if config else None)
     if mode == "graph":
-        collect(site.errors)
+        raise_problems(site.errors)
         _print(check.draw(site, command))
     else:
         show = check.as_json if as_json else check.as_text
         _print(show(*check.find_problems(site, command)))
-    os._exit(Status.CONFIGURATION if site.errors else 0)
+    os._exit(ExitStatus.CONFIGURATION if site.errors else 0)
 
 
 def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
@@ -418,12 +418,12 @@ def _occupy_standard_descriptors() -> None:
 
 def _stopped_early(number: int) -> NoReturn:
     """End at once, while nothing is started that would have to be stopped."""
-    _exit(Status.SIGNALLED + number, f"{signal.Signals(number).name} received: nothing was started")
+    _exit(ExitStatus.SIGNALLED + number, f"{signal.Signals(number).name} received: nothing was started")
 
 
 def _stopped(number: int) -> NoReturn:
     """End at once, when all that was started has ended."""
-    _exit(Status.SIGNALLED + number, f"{signal.Signals(number).name} received: COMMAND was not started")
+    _exit(ExitStatus.SIGNALLED + number, f"{signal.Signals(number).name} received: COMMAND was not started")
 
 
 def _exit(status: int, *reasons: str, trace: str = "") -> NoReturn:

@@ -138,11 +138,11 @@ class Coordinator:
     # Facts
 
     def _wait(self) -> list[events.Event]:
-        """Wait for a fact or the nearest deadline; return the events, acting on nothing: the last is Elapsed."""
+        """Wait for a fact or the nearest deadline; return the events, acting on nothing: the last is BatchEnded."""
         ready = self._selector.select(self._timeout())
         now = time.monotonic()
         # Signals first: a SIGHUP that has arrived must be known before all is read, and exec may follow.
-        found: list[events.Event] = [events.Signalled(number) for number in self._signals.take() if number != signal.SIGCHLD]
+        found: list[events.Event] = [events.SignalReceived(number) for number in self._signals.take() if number != signal.SIGCHLD]
         found += self._events
         self._events = []
         for key, mask in ready:
@@ -153,7 +153,7 @@ class Coordinator:
         for paused in [paused for paused, until in self._paused.items() if until <= now]:
             del self._paused[paused]
             self._watch(*paused)
-        return [*found, events.Elapsed()]
+        return [*found, events.BatchEnded()]
 
     def _timeout(self) -> float | None:
         if self._events:
@@ -198,15 +198,15 @@ class Coordinator:
                 size = int(file.read().split()[1]) * PAGE
         except OSError:
             return []
-        return [events.Outgrown(one.id, limit)] if size > limit else []
+        return [events.MemoryExceeded(one.id, limit)] if size > limit else []
 
     def _read(self, one: _Process, budget: int) -> list[events.Event]:
         found: list[events.Event] = []
         try:
-            found += (events.Heard(one.id, message) for message in one.child.channel.receive(budget))
+            found += (events.MessageReceived(one.id, message) for message in one.child.channel.receive(budget))
         except ProtocolError as error:
             one.child.channel.eof = True
-            found.append(events.Broken(one.id, str(error)))
+            found.append(events.ProtocolViolated(one.id, str(error)))
         return found
 
     def _read_all(self) -> None:
@@ -269,8 +269,8 @@ class Coordinator:
         for pid, status in ended:
             if child := self._pids.pop(pid, None):  # else an orphan
                 found += self._bury(child)
-                ends.append(events.Ended(child, status))
-        return [*found, events.Swept(children.kill_orphans(self._pids) if children.exist() else ()), *ends]
+                ends.append(events.ChildExited(child, status))
+        return [*found, events.LeftoversFound(children.kill_orphans(self._pids) if children.exist() else ()), *ends]
 
     def _bury(self, child: ChildId) -> list[events.Event]:
         """Forget a dead child; return its last words."""
@@ -305,7 +305,7 @@ class Coordinator:
                     self._kill(action)
                 case events.Report():
                     self._report()
-                case events.Tell():
+                case events.Log():
                     about = {"source": action.source, "rule": action.rule, "interface": action.interface, "event": action.event}
                     fields = {name: value for name, value in about.items() if value}
                     logging.getLogger(__name__).log(action.level, "%s", action.text, extra={"fields": fields})
@@ -336,7 +336,7 @@ class Coordinator:
                 child = process.fork(action.child.name, main, dies_with_parent=dies, besides=besides)
             except OSError as error:
                 reason = ": ".join(filter(None, (error.filename, error.strerror)))
-                self._events.append(events.NotStarted(action.child, reason))
+                self._events.append(events.ForkFailed(action.child, reason))
                 return
             kept.pop_all()
         one = self._processes[action.child] = _Process(action.child, child, records.LineReader(), clock)

@@ -22,7 +22,7 @@ _EXEC = {
 }
 
 
-class Status(IntEnum):
+class ExitStatus(IntEnum):
     """Exit statuses of disco itself (sysexits.h and the shell's conventions); COMMAND's own is its own."""
 
     USAGE = 64
@@ -51,7 +51,7 @@ class Problem(NamedTuple):
 class DiscoError(Exception):
     """Something that stops disco; its class knows the exit status, its lines are for people."""
 
-    status: Status = Status.SYSTEM
+    status: ExitStatus = ExitStatus.SYSTEM
 
     def __init__(self, *problems: str | Problem) -> None:
         """Take the problems, one line each; none may hold a value from a source or a secret."""
@@ -62,13 +62,13 @@ class DiscoError(Exception):
 class UsageError(DiscoError):
     """The command line is wrong."""
 
-    status = Status.USAGE
+    status = ExitStatus.USAGE
 
 
 class ConfigurationError(DiscoError):
     """Configuration, rules or schemas are wrong: all the problems found."""
 
-    status = Status.CONFIGURATION
+    status = ExitStatus.CONFIGURATION
     problems: tuple[Problem, ...]
 
     def __init__(self, *problems: Problem) -> None:
@@ -79,19 +79,19 @@ class ConfigurationError(DiscoError):
 class SystemFailure(DiscoError):  # noqa: N818 -- it is the system's failure, not one more error of ours
     """The operating system refused what disco cannot do without."""
 
-    status = Status.SYSTEM
+    status = ExitStatus.SYSTEM
 
 
 class CommandNotFoundError(DiscoError):
     """COMMAND is not there at exec."""
 
-    status = Status.NOT_FOUND
+    status = ExitStatus.NOT_FOUND
 
 
 class CommandNotExecutableError(DiscoError):
     """COMMAND is there, and cannot be executed."""
 
-    status = Status.CANNOT_EXECUTE
+    status = ExitStatus.CANNOT_EXECUTE
 
 
 class DocumentError(Exception):
@@ -120,7 +120,7 @@ class ProtocolError(Exception):
     """A peer sent what is no message."""
 
 
-def collect(problems: Iterable[Problem]) -> None:
+def raise_problems(problems: Iterable[Problem]) -> None:
     """Raise one ConfigurationError of all the problems, if there are any."""
     lines = tuple(problems)
     if lines:

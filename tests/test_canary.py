@@ -273,7 +273,7 @@ def plug_in(site: Site, body: str, more: str = "text=True", name: str = "odd") -
     lines = "\n".join("    " + line for line in body.strip("\n").splitlines())
     (site.folder / "plug-ins" / f"{name}.py").write_text(
         "import json, logging, os, threading, time, traceback, warnings\n"
-        "from disco.sources import Option, Source, SourceError, Unusable, nest\n"
+        "from disco.sources import Option, Source, SourceError, InvalidValue, build_tree\n"
         "def read(context):\n"
         "    with open(os.environ['OUT'] + '/plug-in.json') as file:\n"
         "        return json.load(file)\n"
@@ -365,7 +365,7 @@ def test_text_that_cannot_be_used(site: Site) -> None:
     site.rules(*({"when": name, "do": "see", "name": name} for name in interfaces))
     site.handler("see")
     (site.folder / "plug-in.json").write_text(json.dumps(pairs))
-    plug_in(site, "data = nest((key, text.encode(errors='surrogateescape')) for key, text in data)\n" + YIELD)
+    plug_in(site, "data = build_tree((key, text.encode(errors='surrogateescape')) for key, text in data)\n" + YIELD)
     patterns = [f"interface {name} .*{words}" for name, words in special.items()]
     patterns += [f"is not valid: /{name} is text" for name in names]
     outputs = modes(site, *patterns, only=TWO)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from disco.errors import Status
+from disco.errors import ExitStatus
 from disco.site.config import DISCO_OPTIONS
 from disco.sources import BUILT_IN, Source, find
 from disco.sources.options import SOURCE_OPTIONS, Option
@@ -122,4 +122,4 @@ def test_the_tables_hold_every_option_and_no_other() -> None:
 def test_the_table_of_exit_statuses_is_complete() -> None:
     """Each status of disco's own is explained."""
     told = set(map(int, re.findall(r"\d+", " ".join(re.findall(r"^\| ([\d, N+]+) \|", README, re.MULTILINE)))))
-    assert told == set(map(int, Status))
+    assert told == set(map(int, ExitStatus))

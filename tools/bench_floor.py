@@ -33,15 +33,15 @@ def read(kind: str, place: str) -> Any:
         import consul
 
         _, items = consul.Consul(host, int(port)).kv.get(f"{prefix}/", recurse=True)
-        return nest(prefix, ((item["Key"], item["Value"]) for item in items))
+        return build_tree(prefix, ((item["Key"], item["Value"]) for item in items))
     os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"  # etcd3's generated code works with no other
     import etcd3
 
     found = etcd3.client(host, int(port)).get_prefix(f"{prefix}/")
-    return nest(prefix, ((meta.key.decode(), value) for value, meta in found))
+    return build_tree(prefix, ((meta.key.decode(), value) for value, meta in found))
 
 
-def nest(prefix: str, pairs: Iterable[tuple[str, bytes]]) -> dict[str, dict[str, str]]:
+def build_tree(prefix: str, pairs: Iterable[tuple[str, bytes]]) -> dict[str, dict[str, str]]:
     """Return the values of `PREFIX/INTERFACE/KEY`, by interface and key."""
     interfaces: dict[str, dict[str, str]] = {}
     for path, value in pairs:

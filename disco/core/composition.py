@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from disco.core.adoption import Combination
-    from disco.wire.messages import Checked, Diff, Fragment
+    from disco.wire.messages import Diff, Fragment, Merged
 
 
 @dataclass(eq=False, repr=False)
@@ -29,7 +29,7 @@ class _Said:
     believed_at: float = 0.0  # when that will be; inf: not as long as it cannot be read
 
 
-class Knowledge:
+class Composition:
     """All that is known, by source and by interface; what rules see of it is in `adoption`."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Knowledge:
             return interface, combination, bodies
         return None
 
-    def checked(self, interface: str, combination: Combination, answer: Checked, now: float) -> None:
+    def checked(self, interface: str, combination: Combination, answer: Merged, now: float) -> None:
         """Take the checker's answer, which counts if that combination is still the current one."""
         body = b"" if answer.problems else answer.body
         view = View(combination, "" if answer.problems else answer.digest, body, answer.problems)

@@ -30,51 +30,51 @@ class ChildId(NamedTuple):
 # Events
 
 
-class Heard(NamedTuple):
+class MessageReceived(NamedTuple):
     """A child said something."""
 
     child: ChildId
     message: messages.Message
 
 
-class Broken(NamedTuple):
+class ProtocolViolated(NamedTuple):
     """A child sent what is no message."""
 
     child: ChildId
     reason: str
 
 
-class Ended(NamedTuple):
+class ChildExited(NamedTuple):
     """A child is dead, all that it said was heard before, and it is reaped."""
 
     child: ChildId
     status: int
 
 
-class Outgrown(NamedTuple):
+class MemoryExceeded(NamedTuple):
     """A source's process has more than its limit (bytes) of memory."""
 
     child: ChildId
     limit: int
 
 
-class NotStarted(NamedTuple):
+class ForkFailed(NamedTuple):
     """A child could not be forked."""
 
     child: ChildId
     reason: str
 
 
-class Signalled(NamedTuple):
+class SignalReceived(NamedTuple):
     """A signal arrived."""
 
     number: int
 
 
-class Swept(NamedTuple):
+class LeftoversFound(NamedTuple):
     """Something that disco started has died: all orphans got SIGKILL, and these pids of them are still alive.
 
-    Comes before the `Ended` of the children that died with it.
+    Comes before the `ChildExited` of the children that died with it.
     """
 
     left: tuple[int, ...]
@@ -84,11 +84,21 @@ class AllRead(NamedTuple):
     """Everything was heard that lay in a channel when that was asked for (`ReadAll`)."""
 
 
-class Elapsed(NamedTuple):
+class BatchEnded(NamedTuple):
     """Time has passed; ends each batch of events."""
 
 
-Event = Heard | Broken | Ended | Outgrown | NotStarted | Signalled | Swept | AllRead | Elapsed
+Event = (
+    MessageReceived
+    | ProtocolViolated
+    | ChildExited
+    | MemoryExceeded
+    | ForkFailed
+    | SignalReceived
+    | LeftoversFound
+    | AllRead
+    | BatchEnded
+)
 
 
 # Actions
@@ -125,7 +135,7 @@ class Report(NamedTuple):
     """Tell people what is missing and why."""
 
 
-class Tell(NamedTuple):
+class Log(NamedTuple):
     """Log a line: an event's stable name, what it is about, and the text for people."""
 
     level: int
@@ -136,4 +146,4 @@ class Tell(NamedTuple):
     interface: str = ""
 
 
-Action = Start | Send | Kill | ReadAll | Report | Tell
+Action = Start | Send | Kill | ReadAll | Report | Log

@@ -13,29 +13,29 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
-from disco.core.composition import Knowledge
+from disco.core.composition import Composition
 from disco.core.events import (
     Action,
     AllRead,
-    Broken,
+    BatchEnded,
+    ChildExited,
     ChildId,
-    Elapsed,
-    Ended,
     Event,
-    Heard,
+    ForkFailed,
     Kill,
     Kind,
-    NotStarted,
-    Outgrown,
+    LeftoversFound,
+    Log,
+    MemoryExceeded,
+    MessageReceived,
+    ProtocolViolated,
     ReadAll,
     Report,
     Send,
-    Signalled,
+    SignalReceived,
     Start,
-    Swept,
-    Tell,
 )
-from disco.errors import Status
+from disco.errors import ExitStatus
 from disco.system.signals import HUP, KILL, STOP, TERM, USR1, name_of
 from disco.text import duration, escape, plural
 from disco.wire import messages
@@ -114,7 +114,7 @@ class Plan:
 
 
 @dataclass(eq=False, repr=False)
-class Child:
+class ChildState:
     """A process of disco's own: running, or waiting to be started again."""
 
     id: ChildId
@@ -131,7 +131,7 @@ class Child:
 
 
 @dataclass(eq=False, repr=False)
-class Source(Child):
+class SourceState(ChildState):
     """A source's process, and the health of what it reads."""
 
     lease: float = 0.0
@@ -163,7 +163,7 @@ class Source(Child):
 
 
 @dataclass(eq=False, repr=False)
-class Runner(Child):
+class RunnerState(ChildState):
     """A runner's process, and the run that it is busy with."""
 
     task: int = 0  # 0: idle
@@ -206,7 +206,7 @@ class Lifecycle:
         for source in plan.sources:
             for interface in source.interfaces or ():
                 self._namers.setdefault(interface, []).append(source.name)
-        self.knowledge = Knowledge(
+        self.knowledge = Composition(
             {source.name: source.settle for source in plan.sources},
             plan.settle,
             [rule.interfaces for rule in plan.rules],
@@ -218,7 +218,7 @@ class Lifecycle:
         self.began = now
         self.now = now
         self.sources = {
-            source.name: Source(
+            source.name: SourceState(
                 ChildId(Kind.SOURCE, source.name),
                 lease=source.lease,
                 required=source.required,
@@ -228,8 +228,8 @@ class Lifecycle:
             )
             for source in plan.sources
         }
-        self.runners: dict[str, Runner] = {}
-        self.checker = Child(CHECKER)
+        self.runners: dict[str, RunnerState] = {}
+        self.checker = ChildState(CHECKER)
         self.rules = [RuleState(rule, number) for number, rule in enumerate(plan.rules)]
         self.left: tuple[int, ...] = ()  # orphans that got SIGKILL and are still there
         self._named = {state.rule.name: state for state in self.rules}
@@ -258,7 +258,7 @@ class Lifecycle:
 
     @property
     def deadline(self) -> float | None:
-        """When (monotonic seconds) an Elapsed is due without any other event; None: never."""
+        """When (monotonic seconds) a BatchEnded is due without any other event; None: never."""
         if self.phase is Phase.OVER:
             return self.now
         times = [*self._timers.values()]
@@ -283,7 +283,7 @@ class Lifecycle:
         """Return whether rules that need this interface have to wait for it."""
         return interface not in self.knowledge.adoption.valid or interface in self.knowledge.adoption.pending
 
-    def awaited_for(self, interface: str) -> list[Source]:
+    def awaited_for(self, interface: str) -> list[SourceState]:
         """Return the sources that have to answer before rules may see an interface: their `interfaces` names it."""
         found = (self.sources[name] for name in self._namers.get(interface, ()))
         return [source for source in found if self._lacks_first_answer(source)] if interface in self.knowledge.withheld else []
@@ -300,11 +300,11 @@ class Lifecycle:
         """Return when (monotonic seconds) the next `report` or the `timeout` is due; None: never."""
         return self._timers.get((timer, ""))
 
-    def is_awaited(self, source: Source) -> bool:
+    def is_awaited(self, source: SourceState) -> bool:
         """Return whether exec waits for this source's first good answer, or its first word after SIGHUP."""
         return self._lacks_first_answer(source) or self.now < source.anew_until
 
-    def _lacks_first_answer(self, source: Source) -> bool:
+    def _lacks_first_answer(self, source: SourceState) -> bool:
         return not source.answered and (source.required or self.now < self.began + source.timeout)
 
     # The one entry
@@ -329,33 +329,33 @@ class Lifecycle:
         """Take an event at a time (monotonic seconds); yield what to do, each to be done before the next is asked for."""
         self.now = now
         match event:
-            case Heard():
+            case MessageReceived():
                 yield from self._heard(event)
-            case Broken():
+            case ProtocolViolated():
                 yield from self._broken(self._child(event.child), event.reason)
-            case Ended():
+            case ChildExited():
                 yield from self._ended(event)
-            case Outgrown():
+            case MemoryExceeded():
                 yield from self._outgrown(self._child(event.child), event.limit)
-            case NotStarted():
+            case ForkFailed():
                 yield from self._not_started(event)
-            case Signalled():
+            case SignalReceived():
                 yield from self._signalled(event)
-            case Swept():
+            case LeftoversFound():
                 yield from self._swept(event)
             case AllRead():
                 yield from self._all_read()
-            case Elapsed():
+            case BatchEnded():
                 yield from self._elapsed()
 
     # Children
 
-    def _children(self) -> Iterator[Child]:
+    def _children(self) -> Iterator[ChildState]:
         yield from self.sources.values()
         yield from self.runners.values()
         yield self.checker
 
-    def _child(self, child: ChildId) -> Child:
+    def _child(self, child: ChildId) -> ChildState:
         match child.kind:
             case Kind.SOURCE:
                 return self.sources[child.name]
@@ -364,18 +364,18 @@ class Lifecycle:
             case Kind.CHECKER:
                 return self.checker
 
-    def _new_runner(self) -> Runner:
-        runner = Runner(ChildId(Kind.RUNNER, f"runner-{len(self.runners) + 1}"))
+    def _new_runner(self) -> RunnerState:
+        runner = RunnerState(ChildId(Kind.RUNNER, f"runner-{len(self.runners) + 1}"))
         self.runners[runner.name] = runner
         return runner
 
-    def _start(self, child: Child) -> list[Action]:
+    def _start(self, child: ChildState) -> list[Action]:
         child.running, child.told = True, ""
-        if isinstance(child, Source):
+        if isinstance(child, SourceState):
             self._lease(child, START_LEASE)
         return [Start(child.id)]
 
-    def _lease(self, child: Child, seconds: float) -> None:
+    def _lease(self, child: ChildState, seconds: float) -> None:
         """Expect to hear of a child within so many seconds; 0: no need to."""
         self._doubted.discard(child.id)
         if seconds:
@@ -383,30 +383,30 @@ class Lifecycle:
         else:
             self._timers.pop(("lease", child.id), None)
 
-    def _restart_later(self, child: Child) -> float:
+    def _restart_later(self, child: ChildState) -> float:
         wait = min(RESTART_LAST, RESTART_FIRST * 2.0 ** min(child.deaths, 10))
         wait = max(RESTART_FIRST / 10, wait * self._jitter())
         child.deaths += 1
         self._timers["restart", child.id] = self.now + wait
         return wait
 
-    def _kill(self, child: Child, number: int = KILL, told: str = STOPPED) -> Iterator[Action]:
+    def _kill(self, child: ChildState, number: int = KILL, told: str = STOPPED) -> Iterator[Action]:
         if child.running:
             child.told = told
             yield Kill(child.id, number)
 
     # Events
 
-    def _heard(self, event: Heard) -> Iterator[Action]:
+    def _heard(self, event: MessageReceived) -> Iterator[Action]:
         if self.phase is not Phase.GATHERING:
             match self._child(event.child), event.message:
-                case (Runner() as runner, messages.Ran() as ran):
+                case (RunnerState() as runner, messages.RunFinished() as ran):
                     self._free(runner, ran.children)
             return
         match self._child(event.child), event.message:
-            case (Source() as source, messages.Diff() as diff) if excess := self._find_excess_of(source, diff):
+            case (SourceState() as source, messages.Diff() as diff) if excess := self._find_excess_of(source, diff):
                 yield from self._broken(source, excess)
-            case (Source() as source, messages.Diff() as diff):
+            case (SourceState() as source, messages.Diff() as diff):
                 yield from self._good(source)
                 yield from self._note(source, escape(diff.note, 500))
                 before = self.knowledge.unknown(source.name)
@@ -415,18 +415,18 @@ class Lifecycle:
                 yield from self._tell_emptied(source, emptied)
                 if diff.unknown_count and before != self.knowledge.unknown(source.name):
                     yield self._tell_unknown(source, diff)
-            case (Source() as source, messages.Alive(answered=True)):
+            case (SourceState() as source, messages.Heartbeat(answered=True)):
                 yield from self._good(source)
-            case (Source() as source, messages.Alive()):
+            case (SourceState() as source, messages.Heartbeat()):
                 self._lease(source, source.lease)
-            case (Source() as source, messages.Trouble(reason=reason, retry_in=retry_in)):
+            case (SourceState() as source, messages.ReadFailed(reason=reason, retry_in=retry_in)):
                 yield from self._trouble(source, escape(reason, 500), min(retry_in, 120.0))
-            case (Runner() as runner, messages.Started() as started) if started.task == runner.task:
+            case (RunnerState() as runner, messages.Started() as started) if started.task == runner.task:
                 limit = self.plan.handler_timeout
                 self._lease(runner, limit + self.plan.grace + CHECK_MARGIN if limit else 0.0)
-            case (Runner() as runner, messages.Ran() as ran) if ran.task == runner.task:
+            case (RunnerState() as runner, messages.RunFinished() as ran) if ran.task == runner.task:
                 yield from self._ran(runner, ran)
-            case (Child(id=ChildId(kind=Kind.CHECKER)), messages.Checked() as checked):
+            case (ChildState(id=ChildId(kind=Kind.CHECKER)), messages.Merged() as checked):
                 if self._checking and self._checking[0] == checked.task:
                     _, interface, combination = self._checking
                     self._checking = None
@@ -436,7 +436,7 @@ class Lifecycle:
             case (child, message):
                 yield from self._broken(child, f"an unexpected {type(message).__name__}")
 
-    def _find_excess_of(self, source: Source, diff: messages.Diff) -> str:
+    def _find_excess_of(self, source: SourceState, diff: messages.Diff) -> str:
         """Return what a source may not say; empty if there is nothing."""
         if not all(name in self.plan.interfaces and source.may_provide(name) for name in diff.changed):
             return "an interface that it may not provide"
@@ -444,27 +444,27 @@ class Lifecycle:
             return f"more than {SOURCE_BODIES >> 20} MiB of data"
         return ""
 
-    def _broken(self, child: Child, reason: str) -> Iterator[Action]:
+    def _broken(self, child: ChildState, reason: str) -> Iterator[Action]:
         text = (
             f"{_say_child(child)} sent disco what is no message ({reason}) and is replaced: "
             "a bug, unless it is a plug-in's; please report it"
         )
-        yield Tell(logging.ERROR, "child-broken", text, source=_source(child))
+        yield Log(logging.ERROR, "child-broken", text, source=_source(child))
         yield from self._kill(child, told=f"it sent {reason}, and was killed")
 
-    def _outgrown(self, child: Child, limit: int) -> Iterator[Action]:
+    def _outgrown(self, child: ChildState, limit: int) -> Iterator[Action]:
         if self.phase is not Phase.GATHERING or child.told:
             return
         much = f"more than {limit >> 20} MiB of memory"
         remedy = f"raise {child.name.partition('/')[0]}.memory if it needs more"
         text = f"{_say_child(child)}: its process had {much} and is replaced ({remedy})"
-        yield Tell(logging.ERROR, "source-outgrown", text, source=_source(child))
+        yield Log(logging.ERROR, "source-outgrown", text, source=_source(child))
         yield from self._kill(child, told=f"its process had {much}, and was killed")
 
-    def _good(self, source: Source) -> Iterator[Action]:
+    def _good(self, source: SourceState) -> Iterator[Action]:
         if not source.answered:
             source.answered, source.told_trouble = True, ""
-            yield Tell(logging.INFO, "source-answered", f"source {source.name}: first answer", source=source.name)
+            yield Log(logging.INFO, "source-answered", f"source {source.name}: first answer", source=source.name)
             self._release(source)
         source.heard_at, source.trouble, source.refused = self.now, "", 0
         self.knowledge.trust(source.name, self.now)
@@ -478,26 +478,26 @@ class Lifecycle:
                 source.good_step = True
                 self._timers["well", source.id] = self.now + RESTART_LAST
 
-    def _recovered(self, source: Source) -> Iterator[Action]:
+    def _recovered(self, source: SourceState) -> Iterator[Action]:
         """Forget what a source that is well again has gone through."""
         self._timers.pop(("well", source.id), None)
         if source.told_trouble:
             text = f"source {source.name}: answers again after {duration(self.now - source.told_since)}"
-            yield Tell(logging.INFO, "source-recovered", text, source=source.name)
+            yield Log(logging.INFO, "source-recovered", text, source=source.name)
         source.good_step, source.told_trouble, source.deaths = False, "", 0
 
-    def _note(self, source: Source, note: str) -> Iterator[Action]:
+    def _note(self, source: SourceState, note: str) -> Iterator[Action]:
         if note and note != source.note:
-            yield Tell(logging.WARNING, "source-note", f"source {source.name}: {note}", source=source.name)
+            yield Log(logging.WARNING, "source-note", f"source {source.name}: {note}", source=source.name)
         source.note = note
 
-    def _release(self, source: Source) -> None:
+    def _release(self, source: SourceState) -> None:
         """Let rules see the interfaces that only waited for this source."""
         for interface in source.interfaces or ():
             if interface in self.knowledge.withheld and not self.awaited_for(interface):
                 self.knowledge.release(interface, self.now)
 
-    def _trouble(self, source: Source, reason: str, retry_in: float) -> Iterator[Action]:
+    def _trouble(self, source: SourceState, reason: str, retry_in: float) -> Iterator[Action]:
         if source.told != RENEWED:
             source.anew_until = 0.0
         source.good_step = False
@@ -506,7 +506,7 @@ class Lifecycle:
             kept = "; what it said last is kept" if source.answered else ""
             level = logging.WARNING if source.required else logging.INFO
             text = f"source {source.name}: {reason}{kept} (next try in {duration(retry_in)})"
-            yield Tell(level, "source-failed", text, source=source.name)
+            yield Log(level, "source-failed", text, source=source.name)
         if not source.told_trouble:
             source.told_since = self.now
         if not source.trouble:
@@ -516,9 +516,9 @@ class Lifecycle:
         self.knowledge.doubt(source.name)
         self._lease(source, source.lease + retry_in)
 
-    def _tell_emptied(self, source: Source, before: bool) -> Iterator[Action]:  # noqa: FBT001 -- a fact
+    def _tell_emptied(self, source: SourceState, before: bool) -> Iterator[Action]:  # noqa: FBT001 -- a fact
         if self.knowledge.is_emptied(source.name) and not before:
-            yield Tell(
+            yield Log(
                 logging.WARNING,
                 "source-emptied",
                 f"source {source.name}: everything that it had is gone at once; that is believed in "
@@ -527,15 +527,15 @@ class Lifecycle:
                 source=source.name,
             )
         elif before and not self.knowledge.is_emptied(source.name):
-            yield Tell(logging.INFO, "source-refilled", f"source {source.name}: what was gone is back", source=source.name)
+            yield Log(logging.INFO, "source-refilled", f"source {source.name}: what was gone is back", source=source.name)
 
-    def _tell_unknown(self, source: Source, diff: messages.Diff) -> Tell:
+    def _tell_unknown(self, source: SourceState, diff: messages.Diff) -> Log:
         names = ", ".join(escape(name, 100) for name in diff.unknown[:20])
         more = ", …" if diff.unknown_count > len(diff.unknown) else ""
         known = f"{plural(diff.unknown_count, 'name')} {source.ignored}"
-        return Tell(logging.INFO, "unknown-names", f"source {source.name}: {known}, ignored: {names}{more}", source=source.name)
+        return Log(logging.INFO, "unknown-names", f"source {source.name}: {known}, ignored: {names}{more}", source=source.name)
 
-    def _ran(self, runner: Runner, ran: messages.Ran) -> Iterator[Action]:
+    def _ran(self, runner: RunnerState, ran: messages.RunFinished) -> Iterator[Action]:
         state = self.rules[runner.rule]
         basis, state.running_on = state.running_on, None
         self._free(runner, ran.children)
@@ -543,7 +543,7 @@ class Lifecycle:
         if ran.status == 0 and not ran.problem:
             state.succeeded_on, state.failures, state.last_failure = basis, 0, ""
             name = state.rule.name
-            yield Tell(logging.INFO, "rule-succeeded", f"rule {name}: handler succeeded ({duration(ran.seconds)})", rule=name)
+            yield Log(logging.INFO, "rule-succeeded", f"rule {name}: handler succeeded ({duration(ran.seconds)})", rule=name)
             self._judge(state)
             return
         if ran.unusable:
@@ -562,24 +562,24 @@ class Lifecycle:
         again = "" if last else f", next try in {duration(self.plan.interval)}"
         handler = _say_handler(state)
         text = f"rule {state.rule.name}: handler {handler} failed: {why} ({times}{again})"
-        yield Tell(logging.WARNING, "rule-failed", text, rule=state.rule.name)
+        yield Log(logging.WARNING, "rule-failed", text, rule=state.rule.name)
         if last:
             times = f"{plural(state.failures, 'time')} in a row (disco.fail_limit)"
             reason = f"rule {state.rule.name}: its handler failed {times}"
-            yield from self._stop(Outcome(Status.HANDLER, f"{reason}, last: {state.last_failure}"))
+            yield from self._stop(Outcome(ExitStatus.HANDLER, f"{reason}, last: {state.last_failure}"))
         else:
             self._timers["retry", state.rule.name] = self.now + self.plan.interval
 
-    def _free(self, runner: Runner, children: bool) -> None:  # noqa: FBT001 -- as in the message
+    def _free(self, runner: RunnerState, children: bool) -> None:  # noqa: FBT001 -- as in the message
         runner.task, runner.rule, runner.children = 0, -1, children
         self._lease(runner, 0.0)
 
-    def _ended(self, event: Ended) -> Iterator[Action]:
+    def _ended(self, event: ChildExited) -> Iterator[Action]:
         child = self._child(event.child)
         child.refused = 0
         child.running, child.ended = False, child.told or f"its process ended ({_say_status(event.status)})"
         self._lease(child, 0.0)
-        if isinstance(child, Runner) and child.task:
+        if isinstance(child, RunnerState) and child.task:
             yield from self._lost_run(child)
         if self.phase is not Phase.GATHERING:
             yield from self._wind_up()
@@ -588,15 +588,15 @@ class Lifecycle:
             yield from self._start(child)
             return
         wait = self._restart_later(child)
-        if isinstance(child, Source):
+        if isinstance(child, SourceState):
             yield from self._trouble(child, child.ended, wait)
             self._lease(child, 0.0)
         else:
-            yield Tell(logging.WARNING, "child-ended", f"{_say_child(child)}: {child.ended}; it is replaced")
+            yield Log(logging.WARNING, "child-ended", f"{_say_child(child)}: {child.ended}; it is replaced")
         if child is self.checker:
             self._checking = None  # the next one gets the same task
 
-    def _lost_run(self, runner: Runner) -> Iterator[Action]:
+    def _lost_run(self, runner: RunnerState) -> Iterator[Action]:
         """Let a dead runner's rule fail, and wait for what is left of the run: never two runs of one rule at a time."""
         state = self.rules[runner.rule]
         state.running_on, state.orphan = None, bool(self.left)
@@ -606,7 +606,7 @@ class Lifecycle:
         if self.phase is Phase.GATHERING:
             yield from self._failed(state, f"{runner.name}, which ran it: {runner.ended}")
 
-    def _not_started(self, event: NotStarted) -> Iterator[Action]:
+    def _not_started(self, event: ForkFailed) -> Iterator[Action]:
         child = self._child(event.child)
         child.running = False
         self._lease(child, 0.0)
@@ -615,7 +615,7 @@ class Lifecycle:
             return
         if child is self.checker:
             self._checking = None
-        if isinstance(child, Runner) and child.task:  # it was given work in the moment in which it was to start
+        if isinstance(child, RunnerState) and child.task:  # it was given work in the moment in which it was to start
             state = self.rules[child.rule]
             state.running_on = None
             self._free(child, children=False)
@@ -624,28 +624,28 @@ class Lifecycle:
         if child.refused > START_ATTEMPTS:
             reason = f"{_say_child(child)} cannot be started ({child.refused} attempts): {event.reason}"
             remedy = "raise the container's limits (processes, open files, memory)"
-            yield from self._stop(Outcome(Status.SYSTEM, f"{reason}; {remedy}"))
+            yield from self._stop(Outcome(ExitStatus.SYSTEM, f"{reason}; {remedy}"))
             return
         wait = self._restart_later(child)
         text = f"{_say_child(child)}: cannot be started: {event.reason} (next try in {duration(wait)})"
-        yield Tell(logging.ERROR, "child-not-started", text, source=_source(child))
-        if isinstance(child, Source):
+        yield Log(logging.ERROR, "child-not-started", text, source=_source(child))
+        if isinstance(child, SourceState):
             child.anew_until = 0.0
             self.knowledge.doubt(child.name)
             if not child.trouble:
                 child.trouble, child.trouble_since = f"its process cannot be started: {event.reason}", self.now
             child.retry_at = self.now + wait
 
-    def _signalled(self, event: Signalled) -> Iterator[Action]:
+    def _signalled(self, event: SignalReceived) -> Iterator[Action]:
         name = name_of(event.number)
         if event.number in STOP:
-            again = self.outcome is not None and (self.outcome.status or 0) > Status.SIGNALLED
-            yield Tell(logging.INFO, "stopping", f"{name} received: stopping" + (" at once" if again else ""))
-            yield from self._stop(Outcome(Status.SIGNALLED + event.number, f"stopped by {name}"))
+            again = self.outcome is not None and (self.outcome.status or 0) > ExitStatus.SIGNALLED
+            yield Log(logging.INFO, "stopping", f"{name} received: stopping" + (" at once" if again else ""))
+            yield from self._stop(Outcome(ExitStatus.SIGNALLED + event.number, f"stopped by {name}"))
             if again:
                 yield from self._force()
         elif event.number == HUP and self.phase is Phase.GATHERING:
-            yield Tell(logging.INFO, "reading-anew", "SIGHUP received: every source is read anew")
+            yield Log(logging.INFO, "reading-anew", "SIGHUP received: every source is read anew")
             self._thaw()
             for source in self.sources.values():
                 source.deaths = 0
@@ -706,15 +706,15 @@ class Lifecycle:
                 yield Report()
             case "orphan", str() as name:
                 reason = f"rule {name}: what its killed run left is {_SURVIVED}: {', '.join(self.still_there())}"
-                yield from self._stop(Outcome(Status.SYSTEM, reason))
+                yield from self._stop(Outcome(ExitStatus.SYSTEM, reason))
             case "grace", _:
                 if self.left or any(runner.running and (runner.task or runner.children) for runner in self.runners.values()):
-                    yield Tell(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
+                    yield Log(logging.WARNING, "grace-passed", "disco.grace passed: what is left is killed")
                 yield from self._force()
             case "kill", _:
                 self.phase = Phase.OVER
-                self.outcome = Outcome(Status.SYSTEM, f"{_SURVIVED}: {', '.join(self.still_there())}")
-                yield Tell(logging.ERROR, "unkillable", self.outcome.reason)
+                self.outcome = Outcome(ExitStatus.SYSTEM, f"{_SURVIVED}: {', '.join(self.still_there())}")
+                yield Log(logging.ERROR, "unkillable", self.outcome.reason)
             case "retry", str() as name:
                 self._enqueue(self._named[name])
             case "well", ChildId() as child:
@@ -724,7 +724,7 @@ class Lifecycle:
             case _:  # "anew": exec may be due now
                 return
 
-    def _overdue(self, child: Child, late: float) -> Iterator[Action]:
+    def _overdue(self, child: ChildState, late: float) -> Iterator[Action]:
         """Kill a silent child, but only after watching it for a while: disco may have slept itself (SIGSTOP, load)."""
         if child.id not in self._doubted or late > DOUBT / 2:
             self._doubted.add(child.id)
@@ -734,7 +734,7 @@ class Lifecycle:
             task, interface, combination = self._checking
             self._checking = None
             slow = "merging and validating what several sources say took too long"
-            verdict = messages.Checked(task=task, digest="", problems=(slow,), body=b"")
+            verdict = messages.Merged(task=task, digest="", problems=(slow,), body=b"")
             self.knowledge.checked(interface, combination, verdict, self.now)
         yield from self._kill(child, told="its process hung (nothing heard of it in time), and was killed")
 
@@ -746,7 +746,7 @@ class Lifecycle:
             option = f"{name.partition('/')[0]}.settle"
             gone = "nothing" if not self.knowledge.fragments(name) else "not everything"
             text = f"source {name}: {gone} came back: what it had and has no more counts as deleted now ({option})"
-            yield Tell(logging.WARNING, "source-withdrawn", text, source=name)
+            yield Log(logging.WARNING, "source-withdrawn", text, source=name)
         self._judge_all(self.knowledge.adoption.look(self.now))
 
     def _advance(self) -> Iterator[Action]:
@@ -825,14 +825,14 @@ class Lifecycle:
             self._named[name].number in self._open for name in state.rule.after
         )
 
-    def _may_refill(self, source: Source) -> bool:
+    def _may_refill(self, source: SourceState) -> bool:
         """Return whether exec waits for what a source lost at once to come back: not while it cannot be read."""
         return self.knowledge.is_emptied(source.name) and not source.trouble
 
     def _may_grow(self) -> bool:
         return len(self.runners) < self.plan.workers and all(runner.running for runner in self.runners.values())
 
-    def _run(self, runner: Runner, state: RuleState, basis: Basis) -> Iterator[Action]:
+    def _run(self, runner: RunnerState, state: RuleState, basis: Basis) -> Iterator[Action]:
         interfaces = [interface for interface, _ in basis]
         stdin = self._stdin(interfaces)
         if excess := _find_excess(stdin):
@@ -846,7 +846,7 @@ class Lifecycle:
         runner.task, runner.rule = self._tasks, state.number
         self._lease(runner, STARTED_LEASE)
         attempt = state.failures + 1
-        yield Tell(
+        yield Log(
             logging.INFO,
             "rule-started",
             f"rule {state.rule.name}: running {_say_handler(state)} on {', '.join(interfaces)}"
@@ -917,7 +917,7 @@ class Lifecycle:
         self._judge_all(self.knowledge.adoption.look(self.now))
         until = "every rule has succeeded, or one has failed"
         text = f"rule {state.rule.name} {why}: what changes from now on is not used before {until}"
-        yield Tell(logging.WARNING, "data-frozen", text, rule=state.rule.name)
+        yield Log(logging.WARNING, "data-frozen", text, rule=state.rule.name)
 
     def _is_calm(self) -> bool:
         """Return whether nothing but rules that have to run keeps exec waiting."""
@@ -945,7 +945,7 @@ class Lifecycle:
         self._checking = (self._tasks, interface, combination)
         # Its own limit is CPU time; this one is for a checker that hangs all the same.
         self._lease(self.checker, START_LEASE + CHECK_MARGIN + sum(map(len, bodies)) / (1 << 18))
-        yield Send(CHECKER, messages.Check(task=self._tasks, interface=interface, bodies=bodies))
+        yield Send(CHECKER, messages.Merge(task=self._tasks, interface=interface, bodies=bodies))
 
     # The end
 
@@ -953,8 +953,8 @@ class Lifecycle:
         """Return how disco ends when disco.timeout has passed."""
         silent = self._silent()
         if silent:
-            return Outcome(Status.UNAVAILABLE, f"disco.timeout passed, and no good answer ever came from {silent}")
-        return Outcome(Status.TIMEOUT, "disco.timeout passed")
+            return Outcome(ExitStatus.UNAVAILABLE, f"disco.timeout passed, and no good answer ever came from {silent}")
+        return Outcome(ExitStatus.TIMEOUT, "disco.timeout passed")
 
     def _silent(self) -> str:
         """Return the required sources that never answered, for people; empty: there is none."""
@@ -967,13 +967,13 @@ class Lifecycle:
             return Outcome(None, "there is no rule")
         silent = self._silent()
         if silent:
-            return Outcome(Status.UNAVAILABLE, f"no good answer came from {silent}")
+            return Outcome(ExitStatus.UNAVAILABLE, f"no good answer came from {silent}")
         stuck = sum(self.basis(state) is None for state in self.rules)
         if stuck:
-            return Outcome(Status.TIMEOUT, f"{plural(stuck, 'rule')} would wait for data")
+            return Outcome(ExitStatus.TIMEOUT, f"{plural(stuck, 'rule')} would wait for data")
         for state in self.rules:
             if excess := _find_excess(self._stdin([interface for interface, _ in self.basis(state) or ()])):
-                return Outcome(Status.HANDLER, f"rule {state.rule.name}: its handler could not be started: {excess}")
+                return Outcome(ExitStatus.HANDLER, f"rule {state.rule.name}: its handler could not be started: {excess}")
         return Outcome(None, "every rule would run")
 
     def _finish(self) -> Iterator[Action]:
@@ -983,12 +983,12 @@ class Lifecycle:
         if self.frozen and (behind := self.knowledge.adoption.behind):
             since = duration(self.now - self._frozen_at)
             text = f"{self.plan.command} starts with the data of {since} ago: meanwhile {_some(behind)} changed, as it keeps doing"
-            yield Tell(logging.WARNING, "frozen-data", text)
+            yield Log(logging.WARNING, "frozen-data", text)
         for source in self.sources.values():
             if source.trouble:
                 data = f"as of {duration(self.now - source.heard_at)} ago" if source.answered else "missing: it never answered"
                 text = f"source {source.name}: {self.plan.command} starts with its data {data} ({source.trouble})"
-                yield Tell(logging.WARNING, "old-data", text, source=source.name)
+                yield Log(logging.WARNING, "old-data", text, source=source.name)
         yield from self._stop(Outcome(None, "all rules are satisfied"))
 
     def _stop(self, outcome: Outcome) -> Iterator[Action]:
@@ -1002,7 +1002,7 @@ class Lifecycle:
         self._timers.clear()
         self._timers["grace", ""] = self.now + self.plan.grace
         for child in self._children():
-            busy = isinstance(child, Runner) and (child.task or child.children)
+            busy = isinstance(child, RunnerState) and (child.task or child.children)
             yield from self._kill(child, TERM if busy else KILL)
         yield from self._wind_up()
 
@@ -1023,7 +1023,7 @@ class Lifecycle:
         for child in self._children():
             yield from self._kill(child)
 
-    def _swept(self, event: Swept) -> Iterator[Action]:
+    def _swept(self, event: LeftoversFound) -> Iterator[Action]:
         self.left = event.left
         if self.left:
             return
@@ -1044,11 +1044,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else "")
 
 
-def _source(child: Child) -> str:
-    return child.name if isinstance(child, Source) else ""
+def _source(child: ChildState) -> str:
+    return child.name if isinstance(child, SourceState) else ""
 
 
-def _say_child(child: Child) -> str:
+def _say_child(child: ChildState) -> str:
     """Return a child's name with what it is, for people."""
     match child.id.kind:
         case Kind.SOURCE:

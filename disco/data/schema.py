@@ -32,7 +32,7 @@ from jsonschema.validators import validator_for  # noqa: E402
 from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
 
 from disco.data import documents  # noqa: E402
-from disco.errors import ConfigurationError, DocumentError, Problem, collect  # noqa: E402
+from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems  # noqa: E402
 from disco.system.signals import Overrun  # noqa: E402
 from disco.text import escape, nearest  # noqa: E402
 from disco.wire import messages  # noqa: E402
@@ -159,7 +159,7 @@ def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[Problem]]
             )
             for name in sorted(schema.formats - set(schema.validator.FORMAT_CHECKER.checkers))
         )
-    collect(problems)
+    raise_problems(problems)
     return schemas, warnings
 
 
@@ -200,7 +200,7 @@ def read(path: Path) -> Schema:
     if kind is None:
         raise ConfigurationError(Problem(document.at("$schema"), _DIALECTS, "name one of these, or none"))
     # The vocabularies of a dialect's schema tell the same thing several times.
-    collect(dict.fromkeys(Problem(document.at(*at), reason) for at, reason in _check(content, kind)))
+    raise_problems(dict.fromkeys(Problem(document.at(*at), reason) for at, reason in _check(content, kind)))
     specification = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
     resource = specification.create_resource(content)
     try:
@@ -209,7 +209,7 @@ def read(path: Path) -> Schema:
         raise ConfigurationError(Problem(document.at("$id"), "an $id in this file is no URI")) from None
     survey = _Survey(resource, registry.resolver_with_root(resource), kind)
     paths = _find_paths(content)
-    collect(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in survey.problems)
+    raise_problems(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in survey.problems)
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
     doubts = tuple(
         Problem(document.at(*paths.get(id(at), ()), keyword), f"{escape(keyword, NAME_LIMIT)} is no keyword of JSON Schema", near)

@@ -18,7 +18,7 @@ from disco.text import escape, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from disco.core.lifecycle import Lifecycle, RuleState, Source
+    from disco.core.lifecycle import Lifecycle, RuleState, SourceState
 
 LEAF_LIMIT = 100  # leaves of one interface told as text; JSON holds them all
 LINE_LIMIT = 4000  # characters of one line
@@ -137,7 +137,7 @@ def _rule(state: Lifecycle, rule: RuleState, running: set[str]) -> str:
     return f"rule {named.name} ({named.where}) would run {handler} on {', '.join(name for name, _ in basis)}{after}"
 
 
-def _source(state: Lifecycle, source: Source) -> dict[str, Any]:
+def _source(state: Lifecycle, source: SourceState) -> dict[str, Any]:
     names, count = state.knowledge.unknown(source.name)
     return {
         "name": source.name,

@@ -9,7 +9,7 @@ from disco.text import duration, escape, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from disco.core.lifecycle import Lifecycle, RuleState, Source
+    from disco.core.lifecycle import Lifecycle, RuleState, SourceState
     from disco.site.rules import Rule
 
 CAUSE_LIMIT = 20  # causes told, those that most rules wait for first
@@ -56,7 +56,7 @@ def summary(state: Lifecycle) -> str:
     return ""
 
 
-def health(state: Lifecycle, source: Source) -> str:
+def health(state: Lifecycle, source: SourceState) -> str:
     """Return how a source is, in a few words."""
     place = f" ({_place_of(source)})" if source.place else ""
     if source.answered:
@@ -118,11 +118,11 @@ def _sources(state: Lifecycle, awaited: str) -> Iterator[str]:
         yield f"{plural(len(well), 'source')} ok: {_some(well)}"
 
 
-def _is_readable(state: Lifecycle, source: Source) -> bool:
+def _is_readable(state: Lifecycle, source: SourceState) -> bool:
     return source.answered and not source.trouble and not state.knowledge.is_emptied(source.name)
 
 
-def _instead(state: Lifecycle, source: Source) -> str:
+def _instead(state: Lifecycle, source: SourceState) -> str:
     """Return what a source holds that has no interface."""
     names, count = state.knowledge.unknown(source.name)
     if not count:
@@ -132,7 +132,7 @@ def _instead(state: Lifecycle, source: Source) -> str:
     return f"{plural(count, 'name')} {source.ignored}: {shown}{more} (wrong place or prefix, or no schema?)"
 
 
-def _place_of(source: Source) -> str:
+def _place_of(source: SourceState) -> str:
     return f"all keys{source.place[1:]}" if source.place.startswith("* ") else source.place
 
 

@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.data import documents
-from disco.errors import DocumentError, Problem, collect
+from disco.errors import DocumentError, Problem, raise_problems
 from disco.text import escape, nearest
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def load(
             problems.append(Problem(rule.where, what, "give one of the rules another name"))
         named.setdefault(rule.name, rule)
     problems += _check_after(rules, named, refused)
-    collect(problems)
+    raise_problems(problems)
     return tuple(rules)
 
 

@@ -70,6 +70,7 @@ BURST, PAUSE = 2, 1.0  # requests at once, and seconds for each further one
 __all__ = [
     "PAUSE",
     "Context",
+    "InvalidValue",
     "Option",
     "Options",
     "Pace",
@@ -77,7 +78,6 @@ __all__ = [
     "Source",
     "SourceError",
     "Tree",
-    "Unusable",
     "deadline",
     "find",
     "is_local",
@@ -135,7 +135,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class InvalidValue:
     """Stands in yielded data for a value that cannot be used: its interface is invalid, for this reason."""
 
     reason: str
@@ -247,30 +247,30 @@ def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data
     return one == other and repr(one) == repr(other)
 
 
-def nest(pairs: Iterable[tuple[str, bytes | Unusable | None]]) -> dict[str, Any]:
+def build_tree(pairs: Iterable[tuple[str, bytes | InvalidValue | None]]) -> dict[str, Any]:
     """Return the nested mappings of a key/value store's keys (relative to the prefix, parts joined by `/`).
 
     A leading `/` and empty parts are not part of a name, a key that ends in `/` is a folder. A key that is both a value
     and a folder: a JSON object is merged under the folder's keys, its texts as they are (Literal), anything else is
-    Unusable; so is a value that is no UTF-8, and what lies too deep.
+    InvalidValue; so is a value that is no UTF-8, and what lies too deep.
     """
-    values: dict[tuple[str, ...], str | Unusable] = {}
+    values: dict[tuple[str, ...], str | InvalidValue] = {}
     for key, value in pairs:
         parts = tuple(part for part in key.split("/") if part)
         if not parts or key.endswith("/"):
             continue
         try:
-            values[parts[:DEPTH_LIMIT]] = value if isinstance(value, Unusable) else (value or b"").decode()
+            values[parts[:DEPTH_LIMIT]] = value if isinstance(value, InvalidValue) else (value or b"").decode()
         except UnicodeDecodeError:
-            values[parts[:DEPTH_LIMIT]] = Unusable("is no UTF-8 text")
+            values[parts[:DEPTH_LIMIT]] = InvalidValue("is no UTF-8 text")
         if len(parts) > DEPTH_LIMIT:
-            values[parts[:DEPTH_LIMIT]] = Unusable(f"is deeper than {DEPTH_LIMIT} levels")
+            values[parts[:DEPTH_LIMIT]] = InvalidValue(f"is deeper than {DEPTH_LIMIT} levels")
     folders = {parts[:end] for parts in values for end in range(1, len(parts))}
     tree: dict[str, Any] = {}
     for parts, leaf in sorted(values.items()):  # a key sorts before what is below it
         node = tree
         for part in parts[:-1]:
-            if isinstance(node.get(part), Unusable):
+            if isinstance(node.get(part), InvalidValue):
                 break  # and so is all below it
             if not isinstance(node.get(part), dict):  # not there, or in a JSON object: the folder's keys win
                 node[part] = {}
@@ -301,7 +301,7 @@ class Pace:
 
 
 class Tree(Generic[Key, Value]):
-    """The keys of a key/value store as `nest` makes mappings of them, by interface: made anew where a key changed only.
+    """The keys of a key/value store as `build_tree` makes mappings of them, by interface: made anew where a key changed only.
 
     interfaces: the known ones; of the others the keys are kept without their values, and `foreign` stands for their data.
     path: what a key is called below the prefix. content: the bytes of a value as it is kept, which is looked into only when
@@ -312,13 +312,13 @@ class Tree(Generic[Key, Value]):
         self,
         interfaces: frozenset[str],
         path: Callable[[Key], str],
-        content: Callable[[Value], bytes | Unusable],
+        content: Callable[[Value], bytes | InvalidValue],
         foreign: Any = None,  # noqa: ANN401 -- whatever the source yields
     ) -> None:
         """Begin without any key."""
         self._interfaces = interfaces
         self._path: Callable[[Key], str] = path
-        self._content: Callable[[Value], bytes | Unusable] = content
+        self._content: Callable[[Value], bytes | InvalidValue] = content
         self._foreign = foreign
         self._values: dict[Key, Value | None] = {}
         self._keys: dict[str, set[Key]] = {}  # by interface
@@ -360,7 +360,7 @@ class Tree(Generic[Key, Value]):
             if held.get(key, _ABSENT) is not None:  # a foreign key that is there (None) has nothing that could change
                 self.put(key, values[key])
 
-    def nest(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    def build_tree(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return all interfaces; `before`, or of it what is the same, as the very same objects.
 
         before: what was returned last by this tree, or by one that this tree takes the place of.
@@ -384,7 +384,7 @@ class Tree(Generic[Key, Value]):
         keys = sorted(self._keys[interface])
         if interface in self._interfaces:
             values = ((key, self._values[key]) for key in keys)
-            return nest((self._path(key), None if value is None else self._content(value)) for key, value in values)
+            return build_tree((self._path(key), None if value is None else self._content(value)) for key, value in values)
         return {interface: self._foreign} if interface and any(not self._path(key).endswith("/") for key in keys) else {}
 
     def _interface(self, key: Key) -> str:
@@ -395,8 +395,8 @@ _ABSENT = object()
 _REMEDY = "correct the plug-in, or remove the source"
 
 
-def _as_folder(leaf: str | Unusable) -> dict[str, Any] | Unusable:
-    if isinstance(leaf, Unusable):
+def _as_folder(leaf: str | InvalidValue) -> dict[str, Any] | InvalidValue:
+    if isinstance(leaf, InvalidValue):
         return leaf
     if not leaf.strip():
         return {}
@@ -405,8 +405,8 @@ def _as_folder(leaf: str | Unusable) -> dict[str, Any] | Unusable:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        return Unusable("is both a value and a folder; only a JSON object can be both")
-    return _literally(data) if is_plain(data) else Unusable("holds half of a character (a lone surrogate)")
+        return InvalidValue("is both a value and a folder; only a JSON object can be both")
+    return _literally(data) if is_plain(data) else InvalidValue("holds half of a character (a lone surrogate)")
 
 
 def _literally(data: Any) -> Any:  # noqa: ANN401 -- any JSON data

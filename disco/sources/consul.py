@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from disco.sources import (
     PAUSE,
     Context,
+    InvalidValue,
     Option,
     Options,
     Pace,
@@ -27,7 +28,6 @@ from disco.sources import (
     Source,
     SourceError,
     Tree,
-    Unusable,
     deadline,
     is_local,
     is_same,
@@ -176,7 +176,7 @@ class _Query:
         What counts is a value's text, not its ModifyIndex: another store at the same address may repeat indexes.
         """
         self._tree.replace({item["Key"]: "" if item["Value"] is None else item["Value"] for item in items or ()})  # None: 404
-        data = self._tree.nest(before)
+        data = self._tree.build_tree(before)
         unknown = len(data.keys() - self._context.interfaces)
         log.debug("read %s, %s unknown", plural(len(self._tree), "key"), plural(unknown, "interface"))
         return data
@@ -190,12 +190,12 @@ class _Query:
         return key[len(self._prefix) :]
 
 
-def _decode(value: str) -> bytes | Unusable:
+def _decode(value: str) -> bytes | InvalidValue:
     """Return the bytes of a value; what is not a text at all is an answer of the wrong shape."""
     try:
         return base64.b64decode(value.encode(), validate=True)
     except binascii.Error:
-        return Unusable("is no base64")
+        return InvalidValue("is no base64")
 
 
 def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class _Known:
 
     def tree(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Return all as nested mappings, a foreign name with None; of the tree from before what is the same."""
-        return self._tree.nest(before)
+        return self._tree.build_tree(before)
 
 
 class _Session:

@@ -65,20 +65,20 @@ class Diff(NamedTuple):
     more: bool = False
 
 
-class Trouble(NamedTuple):
+class ReadFailed(NamedTuple):
     """A source could not read, and will try again by itself in retry_in seconds."""
 
     reason: str
     retry_in: float
 
 
-class Alive(NamedTuple):
+class Heartbeat(NamedTuple):
     """Still there. answered: the backend was heard too, and nothing is new."""
 
     answered: bool
 
 
-class Check(NamedTuple):
+class Merge(NamedTuple):
     """Merge the bodies (a later one wins) and validate them as the interface."""
 
     task: int
@@ -86,7 +86,7 @@ class Check(NamedTuple):
     bodies: tuple[bytes, ...]
 
 
-class Checked(NamedTuple):
+class Merged(NamedTuple):
     """The answer to a Check."""
 
     task: int
@@ -117,7 +117,7 @@ class Started(NamedTuple):
     pid: int
 
 
-class Ran(NamedTuple):
+class RunFinished(NamedTuple):
     """How a Run ended.
 
     status: as os.waitstatus_to_exitcode gives it. problem: why it failed where the status does not say (else empty).
@@ -134,10 +134,10 @@ class Ran(NamedTuple):
     unusable: str = ""
 
 
-Message = Diff | Trouble | Alive | Check | Checked | Run | Started | Ran
-_TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, Trouble, Alive, Check, Checked, Run, Started, Ran)}
+Message = Diff | ReadFailed | Heartbeat | Merge | Merged | Run | Started | RunFinished
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in (Diff, ReadFailed, Heartbeat, Merge, Merged, Run, Started, RunFinished)}
 ALL: frozenset[type] = frozenset(_TYPES.values())
-FROM_CHILDREN: frozenset[type] = frozenset({Diff, Trouble, Alive, Checked, Started, Ran})
+FROM_CHILDREN: frozenset[type] = frozenset({Diff, ReadFailed, Heartbeat, Merged, Started, RunFinished})
 _Reader = Callable[[Any, "_Bodies"], Any]  # a value of a header's, and the bodies that it stands for
 
 
@@ -304,7 +304,7 @@ def _tuple_reader(kind: Any) -> _Reader:  # noqa: ANN401 -- a message's type, or
     return read
 
 
-def _check_verdict(verdict: Fragment | Checked) -> None:
+def _check_verdict(verdict: Fragment | Merged) -> None:
     # By digests it is told which data a rule succeeded on, and whose bodies are the same.
     if verdict.body and verdict.digest != digest(verdict.body):
         raise ProtocolError("a digest that is not its body's")
@@ -317,4 +317,4 @@ def _check_diff(diff: Diff) -> None:
         raise ProtocolError(f"more than {UNKNOWN_LIMIT} unknown names")
 
 
-_CHECKS: dict[type, Callable[[Any], None]] = {Fragment: _check_verdict, Checked: _check_verdict, Diff: _check_diff}
+_CHECKS: dict[type, Callable[[Any], None]] = {Fragment: _check_verdict, Merged: _check_verdict, Diff: _check_diff}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from disco.data import documents, schema
 from disco.system.signals import Overrun, cpu_limit
-from disco.wire.messages import Check, Checked, digest
+from disco.wire.messages import Merge, Merged, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +21,11 @@ log = logging.getLogger(__name__)
 def run(line: Line, schemas: Mapping[str, schema.Schema]) -> None:
     """Answer each Check until the end of file."""
     for task in line.receive():
-        if isinstance(task, Check):
+        if isinstance(task, Merge):
             line.send(check(task, schemas[task.interface]))
 
 
-def check(task: Check, known: schema.Schema) -> Checked:
+def check(task: Merge, known: schema.Schema) -> Merged:
     """Merge and validate: an overrun is a verdict too, and so are bodies that are none."""
     body = b""
     try:
@@ -40,4 +40,4 @@ def check(task: Check, known: schema.Schema) -> Checked:
     verdict = "invalid" if problems else "valid"
     about = {"fields": {"interface": task.interface, "event": "merged"}}
     log.debug("interface %s: merged of %d, %s", task.interface, len(task.bodies), verdict, extra=about)
-    return Checked(task=task.task, digest=digest(body), problems=problems, body=b"" if problems else body)
+    return Merged(task=task.task, digest=digest(body), problems=problems, body=b"" if problems else body)

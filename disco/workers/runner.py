@@ -22,7 +22,7 @@ from disco.errors import ProtocolError, explain_exec
 from disco.system import children
 from disco.system.signals import blocked, drain, kill, kill_group, reset
 from disco.text import escape
-from disco.wire.messages import Ran, Run, Started
+from disco.wire.messages import Run, RunFinished, Started
 
 if TYPE_CHECKING:
     from disco.wire.channel import Channel
@@ -263,7 +263,7 @@ class Runner:
             for line in (line for line, is_told in self._tail if not is_told):
                 log.warning("rule %s: %s", self._task.rule, line, extra=about)
         self._channel.send(
-            Ran(
+            RunFinished(
                 task=self._task.task,
                 status=status,
                 problem=problem,

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.data import documents, schema
 from disco.errors import SourceError, place_of
-from disco.sources import Unusable
+from disco.sources import InvalidValue
 from disco.system.signals import Overrun, cpu_limit, time_limit
 from disco.text import duration, escape, plural, redact
 from disco.wire import messages
-from disco.wire.messages import Alive, Diff, Fragment, Trouble
+from disco.wire.messages import Diff, Fragment, Heartbeat, ReadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,15 +49,15 @@ def run(
     send: Callable[[Message], None],
     limits: tuple[float, float],
 ) -> None:
-    """Watch for ever: send a `Diff` for news, `Alive` for none, `Trouble` for errors.
+    """Watch for ever: send a `Diff` for news, `Heartbeat` for none, `ReadFailed` for errors.
 
     limits: seconds that one step may take, and seconds of silence after which the coordinator wants to hear something.
     """
     gc.disable()  # until the first step is over: what a client library makes at its import stays
     step, quiet = limits
-    publisher = Publisher(source, schemas, context.interfaces, send, quiet)
+    publisher = DiffSender(source, schemas, context.interfaces, send, quiet)
     context = context._replace(note=publisher.note)
-    send(Alive(answered=False))
+    send(Heartbeat(answered=False))
     errors = 0
     while True:
         retry_after = None
@@ -120,7 +120,7 @@ class _Seen(NamedTuple):
     digest: str
 
 
-class Publisher:
+class DiffSender:
     """What was sent last, and so what is news."""
 
     def __init__(
@@ -164,7 +164,7 @@ class Publisher:
                 self._tell(diff)
                 return
         if doubted or time.monotonic() - self._told >= self._quiet:
-            self._tell(Alive(answered=True))
+            self._tell(Heartbeat(answered=True))
 
     def note(self, text: str) -> None:
         """Take what people should know; it goes with the next snapshot."""
@@ -172,7 +172,7 @@ class Publisher:
 
     def trouble(self, reason: str, retry_in: float) -> None:
         """Send why nothing could be read."""
-        self._tell(Trouble(reason=escape(redact(reason), 500), retry_in=retry_in))
+        self._tell(ReadFailed(reason=escape(redact(reason), 500), retry_in=retry_in))
         self._doubted = WELL_STEPS
 
     def _tell(self, message: Message) -> None:
@@ -192,7 +192,7 @@ class Publisher:
             before = self._seen.get(interface)
             if before is None or before.digest != seen[interface].digest:
                 if time.monotonic() - self._told >= self._quiet:  # many of these may take long
-                    self._send(Alive(answered=False))
+                    self._send(Heartbeat(answered=False))
                     self._told = time.monotonic()
                 fragment = self._fragment(interface, snapshot[interface], dumped.pop(interface))
                 if first or fragment.digest != self._sent.get(interface):
@@ -291,14 +291,14 @@ def _stand_in(value: object) -> str | list[str]:
     """Return what stands for it where data is compared: of a store's data no text is in a list but a Literal."""
     if isinstance(value, documents.Literal):
         return [value.text]
-    if isinstance(value, Unusable):
+    if isinstance(value, InvalidValue):
         return f"unusable: {value.reason}"
     raise TypeError
 
 
 def _unusable(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:  # noqa: ANN401 -- any JSON data
     """Yield the reasons of what cannot be used, each with its pointer."""
-    if isinstance(data, Unusable):
+    if isinstance(data, InvalidValue):
         yield f"{schema.pointer(path) or 'the interface'} {data.reason}"
     elif isinstance(data, dict):
         for key, value in data.items():

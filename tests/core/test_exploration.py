@@ -18,7 +18,7 @@ import pytest
 
 from disco.core import events, lifecycle
 from disco.core.adoption import Adoption, View
-from disco.core.composition import Knowledge
+from disco.core.composition import Composition
 from disco.core.events import ChildId
 from disco.core.lifecycle import CHECKER, FREE_RERUNS, Lifecycle, Phase, Plan, SourcePlan
 from disco.wire import messages
@@ -165,7 +165,7 @@ def steps(world: World, where: Site) -> Iterator[Step]:
 
 
 def _signal(world: World, number: int) -> None:
-    world.feed(events.Signalled(number))
+    world.feed(events.SignalReceived(number))
 
 
 def _sleep(world: World) -> None:
@@ -198,7 +198,7 @@ def finish(world: World, where: Site) -> None:
             elif source in world.alive:
                 more = world.witness.moments[source][-1].keys() - said[0].changed.keys()
                 again = said[0]._replace(first=False, removed=tuple(more))
-                world.hear(source, again if _matters(world, source, again) else messages.Alive(answered=True))
+                world.hear(source, again if _matters(world, source, again) else messages.Heartbeat(answered=True))
         while world.dying:
             world.bury()
         if world.checks and "checker" in world.alive:
@@ -217,7 +217,7 @@ IGNORED = {
         "_namers",
     },
     World: {"told", "reports", "runs", "_next_pid", "witness", "now"},
-    Knowledge: {"_patience"},
+    Composition: {"_patience"},
     Adoption: {"_joined", "_rules", "_waiting", "_settle"},
 }  # fmt: skip
 NAMES = {

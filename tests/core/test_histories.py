@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from disco.core import events
 from disco.core.events import Kind
 from disco.core.lifecycle import Lifecycle, Phase, Plan, SourcePlan
-from disco.errors import Status
+from disco.errors import ExitStatus
 from disco.people import report
 from disco.wire import messages
 from tests.core.world import HUP, KNOWN, TERM, USR1, World, diff, fragment, plan, rule, who
@@ -83,9 +83,9 @@ def step(world: World, what: str, pick: random.Random) -> None:
         case "sleep" if world.life.deadline is not None:  # what happens next is in one batch with what is due
             world.now = max(world.now, world.life.deadline)
         case "alive" if sources:
-            world.hear(pick.choice(sources), messages.Alive(answered=pick.random() < 0.5))
+            world.hear(pick.choice(sources), messages.Heartbeat(answered=pick.random() < 0.5))
         case "trouble" if sources:
-            world.hear(pick.choice(sources), messages.Trouble(reason="refused", retry_in=pick.random() * 9))
+            world.hear(pick.choice(sources), messages.ReadFailed(reason="refused", retry_in=pick.random() * 9))
         case "started" if fresh := [name for name in busy if name not in world.pids]:
             world.started(pick.choice(fresh))
         case "ran" | "leave" if busy:
@@ -95,7 +95,7 @@ def step(world: World, what: str, pick: random.Random) -> None:
         case "late" if world.runs and names:
             runners = [name for name in names if world.alive[name] is Kind.RUNNER and name not in world.busy]
             if runners and len(world.runs) > 1:  # the result of a run that is long over
-                late = messages.Ran(task=world.runs[0].task, status=0, problem="", tail=(), seconds=1.0, children=False)
+                late = messages.RunFinished(task=world.runs[0].task, status=0, problem="", tail=(), seconds=1.0, children=False)
                 world.hear(pick.choice(runners), late)
         case "bury" if world.dying:
             world.bury()
@@ -113,24 +113,24 @@ def step(world: World, what: str, pick: random.Random) -> None:
             world.checked(*(["/x is wrong"] if what == "bad check" else []))
         case "term":
             if pick.random() < 0.1:
-                world.feed(events.Signalled(TERM))
+                world.feed(events.SignalReceived(TERM))
         case "hup":
-            world.feed(events.Signalled(HUP))
+            world.feed(events.SignalReceived(HUP))
         case "usr1":
-            world.feed(events.Signalled(USR1))
+            world.feed(events.SignalReceived(USR1))
         case "not started" if world.fresh:
             name = pick.choice(sorted(world.fresh))
             if name in world.alive and name not in world.pids:
                 del world.alive[name]
                 world.busy.pop(name, None)
                 world.fresh.discard(name)
-                world.feed(events.NotStarted(who(name), "no memory"))
+                world.feed(events.ForkFailed(who(name), "no memory"))
         case "outgrown" if sources:
-            world.feed(events.Outgrown(who(pick.choice(sources)), 1 << 30))
+            world.feed(events.MemoryExceeded(who(pick.choice(sources)), 1 << 30))
         case "swept":
-            world.feed(events.Swept(tuple(world.dying)))
+            world.feed(events.LeftoversFound(tuple(world.dying)))
         case "broken" if names:
-            world.feed(events.Broken(who(pick.choice(names)), "garbage"))
+            world.feed(events.ProtocolViolated(who(pick.choice(names)), "garbage"))
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
@@ -192,7 +192,7 @@ def test_run_given_to_a_runner_that_does_not_start() -> None:
     assert [run.rule for run in world.runs] == ["r", "q"]
     lost = next(name for name, run in world.busy.items() if run.rule == "q")
     del world.alive[lost], world.busy[lost]
-    world.feed(events.NotStarted(who(lost), "no memory"))
+    world.feed(events.ForkFailed(who(lost), "no memory"))
     world.ran("runner-1")
     assert [run.rule for run in world.runs] == ["r", "q", "q"]
     world.ran("runner-1")
@@ -359,11 +359,11 @@ def test_input_over_the_limit_for_the_last_time(monkeypatch: pytest.MonkeyPatch)
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     assert not world.runs
     assert world.life.outcome is not None
-    assert world.life.outcome.status == Status.HANDLER
+    assert world.life.outcome.status == ExitStatus.HANDLER
     dry = World(plan(rule("r", "a", "b"), rule("q", "a"), dry=True))
     dry.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     assert dry.life.outcome is not None
-    assert dry.life.outcome.status == Status.HANDLER, "a dry run foresees it"
+    assert dry.life.outcome.status == ExitStatus.HANDLER, "a dry run foresees it"
 
 
 def test_sources_that_say_too_much_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,12 +393,12 @@ def test_fail_limit(limit: int) -> None:
             world.wait(1.0)
     assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
-    assert world.life.outcome.status == Status.HANDLER
+    assert world.life.outcome.status == ExitStatus.HANDLER
 
 
 def test_timeout_statuses() -> None:
     """disco.timeout gives 69 while a required source never answered, 75 otherwise."""
-    for answered, status in ((False, Status.UNAVAILABLE), (True, Status.TIMEOUT)):
+    for answered, status in ((False, ExitStatus.UNAVAILABLE), (True, ExitStatus.TIMEOUT)):
         world = World(plan(rule("r", "a"), timeout=5.0))
         if answered:
             world.hear("s", diff(first=True))
@@ -472,10 +472,10 @@ def test_composition_goes_to_the_checker() -> None:
 def test_hung_source_is_replaced_but_not_after_our_own_sleep() -> None:
     """A silent source is killed when its lease is over and disco was awake; after disco's own sleep it gets its time."""
     world = World(plan(rule("r", "a")))
-    world.hear("s", messages.Alive(answered=False))
+    world.hear("s", messages.Heartbeat(answered=False))
     world.wait(3600.0)  # asleep: the lease is long over when we wake
     assert "s" in world.alive
-    world.hear("s", messages.Alive(answered=False))
+    world.hear("s", messages.Heartbeat(answered=False))
     for _ in range(42):
         world.wait(0.5)
     assert "s" not in world.fresh
@@ -489,9 +489,9 @@ def test_second_signal_kills_at_once() -> None:
     world = World(plan(rule("r", "a")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.started("runner-1")
-    world.feed(events.Signalled(TERM))
+    world.feed(events.SignalReceived(TERM))
     assert "runner-1" in world.alive
-    world.feed(events.Signalled(TERM))
+    world.feed(events.SignalReceived(TERM))
     assert "runner-1" not in world.alive
     assert world.life.phase is Phase.SWEEPING
     world.bury()
@@ -506,10 +506,10 @@ def test_signal_while_stopping_for_exec() -> None:
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.leftovers["runner-1"] = 2
     run = world.busy.pop("runner-1")
-    ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
+    ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
     world.witness.ended(run, 0)
-    world.stop(events.Heard(who("runner-1"), ran))
-    world.feed(events.Signalled(TERM))
+    world.stop(events.MessageReceived(who("runner-1"), ran))
+    world.feed(events.SignalReceived(TERM))
     if "runner-1" in world.alive:
         world.end("runner-1", 0)
         world.feed()
@@ -541,7 +541,7 @@ def test_late_result_counts_for_nothing() -> None:
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.ran("runner-1", status=1)
     world.wait()
-    world.hear("runner-1", messages.Ran(task=1, status=0, problem="", tail=(), seconds=1.0, children=False))
+    world.hear("runner-1", messages.RunFinished(task=1, status=0, problem="", tail=(), seconds=1.0, children=False))
     assert "runner-1" not in world.alive
     assert world.life.phase is Phase.GATHERING
 
@@ -565,7 +565,7 @@ def test_lost_handler_is_buried_before_the_next_run() -> None:
     assert world.dying[0] != pid
     world.wait(60.0)
     assert world.life.outcome is not None
-    assert world.life.outcome.status == Status.SYSTEM
+    assert world.life.outcome.status == ExitStatus.SYSTEM
 
 
 def test_hup_replaces_at_once() -> None:
@@ -573,7 +573,7 @@ def test_hup_replaces_at_once() -> None:
     world = World(plan(rule("r", "a"), rule("q", "b")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     world.ran("runner-1")
-    world.feed(events.Signalled(HUP))
+    world.feed(events.SignalReceived(HUP))
     assert "s" in world.fresh
     assert world.life.is_satisfied(world.life.rules[0])
 
@@ -583,11 +583,11 @@ def test_timeout_does_not_undo_exec() -> None:
     world = World(plan(rule("r", "a"), timeout=3.0, grace=60.0))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     run = world.busy.pop("runner-1")
-    ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
+    ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
     world.witness.ended(run, 0)
-    world.stop(events.Heard(who("runner-1"), ran))
+    world.stop(events.MessageReceived(who("runner-1"), ran))
     world.now += 10.0
-    world.do(world.life.handle(events.Elapsed(), world.now))
+    world.do(world.life.handle(events.BatchEnded(), world.now))
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
 
@@ -717,7 +717,7 @@ def test_emptiness_of_a_source_that_fails_is_not_believed() -> None:
     world.ran("runner-1")
     world.hear("s", diff(removed=("a",)))
     for _ in range(5):
-        world.hear("s", messages.Trouble(reason="refused", retry_in=3.0))
+        world.hear("s", messages.ReadFailed(reason="refused", retry_in=3.0))
         world.wait(4.0)
     assert world.life.is_satisfied(world.life.rules[0])
 
@@ -737,7 +737,7 @@ def test_reports_come_ever_more_rarely() -> None:
     times: list[float] = []
     while world.now < began + 250.0:
         world.wait(1.0)
-        world.hear("s", messages.Alive(answered=True))
+        world.hear("s", messages.Heartbeat(answered=True))
         if world.reports > len(times):
             times.append(world.now - began)
     assert times == [5.0, 15.0, 35.0, 75.0, 135.0, 195.0]
@@ -833,7 +833,7 @@ def test_emptied_source_that_fails_does_not_prevent_exec() -> None:
     world.hear("s", diff(removed=("a",)))
     world.ran("runner-1")
     assert world.life.phase is Phase.GATHERING
-    world.hear("s", messages.Trouble(reason="refused", retry_in=3.0))
+    world.hear("s", messages.ReadFailed(reason="refused", retry_in=3.0))
     world.wait(0.1)
     assert world.life.phase is Phase.OVER
 
@@ -877,14 +877,14 @@ def test_timeout_and_report_at_once() -> None:
     world = World(plan(rule("r", "a"), timeout=5.0))
     world.wait(5.0)
     assert world.life.outcome is not None
-    assert (world.life.outcome.status, world.reports) == (Status.UNAVAILABLE, 1)
+    assert (world.life.outcome.status, world.reports) == (ExitStatus.UNAVAILABLE, 1)
 
 
 def test_sighup_is_waited_for() -> None:
     """After SIGHUP exec waits for the first word of each fresh process, for its source's timeout at most; once."""
     world = World(plan(rule("r", "a")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
-    world.feed(events.Signalled(HUP))
+    world.feed(events.SignalReceived(HUP))
     world.ran("runner-1")
     assert world.life.phase is Phase.GATHERING
     world.hear("s", diff({"a": fragment("2")}, first=True))
@@ -897,16 +897,16 @@ def test_sighup_does_not_wait_for_ever(word: str) -> None:
     """After SIGHUP a source that cannot be read, or says nothing, keeps exec no longer than its timeout; another SIGHUP neither."""
     world = World(plan(rule("r", "a")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
-    world.feed(events.Signalled(HUP))
+    world.feed(events.SignalReceived(HUP))
     world.ran("runner-1")
     assert world.life.phase is Phase.GATHERING
     if word == "trouble":
-        world.hear("s", messages.Trouble(reason="refused", retry_in=1.0))
+        world.hear("s", messages.ReadFailed(reason="refused", retry_in=1.0))
     elif word == "crash":
         world.crash("s")
     else:
         world.wait(8.0)
-        world.feed(events.Signalled(HUP))
+        world.feed(events.SignalReceived(HUP))
         world.wait(1.9)
         assert world.life.phase is Phase.GATHERING
         world.wait(0.2)
@@ -992,7 +992,7 @@ def test_refused_forks_are_counted_alone() -> None:
     while "s" not in world.alive:
         world.wait()
     del world.alive["s"]
-    world.feed(events.NotStarted(who("s"), "no memory"))
+    world.feed(events.ForkFailed(who("s"), "no memory"))
     assert world.life.phase is Phase.GATHERING
 
 
@@ -1032,12 +1032,12 @@ class Meter:
         return reads
 
     def feed(self, child: str, message: messages.Message) -> None:
-        batch: list[events.Event] = [events.Heard(who(child), message), events.Elapsed()]
+        batch: list[events.Event] = [events.MessageReceived(who(child), message), events.BatchEnded()]
         sys.setprofile(self.count)
         try:
             while batch:
                 if self.do(self.life.handle(batch.pop(0), self.now)):
-                    batch = [events.AllRead(), events.Elapsed()]
+                    batch = [events.AllRead(), events.BatchEnded()]
         finally:
             sys.setprofile(None)
 
@@ -1047,10 +1047,10 @@ class Meter:
     def answer(self) -> None:
         """Let the checker, or else a runner, answer."""
         asked = self.sent.pop(0)
-        if isinstance(asked.message, messages.Check):
-            self.feed("checker", messages.Checked(task=asked.message.task, digest="d", problems=(), body=b"{}"))
+        if isinstance(asked.message, messages.Merge):
+            self.feed("checker", messages.Merged(task=asked.message.task, digest="d", problems=(), body=b"{}"))
         elif isinstance(asked.message, messages.Run):
-            ran = messages.Ran(task=asked.message.task, status=0, problem="", tail=(), seconds=0.1, children=False)
+            ran = messages.RunFinished(task=asked.message.task, status=0, problem="", tail=(), seconds=0.1, children=False)
             self.feed(asked.child.name, ran)
 
 
@@ -1064,7 +1064,7 @@ def measure(what: str, size: int) -> int:
         meter.feed("s", diff({name: fragment("2") for name in meter.names}))
     elif what == "verdict":
         meter.feed("t", diff({name: fragment("2") for name in meter.names}, first=True))
-        meter.sent = [one for one in meter.sent if isinstance(one.message, messages.Check)]
+        meter.sent = [one for one in meter.sent if isinstance(one.message, messages.Merge)]
     elif what == "run again":
         meter.feed("t", diff(first=True))
         last = meter.sent.pop(0)  # which keeps exec waiting
@@ -1122,16 +1122,16 @@ def test_a_source_that_answers_once_and_fails_again_is_told_once() -> None:
     world = World(plan(rule("r", "a"), rule("q", "b")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     for _ in range(5):
-        world.hear("s", messages.Trouble(reason="refused", retry_in=1.0))
-        world.hear("s", messages.Alive(answered=True))
+        world.hear("s", messages.ReadFailed(reason="refused", retry_in=1.0))
+        world.hear("s", messages.Heartbeat(answered=True))
     assert sum("refused" in text for text in world.told) == 1
     assert not any("answers again" in text for text in world.told)
-    world.hear("s", messages.Alive(answered=True))
+    world.hear("s", messages.Heartbeat(answered=True))
     assert sum("answers again" in text for text in world.told) == 1
-    world.hear("s", messages.Trouble(reason="refused", retry_in=1.0))
-    world.hear("s", messages.Alive(answered=True))
+    world.hear("s", messages.ReadFailed(reason="refused", retry_in=1.0))
+    world.hear("s", messages.Heartbeat(answered=True))
     world.now += 30.0
-    world.hear("s", messages.Alive(answered=False))
+    world.hear("s", messages.Heartbeat(answered=False))
     assert sum("answers again" in text for text in world.told) == 2
     assert sum("refused" in text for text in world.told) == 2
 

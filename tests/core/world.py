@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from disco.core import events
 from disco.core.events import ChildId, Kind
 from disco.core.lifecycle import Lifecycle, Phase, Plan, SourcePlan
-from disco.errors import Status
+from disco.errors import ExitStatus
 from disco.people import report
 from disco.site.rules import Rule
 from disco.wire import messages
@@ -152,7 +152,7 @@ class World:
         self.busy: dict[str, messages.Run] = {}
         self.handlers: dict[int, int] = {}  # pid of a handler that lives → index of its rule's run
         self.pids: dict[str, int] = {}  # runner → its handler's pid
-        self.checks: list[messages.Check] = []
+        self.checks: list[messages.Merge] = []
         self.dying: list[int] = []  # orphans that got SIGKILL and are not reaped yet, handlers among them
         self.leftovers: dict[str, int] = {}  # runner → the processes that its handlers left behind
         self.queue: list[events.Event] = []
@@ -189,7 +189,7 @@ class World:
                     self.witness.started(run, self.life.knowledge.withheld, calm=self.is_calm())
                     if self.prompt:
                         self.queue.append(self._start(name))
-                case events.Send(_, messages.Check() as check):
+                case events.Send(_, messages.Merge() as check):
                     self.checks.append(check)
                 case events.Kill(ChildId(name=name), number):
                     if name not in self.alive:
@@ -200,7 +200,7 @@ class World:
                     for name in list(self.unread):
                         self.deliver(name)
                     self.queue.append(events.AllRead())
-                case events.Tell(text=text):
+                case events.Log(text=text):
                     self.told.append(text)
                 case events.Report():
                     self.reports += 1
@@ -209,7 +209,7 @@ class World:
             self.stopped = True
             outcome = self.life.outcome
             assert outcome is not None
-            if outcome.status != Status.SYSTEM:
+            if outcome.status != ExitStatus.SYSTEM:
                 assert not self.alive, f"over with {self.alive}"
                 assert not self.dying, f"over with orphans: {self.dying}"
             if outcome.status is None:
@@ -227,7 +227,7 @@ class World:
                     assert not self.life.knowledge.adoption.late, "exec on data that is not the newest"
                     believed = [name for name in self.life.sources if not self.life.knowledge.is_emptied(name)]
                     assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"
-            elif outcome.status in {Status.TIMEOUT, Status.UNAVAILABLE} and not self.life.plan.dry:
+            elif outcome.status in {ExitStatus.TIMEOUT, ExitStatus.UNAVAILABLE} and not self.life.plan.dry:
                 assert not self.could_exec, "disco.timeout, and every rule has succeeded"
 
     def is_calm(self) -> bool:
@@ -241,7 +241,7 @@ class World:
 
     def stop(self, *given: events.Event) -> None:
         """Give events and let disco begin to stop, no more."""
-        for event in (*given, events.Elapsed()):
+        for event in (*given, events.BatchEnded()):
             self.do(self.life.handle(event, self.now))
         while self.queue and self.life.phase is Phase.GATHERING:
             self.do(self.life.handle(self.queue.pop(0), self.now))
@@ -249,19 +249,19 @@ class World:
 
     def deliver(self, name: str) -> None:
         """Let what lies in a child's channel be read."""
-        self.queue += (events.Heard(who(name), message) for message in self.unread.pop(name, []))
+        self.queue += (events.MessageReceived(who(name), message) for message in self.unread.pop(name, []))
 
     def feed(self, *given: events.Event) -> None:
-        """Give events and all that follows from them, then Elapsed, as the coordinator does."""
+        """Give events and all that follows from them, then BatchEnded, as the coordinator does."""
         self.queue += given
         once = True
         while self.queue or once:
             once = False
             batch, self.queue = self.queue, []
-            for event in [*batch, events.Elapsed()]:
+            for event in [*batch, events.BatchEnded()]:
                 if self.life.phase is not Phase.OVER:
                     self.do(self.life.handle(event, self.now))
-                if isinstance(event, events.Elapsed) and not self.queue and self.life.phase is Phase.GATHERING:
+                if isinstance(event, events.BatchEnded) and not self.queue and self.life.phase is Phase.GATHERING:
                     self.assert_none_forgotten()
 
     def assert_none_forgotten(self) -> None:
@@ -300,7 +300,7 @@ class World:
         for _ in range(self.leftovers.pop(name, 0)):
             self._next_pid += 1
             self.dying.append(self._next_pid)
-        self.queue += (events.Swept(tuple(self.dying)), events.Ended(who(name), status))
+        self.queue += (events.LeftoversFound(tuple(self.dying)), events.ChildExited(who(name), status))
 
     def crash(self, name: str) -> None:
         self.end(name, -11)
@@ -332,11 +332,11 @@ class World:
         run = self.busy[name]
         self.handlers[pid] = self.runs.index(run)
         self.pids[name] = pid
-        return events.Heard(who(name), messages.Started(task=run.task, pid=pid))
+        return events.MessageReceived(who(name), messages.Started(task=run.task, pid=pid))
 
     def bury(self) -> None:
         self.handlers.pop(self.dying.pop(), None)
-        self.feed(events.Swept(tuple(self.dying)))
+        self.feed(events.LeftoversFound(tuple(self.dying)))
 
     def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
         run = self.busy.pop(name)
@@ -345,9 +345,9 @@ class World:
         if children:
             self.leftovers[name] = self.leftovers.get(name, 0) + 1
         self.feed(
-            events.Heard(
+            events.MessageReceived(
                 who(name),
-                messages.Ran(task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children),
+                messages.RunFinished(task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children),
             )
         )
         if self.life.phase is not Phase.GATHERING and name in self.alive:
@@ -360,7 +360,7 @@ class World:
         digest = self.witness.merge([json.loads(body)["d"] for body in check.bodies])
         self.witness.verdicts[check.interface, digest] = not problems
         body = b"" if problems else json.dumps({"d": digest}).encode()
-        self.hear("checker", messages.Checked(task=check.task, digest=digest, problems=problems, body=body))
+        self.hear("checker", messages.Merged(task=check.task, digest=digest, problems=problems, body=body))
 
     def wait(self, seconds: float | None = None) -> None:
         """Let time pass: so many seconds, or until the nearest deadline."""

@@ -57,8 +57,8 @@ def give_unknown(of: World, source: str, *names: str) -> None:
 def end_run(of: World, runner: str, status: int, *tail: str) -> None:
     """Let a handler end, after it has printed some lines."""
     run = of.busy.pop(runner)
-    ran = messages.Ran(task=run.task, status=status, problem="", tail=tail, seconds=0.5, children=False)
-    of.feed(events.Heard(who(runner), ran))
+    ran = messages.RunFinished(task=run.task, status=status, problem="", tail=tail, seconds=0.5, children=False)
+    of.feed(events.MessageReceived(who(runner), ran))
 
 
 def test_whole_report() -> None:
@@ -237,7 +237,7 @@ def test_source_whose_process_cannot_be_started() -> None:
     """A source that could not even be forked is told as not readable since then."""
     of = world(rule("r", "db"))
     of.wait(3.0)
-    of.feed(events.NotStarted(who("s"), "no memory"))
+    of.feed(events.ForkFailed(who("s"), "no memory"))
     assert "not readable for 0 ms: its process cannot be started: no memory" in line(of, "source s:")
 
 
@@ -246,7 +246,7 @@ def test_source_that_cannot_be_read() -> None:
     of = world(rule("r", "db"))
     give(of, "s")
     of.wait(4.0)
-    of.hear("s", messages.Trouble(reason="cannot connect to 10.0.0.1:8500", retry_in=5.0))
+    of.hear("s", messages.ReadFailed(reason="cannot connect to 10.0.0.1:8500", retry_in=5.0))
     of.wait(2.0)
     words = r"not readable for 2 s.*cannot connect to 10\.0\.0\.1:8500.*last answered 6 s ago.*next try in 3 s.*/s\b"
     assert re.match(f"source s: {words}", line(of, "source s"))
@@ -313,7 +313,7 @@ def test_only_a_source_is_awaited() -> None:
     of = World(Plan(interfaces=KNOWN, sources=tuple(awaited), rules=(rule("r", "db"),)))
     give(of, "s", "db")
     of.ran("runner-1")
-    of.hear("t", messages.Trouble(reason="refused", retry_in=30.0))
+    of.hear("t", messages.ReadFailed(reason="refused", retry_in=30.0))
     assert "is not started yet" in told(of)[0]
     assert "every rule is satisfied" in told(of)[0]
     waits = "waits for its first good answer"
@@ -393,7 +393,7 @@ def _time_out(of: World) -> None:
 
 
 def _terminate(of: World) -> None:
-    of.feed(events.Signalled(15))
+    of.feed(events.SignalReceived(15))
 
 
 def _fail(of: World) -> None:
@@ -426,9 +426,9 @@ def test_report_while_disco_stops_for_exec() -> None:
     of = world(rule("r", "db"), grace=30.0)
     give(of, "s", "db")
     run = of.busy.pop("runner-1")
-    ran = messages.Ran(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
+    ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
     of.witness.ended(run, 0)
-    of.stop(events.Heard(who("runner-1"), ran))
+    of.stop(events.MessageReceived(who("runner-1"), ran))
     assert not any(words in one for one in told(of) for words in ("goes on", "waiting for changes"))
 
 

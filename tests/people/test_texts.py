@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lab.harness import disco_command
 
-from disco.errors import Status
+from disco.errors import ExitStatus
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,7 +33,7 @@ def test_help_is_no_wider_than_a_screen() -> None:
 def test_help_names_every_exit_status() -> None:
     """-h tells what each status means that disco can end with."""
     told = get_help().partition("exit status:")[2]
-    names = {int(status): str(int(status)) for status in Status} | {128: "128+N"}
+    names = {int(status): str(int(status)) for status in ExitStatus} | {128: "128+N"}
     assert [name for name in names.values() if not re.search(rf"(?<!\d){re.escape(name)}(?!\d)", told)] == []
 
 
@@ -208,7 +208,7 @@ def test_a_system_without_room(site: Site, error: str, told: str) -> None:
 
 
 CHILDREN = {
-    "source": ("source flat", "from disco.sources import watcher; watcher.run = bad"),
+    "source": ("source flat", "from disco.workers import watcher; watcher.run = bad"),
     "runner": ("runner-1", "from disco.workers import runner; runner.run = bad"),
 }
 

@@ -194,7 +194,7 @@ def test_places_of_mistakes(tmp_path: Path) -> None:
 def test_what_no_variable_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More names than the kernel lets one variable hold, or a word that it takes as no argument, are refused at the start."""
     names = tuple(f"interface-{number:055}" for number in range(2000))
-    monkeypatch.setattr("tests.test_rules.KNOWN", names)
+    monkeypatch.setattr("tests.site.test_rules.KNOWN", names)
     [problem] = refusals(tmp_path, json.dumps({"rules": [{"when": list(names), "do": "x"}]}))
     assert ":21: 'when' names more than 128 KiB of interfaces, which DISCO_INTERFACES cannot hold: split the rule" in problem
     [problem] = refusals(tmp_path, json.dumps({"rules": [{"when": names[0], "do": "x " + "y" * (128 << 10)}]}))

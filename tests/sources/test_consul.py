@@ -29,7 +29,7 @@ from lab.servers import make_certificates
 
 from disco import sources
 from disco.site import config
-from disco.sources import Context, Options, SourceError, Unusable
+from disco.sources import Context, InvalidValue, Options, SourceError
 from disco.sources.consul import SOURCE, _locate
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def test_bytes_that_are_no_text_make_their_value_unusable(consul: ConsulServer, 
     consul.put("web/key", b"\xff\xfe")
     consul.put("web/none", "")
     found = follow(f"consul.host={consul.address}").step()["web"]
-    assert isinstance(found["key"], Unusable)
+    assert isinstance(found["key"], InvalidValue)
     assert found["none"] == ""
 
 
@@ -831,7 +831,7 @@ def test_a_corrupt_value_is_unusable(follow: Follow, value: str) -> None:
     """A value that is no base64 makes its interface invalid, and no other."""
     broken = {**entry("web/port", "80"), "Value": value}
     with Fake(Reply([broken, entry("db/host", "h")])) as fake:
-        assert follow(fake.pairs).step() == {"web": {"port": Unusable("is no base64")}, "db": {"host": "h"}}
+        assert follow(fake.pairs).step() == {"web": {"port": InvalidValue("is no base64")}, "db": {"host": "h"}}
 
 
 def test_null_values_are_empty_text(follow: Follow) -> None:

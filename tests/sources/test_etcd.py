@@ -466,7 +466,7 @@ def test_random_changes(server: EtcdServer, read: Callable[..., Reader]) -> None
         values = {key: chance.choice(("", "1", "2", "{}", '{"c": 1, "d": {"e": 1}}')) for key in keys[gone:]}
         held = {key: value for key, value in held.items() if key not in keys[:gone]} | values | {"mysql/number": str(number)}
         server.transact({f"random/{key}": held[key] for key in (*values, "mysql/number")}, [f"random/{key}" for key in keys[:gone]])
-        expected = sources.nest((key, held[key].encode()) for key in sorted(held))
+        expected = sources.build_tree((key, held[key].encode()) for key in sorted(held))
         expected |= {"other": None} if "other" in expected else {}
         reader.until_data(json.loads(json.dumps(expected, default=lambda unusable: {"unusable": unusable.reason})))
 

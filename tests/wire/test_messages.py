@@ -18,7 +18,7 @@ from disco.people import log
 from disco.text import duration, escape, plural, redact
 from disco.wire import messages, records
 from disco.wire.channel import Channel, Frames, Line
-from disco.wire.messages import SIZES, Alive, Check, Checked, Diff, Fragment, Message, Run, Trouble
+from disco.wire.messages import SIZES, Diff, Fragment, Heartbeat, Merge, Merged, Message, ReadFailed, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ def fragment(body: bytes, *problems: str) -> Fragment:
 PROBLEMS = st.lists(st.text(max_size=20), max_size=messages.PROBLEM_LIMIT).map(tuple)
 st.register_type_strategy(Fragment, st.builds(lambda body, problems: fragment(body, *problems), st.binary(), PROBLEMS))
 st.register_type_strategy(
-    Checked,
-    st.builds(lambda task, one: Checked(task, *one), st.integers(0, 1 << 60), st.from_type(Fragment)),
+    Merged,
+    st.builds(lambda task, one: Merged(task, *one), st.integers(0, 1 << 60), st.from_type(Fragment)),
 )
 st.register_type_strategy(int, st.integers(-(1 << 60), 1 << 60))
 st.register_type_strategy(
@@ -52,15 +52,15 @@ st.register_type_strategy(
 )
 MESSAGES = st.one_of(
     st.from_type(Diff),
-    st.from_type(Checked),
+    st.from_type(Merged),
     *[
         st.builds(kind, **{name: st.from_type(hint) for name, hint in get_type_hints(kind).items()})
         for kind in get_args(Message)
-        if kind not in {Diff, Checked}
+        if kind not in {Diff, Merged}
     ],
 )
-CHECK = Check(task=7, interface="a", bodies=(b"", b"one", b"\0\xff" * 9))
-HISTORY: list[Message] = [Alive(answered=True), CHECK, Trouble(reason="r\n\ud800", retry_in=0.5), Alive(answered=False)]
+CHECK = Merge(task=7, interface="a", bodies=(b"", b"one", b"\0\xff" * 9))
+HISTORY: list[Message] = [Heartbeat(answered=True), CHECK, ReadFailed(reason="r\n\ud800", retry_in=0.5), Heartbeat(answered=False)]
 
 
 def wire(message: Message) -> bytes:
@@ -132,7 +132,7 @@ def test_garbage(data: bytes) -> None:
         pass
 
 
-WORDS = st.sampled_from(["Diff", "Alive", "Check", "Run", "Trouble", "Ran", "", "a"])
+WORDS = st.sampled_from(["Diff", "Heartbeat", "Merge", "Run", "ReadFailed", "RunFinished", "", "a"])
 NEARLY = st.recursive(
     WORDS | st.none() | st.booleans() | st.integers(-3, 10**400) | st.floats(),
     lambda below: st.lists(below, max_size=6) | st.dictionaries(WORDS, below, max_size=3),
@@ -140,7 +140,7 @@ NEARLY = st.recursive(
 
 
 @given(st.tuples(WORDS, NEARLY) | NEARLY, st.binary(max_size=9))
-@example(["Trouble", ["r", 10**400]], b"")
+@example(["ReadFailed", ["r", 10**400]], b"")
 def test_nearly_messages(content: Any, bodies: bytes) -> None:
     """Of any JSON in a frame comes a message that is whole, or ProtocolError."""
     try:
@@ -157,24 +157,24 @@ def test_nearly_messages(content: Any, bodies: bytes) -> None:
         wire(CHECK) + b"x",
         frame(["Nope", []]),
         frame(["Fragment", ["", [], 0]]),
-        frame(["Alive", [True], 1]),
-        frame(["Alive", {"answered": True}]),
-        frame(["Alive", [1]]),
-        frame(["Alive", []]),
-        frame(["Alive", [True, True]]),
-        frame(["Alive", [True]], b"x"),
-        frame(["Check", [True, "a", []]]),
-        frame(["Check", [1, "a", [-1]]]),
-        frame(["Check", [1, "a", [3]]], b"xx"),
-        frame(["Check", [1, "a", [2, -1, 1]]], b"xx"),
-        frame(["Check", [1, "a", "xyz"]]),
-        frame(["Check", [1.0, "a", []]]),
+        frame(["Heartbeat", [True], 1]),
+        frame(["Heartbeat", {"answered": True}]),
+        frame(["Heartbeat", [1]]),
+        frame(["Heartbeat", []]),
+        frame(["Heartbeat", [True, True]]),
+        frame(["Heartbeat", [True]], b"x"),
+        frame(["Merge", [True, "a", []]]),
+        frame(["Merge", [1, "a", [-1]]]),
+        frame(["Merge", [1, "a", [3]]], b"xx"),
+        frame(["Merge", [1, "a", [2, -1, 1]]], b"xx"),
+        frame(["Merge", [1, "a", "xyz"]]),
+        frame(["Merge", [1.0, "a", []]]),
         *[
-            frame(b'["Trouble",["r",%s]]' % number)
+            frame(b'["ReadFailed",["r",%s]]' % number)
             for number in (b"NaN", b"Infinity", b"1e300", b"1" + b"0" * 400, b"true", b'"1"')
         ],
-        frame([["Alive"], [True]]),
-        frame({"Alive": 1, "b": 2}),
+        frame([["Heartbeat"], [True]]),
+        frame({"Heartbeat": 1, "b": 2}),
         frame(b"\xff"),
         frame(b"[" * 100_000),
         frame(b"9" * 5000),
@@ -230,10 +230,10 @@ def test_a_large_diff_is_several_frames(news: Diff, ends: tuple[socket.socket, s
     ("news", "reason"),
     [
         (diff(1, body=b"{}" * 3)._replace(changed={"a": Fragment("d", (), b"{}")}), "digest"),
-        (Checked(1, "d", (), b"{}"), "digest"),
+        (Merged(1, "d", (), b"{}"), "digest"),
         (diff(1, *["p"] * 22), "problems"),
         (diff(1, "p" * 302), "problem"),
-        (Checked(1, "d", ("p",) * 22, b""), "problems"),
+        (Merged(1, "d", ("p",) * 22, b""), "problems"),
         (diff(1)._replace(unknown=("a",) * 21), "unknown names"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_channel_never_blocks(ends: tuple[socket.socket, socket.socket]) -> No
     """Whatever is sent to a peer that does not read is queued, never waited for; it arrives whole and in order."""
     sender, receiver = map(Channel, ends)
     big = Run(task=1, rule="r", argv=("a",), env=(b"b=c",), stdin=(b"x" * 1_000_000,), timeout=0.0)
-    history = [*HISTORY, big, *HISTORY, big, Alive(answered=True)]
+    history = [*HISTORY, big, *HISTORY, big, Heartbeat(answered=True)]
     assert list(receiver.receive()) == []
     for message in history:
         sender.send(message)

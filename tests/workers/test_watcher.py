@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from disco import sources
 from disco.data import schema
 from disco.data.documents import DEPTH_LIMIT, Literal
-from disco.sources import Context, Options, Source, SourceError, Tree, Unusable, flat, nest
+from disco.sources import Context, InvalidValue, Options, Source, SourceError, Tree, build_tree, flat
 from disco.sources.options import patterns
 from disco.wire import messages
-from disco.wire.messages import Alive, Diff, Message, Trouble
+from disco.wire.messages import Diff, Heartbeat, Message, ReadFailed
 from disco.workers import watcher
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def publish(schemas: dict[str, Schema]) -> Callable[..., list[Message]]:
     def give(*snapshots: Any, text: bool = False, quiet: float = 1000.0) -> list[Message]:
         said: list[Message] = []
         source = Source(options=(), watch=iter, text=text)  # type: ignore[arg-type]
-        publisher = watcher.Publisher(source, schemas, frozenset(schemas), said.append, quiet)
+        publisher = watcher.DiffSender(source, schemas, frozenset(schemas), said.append, quiet)
         for snapshot in snapshots:
             if isinstance(snapshot, str):
                 publisher.trouble(snapshot, 1.0)
@@ -150,26 +150,26 @@ def test_text_is_decoded(publish: Callable[..., list[Message]]) -> None:
 def test_unusable_values(publish: Callable[..., list[Message]]) -> None:
     """A value that cannot be used makes its interface invalid, by its place, and no other."""
     unusable = {
-        "app": {"a/b": [1, Unusable("is odd")], "c": Unusable("is bad")},
+        "app": {"a/b": [1, InvalidValue("is odd")], "c": InvalidValue("is bad")},
         "db": {"port": 1},
-        "slow": Unusable("is no use"),
+        "slow": InvalidValue("is no use"),
     }
     (said,) = diffs(publish(unusable, text=True))
     assert said.changed["app"].problems == ("/a~1b/1 is odd", "/c is bad")
     assert said.changed["slow"].problems == ("the interface is no use",)
     assert said.changed["app"].body == b""
     assert said.changed["db"].problems == ()
-    assert len(publish(unusable, {**unusable, "app": {"c": Unusable("is worse")}})) == 2
+    assert len(publish(unusable, {**unusable, "app": {"c": InvalidValue("is worse")}})) == 2
 
 
 def test_what_is_told_of_a_verdict_is_bounded(publish: Callable[..., list[Message]]) -> None:
     """However much is wrong, and however long the names: few problems of each interface are told, each short with its reason."""
     odd = "\0" * 100
-    hostile: Any = {odd[:30] + str(number): Unusable("is odd") for number in range(40_000)}
+    hostile: Any = {odd[:30] + str(number): InvalidValue("is odd") for number in range(40_000)}
     deepest: Any = {"port": "x"}
     for _ in range(DEPTH_LIMIT - 2):
         deepest = {odd: deepest}
-    (said,) = diffs(publish({"app": hostile, "nested": deepest, "db": {"port": Unusable("r" * 10_000)}}))
+    (said,) = diffs(publish({"app": hostile, "nested": deepest, "db": {"port": InvalidValue("r" * 10_000)}}))
     for part in said.changed.values():
         assert part.problems
         assert len(part.problems) <= 21
@@ -188,7 +188,7 @@ def test_many_invalid_interfaces(tmp_path: Path) -> None:
         (tmp_path / f"{name}.schema").write_text(json.dumps({"required": ["some"], "additionalProperties": False}))
     known = schema.load([tmp_path])[0]
     said: list[Message] = []
-    publisher = watcher.Publisher(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
+    publisher = watcher.DiffSender(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
     publisher.publish({name: {"\0" * 10 + str(key): 1 for key in range(30)} for name in names})
     (diff,) = diffs(said)
     assert len(diff.changed) == 2000
@@ -289,7 +289,7 @@ def test_exploding_data(publish: Callable[..., list[Message]], monkeypatch: pyte
     """An interface whose validation takes too long is invalid, and harms no other; meanwhile something is said."""
     monkeypatch.setattr(schema, "time_allowed", lambda _size: 0.05)
     said = publish({"slow": {"a": "a" * 60 + "!"}, "zzz": 1, "app": {}}, quiet=0.0)
-    assert Alive(answered=False) in said
+    assert Heartbeat(answered=False) in said
     last = said[-1]
     assert isinstance(last, Diff)
     assert last.changed["slow"].problems == (schema.TOO_SLOW,)
@@ -301,13 +301,16 @@ def test_alive(publish: Callable[..., list[Message]]) -> None:
     """Of an answer without news is told when all was quiet for long enough, and of the first two after trouble."""
     data: dict[str, Any] = {"app": {}}
     assert len(publish(data, data, dict(data))) == 1
-    assert publish(data, data, dict(data), quiet=0.0)[-2:] == [Alive(answered=True)] * 2
-    assert publish(data, "broken", data, data, data)[1:] == [Trouble(reason="broken", retry_in=1.0), *[Alive(answered=True)] * 2]
+    assert publish(data, data, dict(data), quiet=0.0)[-2:] == [Heartbeat(answered=True)] * 2
+    assert publish(data, "broken", data, data, data)[1:] == [
+        ReadFailed(reason="broken", retry_in=1.0),
+        *[Heartbeat(answered=True)] * 2,
+    ]
     assert [type(message) for message in publish("broken", data, {}, "broken", {"db": {}})] == [
-        Trouble,
+        ReadFailed,
         Diff,
         Diff,
-        Trouble,
+        ReadFailed,
         Diff,
     ]
 
@@ -350,7 +353,7 @@ def test_the_same_object_of_an_interface_is_not_looked_at(
     ]
 
 
-DATA = st.sampled_from([{"a": 1}, {"a": True}, {"port": 1}, {"port": "1"}, {}, "text", None, 1, True, Unusable("is odd")])
+DATA = st.sampled_from([{"a": 1}, {"a": True}, {"port": 1}, {"port": "1"}, {}, "text", None, 1, True, InvalidValue("is odd")])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -432,11 +435,11 @@ def script(*acts: Any) -> Callable[[Context], Iterator[Any]]:
 def test_life(schemas: Mapping[str, Schema], waits: list[float]) -> None:
     """It says that it lives, then its news; after an error it is called anew, and no news then is an answer too."""
     said = run(schemas, script([{"app": {}}, SourceError("gone")], [{"app": {}}, {"app": {"a": 1}}, SourceError("x")]), 6)
-    assert [type(message) for message in said] == [Alive, Diff, Trouble, Alive, Diff, Trouble]
-    assert said[0] == Alive(answered=False)
-    assert said[3] == Alive(answered=True)
+    assert [type(message) for message in said] == [Heartbeat, Diff, ReadFailed, Heartbeat, Diff, ReadFailed]
+    assert said[0] == Heartbeat(answered=False)
+    assert said[3] == Heartbeat(answered=True)
     assert [message.first for message in said if isinstance(message, Diff)] == [True, False]
-    assert [message.retry_in for message in said if isinstance(message, Trouble)][:1] == waits
+    assert [message.retry_in for message in said if isinstance(message, ReadFailed)][:1] == waits
 
 
 def test_first_step_works_then_fails(schemas: Mapping[str, Schema], waits: list[float]) -> None:
@@ -451,8 +454,8 @@ def test_a_second_good_step_is_well_again(schemas: Mapping[str, Schema], waits: 
     acts = [[{"app": {}}, SourceError("gone")]] * 20 + [[{"app": {}}, {"app": {}}, SourceError("gone")]] * 20
     said = run(schemas, script(*acts), 1 + 2 * 20 + 3 * 19)
     assert sum(waits[20:]) < 0.25 * 19
-    assert [type(message) for message in said[-6:]] == [Alive, Alive, Trouble] * 2
-    assert Alive(answered=False) not in said[1:]
+    assert [type(message) for message in said[-6:]] == [Heartbeat, Heartbeat, ReadFailed] * 2
+    assert Heartbeat(answered=False) not in said[1:]
 
 
 def test_a_long_time_without_an_error_is_well_again(schemas: Mapping[str, Schema], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,7 +512,7 @@ def test_notes(schemas: Mapping[str, Schema]) -> None:
 def test_errors(schemas: Mapping[str, Schema], waits: list[float], act: Any, reason: str) -> None:
     """Whatever a source raises or yields is trouble with a reason for people, without a secret; it is tried again."""
     said = run(schemas, script([act]), 4)
-    assert [message.reason for message in said if isinstance(message, Trouble)] == [reason] * 3
+    assert [message.reason for message in said if isinstance(message, ReadFailed)] == [reason] * 3
     assert len(waits) == 2
 
 
@@ -527,7 +530,7 @@ def test_errors(schemas: Mapping[str, Schema], waits: list[float], act: Any, rea
 def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -> None:
     """A source that ends, or gives no generator at all, is trouble."""
     trouble = run(schemas, watch, 2)[1]
-    assert isinstance(trouble, Trouble)
+    assert isinstance(trouble, ReadFailed)
     assert trouble.reason == reason
 
 
@@ -586,7 +589,7 @@ def test_a_step_is_interrupted(schemas: Mapping[str, Schema], monkeypatch: pytes
             closed.append(True)
 
     said = run(schemas, watch, 3, step=0.05)
-    assert isinstance(said[2], Trouble)
+    assert isinstance(said[2], ReadFailed)
     assert said[2].reason == "no complete answer within 50 ms"
     assert closed == [True]
 
@@ -615,7 +618,7 @@ def test_a_request_has_a_deadline_of_its_own(schemas: Mapping[str, Schema], stub
         yield {}
 
     said = run(schemas, watch, 3, step=0.2)
-    assert [type(message) for message in said] == [Alive, Diff, Trouble]
+    assert [type(message) for message in said] == [Heartbeat, Diff, ReadFailed]
 
 
 def test_a_memory_outlives_a_call(schemas: Mapping[str, Schema]) -> None:
@@ -645,7 +648,7 @@ def test_a_generator_is_closed_on_wrong_data(schemas: Mapping[str, Schema], wait
 
     said = run(schemas, watch, 3)
     assert events[:3] == ["open", "closed", "open"]
-    assert [message.reason for message in said if isinstance(message, Trouble)] == ["the source yielded no mapping"] * 2
+    assert [message.reason for message in said if isinstance(message, ReadFailed)] == ["the source yielded no mapping"] * 2
     assert not any(SECRET in repr(message) for message in said)
     assert waits
 
@@ -939,9 +942,9 @@ def test_flat_broken_then_mended(
     # A new file may get the number of the one that was removed, and is looked at twice then.
     monkeypatch.setattr(time, "sleep", lambda seconds: None if seconds == flat.NEXT_LOOK else next(acts))
     said = run(schemas, flat.watch, 5, file=file, interval=0.5)
-    assert [type(message) for message in said] == [Alive, Diff, Trouble, Trouble, Diff]
+    assert [type(message) for message in said] == [Heartbeat, Diff, ReadFailed, ReadFailed, Diff]
     for trouble in said[2:4]:
-        assert isinstance(trouble, Trouble)
+        assert isinstance(trouble, ReadFailed)
         assert reason in trouble.reason
         assert SECRET not in trouble.reason
         assert 0.5 <= trouble.retry_in <= 0.5 * 1.25
@@ -968,7 +971,7 @@ def test_flat_needs_its_file() -> None:
 # Keys into trees
 
 
-BOTH = Unusable("is both a value and a folder; only a JSON object can be both")
+BOTH = InvalidValue("is both a value and a folder; only a JSON object can be both")
 
 
 @pytest.mark.parametrize(
@@ -980,7 +983,7 @@ BOTH = Unusable("is both a value and a folder; only a JSON object can be both")
         ({"/app//a": b"1"}, {"app": {"a": "1"}}),
         ({"app/": b"x", "app/b/": None, "/": b"", "": b"x"}, {}),
         ({"app/a": None, "app/b": b""}, {"app": {"a": "", "b": ""}}),
-        ({"app/a": b"\xff", "db/a": "ü".encode()}, {"app": {"a": Unusable("is no UTF-8 text")}, "db": {"a": "ü"}}),
+        ({"app/a": b"\xff", "db/a": "ü".encode()}, {"app": {"a": InvalidValue("is no UTF-8 text")}, "db": {"a": "ü"}}),
         ({"app": b'{"a": 1, "b": 2}', "app/a": b"x"}, {"app": {"a": "x", "b": 2}}),
         ({"app": b'{"a": 1}', "app/a/b": b"x"}, {"app": {"a": {"b": "x"}}}),
         ({"app": b'{"a": {"b": 1, "c": 1}}', "app/a/b": b"x"}, {"app": {"a": {"b": "x", "c": 1}}}),
@@ -992,22 +995,22 @@ BOTH = Unusable("is both a value and a folder; only a JSON object can be both")
         ({"app": b" ", "app/a": b"x"}, {"app": {"a": "x"}}),
         ({"app": b"x", "app/a": b"x", "app/b/c": b"x"}, {"app": BOTH}),
         ({"app": b"[1]", "app/a": b"x"}, {"app": BOTH}),
-        ({"app": b"\xff", "app/a": b"x"}, {"app": Unusable("is no UTF-8 text")}),
+        ({"app": b"\xff", "app/a": b"x"}, {"app": InvalidValue("is no UTF-8 text")}),
         ({"app/a": b"x", "app/a/b/c": b"x", "app/d": b"y"}, {"app": {"a": BOTH, "d": "y"}}),
         ({"app": b'{"a": "1", "b": ["2"]}', "app/c": b"3"}, {"app": {"a": Literal("1"), "b": [Literal("2")], "c": "3"}}),
-        ({"app": b'{"a": "\\ud800"}', "app/c": b"3"}, {"app": Unusable("holds half of a character (a lone surrogate)")}),
+        ({"app": b'{"a": "\\ud800"}', "app/c": b"3"}, {"app": InvalidValue("holds half of a character (a lone surrogate)")}),
         ({"app/a": b"x", "app/a-b": b"y", "app/a/b": b"z"}, {"app": {"a": BOTH, "a-b": "y"}}),
     ],
 )
 def test_nest(pairs: dict[str, bytes | None], tree: dict[str, Any]) -> None:
     """Keys become nested mappings in any order; value and folder in one is an object with the folder in it, or no use."""
-    assert nest(pairs.items()) == tree
-    assert nest(reversed(pairs.items())) == tree
+    assert build_tree(pairs.items()) == tree
+    assert build_tree(reversed(pairs.items())) == tree
 
 
 def test_nest_deep() -> None:
     """A key that is too deep costs no more than its own interface."""
-    tree = nest([("app/" + "a/" * 500_000 + "a", b"x"), ("db/a", b"x")])
+    tree = build_tree([("app/" + "a/" * 500_000 + "a", b"x"), ("db/a", b"x")])
     assert tree["db"] == {"a": "x"}
     (reason,) = watcher._unusable(tree["app"])
     assert reason == "/a" * (DEPTH_LIMIT - 1) + " is deeper than 64 levels"
@@ -1017,7 +1020,7 @@ def test_json_beside_a_folder_is_decoded_once(publish: Callable[..., list[Messag
     """A text in the JSON of a key stays text, whether or not the key is a folder too; what is a key of its own is decoded."""
 
     def tree(**pairs: str) -> dict[str, Any]:
-        return nest((key.replace("_", "/"), value.encode()) for key, value in pairs.items())
+        return build_tree((key.replace("_", "/"), value.encode()) for key, value in pairs.items())
 
     snapshots = (
         tree(db='{"port": "80", "hosts": ["1"]}', db_name="x"),  # of the type string, as without the folder
@@ -1043,7 +1046,7 @@ VALUES = st.sampled_from([b"x", b"", b"{}", b'{"a": 1}', b'{"a": {"b": 1}}', b"[
 @example({"a": b'{"a": 1}', "a/a/b": b"x"})
 def test_nest_loses_nothing(pairs: dict[str, bytes | None]) -> None:
     """Each key's value is at its place in the tree, below something that is no use, or itself the folder there."""
-    tree = nest(pairs.items())
+    tree = build_tree(pairs.items())
     names: dict[tuple[str, ...], set[bytes]] = {}
     for key, value in pairs.items():
         parts = tuple(filter(None, key.split("/")))
@@ -1052,10 +1055,10 @@ def test_nest_loses_nothing(pairs: dict[str, bytes | None]) -> None:
     for parts, candidates in names.items():
         node: Any = tree
         for part in parts:
-            if isinstance(node, Unusable):
+            if isinstance(node, InvalidValue):
                 break
             node = node[part]
-        assert isinstance(node, (Unusable, dict)) or node.encode() in candidates
+        assert isinstance(node, (InvalidValue, dict)) or node.encode() in candidates
 
 
 STEPS = st.lists(
@@ -1096,8 +1099,8 @@ def test_tree_is_what_all_of_it_would_be(steps: list[tuple[Any, ...]]) -> None:
         elif act == "restart":
             tree = plant()
             tree.replace(pairs)
-        found = tree.nest(before)
-        whole = nest(sorted(pairs.items()))
+        found = tree.build_tree(before)
+        whole = build_tree(sorted(pairs.items()))
         expected = {name: data if name in interfaces else "foreign" for name, data in whole.items()}
         assert repr(found) == repr(expected)
         assert len(tree) == len(pairs)
@@ -1117,13 +1120,13 @@ def test_tree_looks_only_into_what_changed() -> None:
         return value.encode()
 
     tree: Tree[str, str] = Tree(frozenset({"a", "b"}), lambda key: key, content)
-    first = tree.nest(None)
+    first = tree.build_tree(None)
     tree.replace({"a/x": "1", "a/y": "2", "b/x": "3", "c/x": "4"})
-    second = tree.nest(first)
+    second = tree.build_tree(first)
     assert second == {"a": {"x": "1", "y": "2"}, "b": {"x": "3"}, "c": None}
     looked.clear()
     tree.replace({"a/x": "1", "a/y": "2", "b/x": "5", "c/x": "6"})
-    third = tree.nest(second)
+    third = tree.build_tree(second)
     assert third == {**second, "b": {"x": "5"}}
     assert third["a"] is second["a"]
     assert looked == ["5"]
