@@ -34,7 +34,7 @@ from disco.errors import (
     raise_problems,
 )
 from disco.system.signals import Signals
-from disco.text import escape, nearest
+from disco.text import LINE_LIMIT, PATH_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.timeout does not say
 QUIET = 10.0  # seconds for which a source need not say that nothing is new
-NAME_LIMIT = 200  # characters of COMMAND told
-LINE_LIMIT = 4000  # characters of one line of the last words
 LAST_WORDS = 0.5  # seconds that their reader has
 LEASE_MARGIN = 6.0  # seconds: the watcher's own margin, its start after an error, and load
 
@@ -176,7 +174,7 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     for warning in warnings:
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", b"").partition(b"=")[2]) or os.defpath
-    name = escape(command[0], NAME_LIMIT)
+    name = escape(command[0], PATH_LIMIT)
     if process.find_program(command[0], path) is None:
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
     found.pop(b"DISCO_CFG", None)
@@ -310,7 +308,7 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
         sources=tuple(plans),
         rules=rules,
         interfaces=frozenset(schemas),
-        command=escape(command[0], NAME_LIMIT) if command else "COMMAND",
+        command=escape(command[0], PATH_LIMIT) if command else "COMMAND",
         interval=settings.interval,
         fail_limit=settings.fail_limit,
         timeout=settings.timeout,

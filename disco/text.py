@@ -1,14 +1,21 @@
-"""Hostile text made fit for people and logs."""
+"""Texts for people: hostile ones made fit for a line, and how much of each is shown."""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-from bisect import bisect_right
-from itertools import accumulate
+
+# How many characters are shown at most; `escape` cuts the rest, and marks the cut.
+NAME_LIMIT = 80  # of one name: a key, an interface, a rule, an option, a host
+PATH_LIMIT = 200  # of what is made of names: a path, a program, a prefix, a JSON pointer
+PROBLEM_LIMIT = 300  # of one thing that is wrong with an interface's data
+REASON_LIMIT = 500  # of why a source or a handler failed, and of a source's note
+LINE_LIMIT = 4000  # of a whole line
 
 _URL_USER = re.compile(r"(?<=://)[^/\s]*@")
 
@@ -24,7 +31,7 @@ def escape(text: str, limit: int) -> str:
 
 
 def encode(text: str, limit: int) -> bytes:
-    """Return text as at most so many bytes of UTF-8, cut between two characters."""
+    """Return text as UTF-8 of at most `limit` bytes, cut between two characters."""
     content = text.encode(errors="backslashreplace")
     return content if len(content) <= limit else content[:limit].decode(errors="ignore").encode()
 
@@ -51,8 +58,8 @@ def plural(count: int, noun: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str, near: float = 0.6) -> str:
-    """Return the remedy for a name that is not known: the nearest one that is, `otherwise` if none is so near."""
+    """Return the remedy for an unknown name: the nearest known one, or `otherwise` if none is as near as `near` (0 to 1)."""
     import difflib  # noqa: PLC0415 -- only for what is wrong
 
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=near)
-    return f"did you mean {found[0]}?" if found else otherwise
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=near)
+    return f"did you mean {matches[0]}?" if matches else otherwise

@@ -18,7 +18,7 @@ from disco.errors import ConfigurationError, Problem
 from disco.site import config as configuration
 from disco.site import rules
 from disco.system import process
-from disco.text import escape, nearest, plural
+from disco.text import LINE_LIMIT, NAME_LIMIT, escape, nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
     from disco.site.rules import Rule
     from disco.sources import Source
 
-LINE_LIMIT = 2000  # characters of one line told
 NAMES_LIMIT = 5  # interfaces told by name in one line
-LABEL_LIMIT = 80  # characters of one label in the graph
-NAME_LIMIT = 80  # characters of a handler's or interpreter's name
 SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
 CORRECT = "install it, or correct the line"
 # Like a rules or schema file's name, which it is not.
@@ -429,4 +426,4 @@ def _join(names: Iterable[str], end: str) -> str:
 
 def _label(text: str) -> str:
     """Return text for a quoted label."""
-    return re.sub(_MARKUP, lambda match: f"#{ord(match[0])};", escape(text, LABEL_LIMIT))
+    return re.sub(_MARKUP, lambda match: f"#{ord(match[0])};", escape(text, NAME_LIMIT))

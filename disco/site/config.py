@@ -24,7 +24,7 @@ from disco.sources.options import (
     path,
     seconds,
 )
-from disco.text import escape, nearest
+from disco.text import NAME_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -162,7 +162,7 @@ def _find_joined(entries: Mapping[str, _Entry], namespaces: Collection[str]) -> 
     for entry in entries.values():
         for found in _OTHER_SEPARATOR.finditer(entry.value):
             if found[1].partition(".")[0] in namespaces:
-                what = f"the value holds what looks like a further pair, {escape(found[1], 80)}="
+                what = f"the value holds what looks like a further pair, {escape(found[1], NAME_LIMIT)}="
                 yield Problem(entry.where, what, "join pairs with ':'")
                 break
 
@@ -175,8 +175,8 @@ def _from_pairs(pairs: str, problems: list[Problem]) -> dict[str, _Entry]:
             continue
         if equals and re.fullmatch(_NAME, key):
             known = [f"disco.{option.name}" for option in DISCO_OPTIONS]
-            remedy = nearest(f"disco.{key}", known, f"write NAMESPACE.{escape(key, 80)}, such as flat.file", 0.9)
-            problems.append(Problem(f"DISCO_CFG: {escape(key, 80)}", "a key has a namespace", remedy))
+            remedy = nearest(f"disco.{key}", known, f"write NAMESPACE.{escape(key, NAME_LIMIT)}, such as flat.file", 0.9)
+            problems.append(Problem(f"DISCO_CFG: {escape(key, NAME_LIMIT)}", "a key has a namespace", remedy))
             continue
         if not equals or not _KEY.fullmatch(key):
             shown = f" after {list(entries)[-1]}" if entries else ""
@@ -202,7 +202,7 @@ def _from_file(file: Path, problems: list[Problem]) -> dict[str, _Entry]:
     while waiting:
         at, value = waiting.pop(0)
         key = ".".join(at)
-        where = f"{document.at(*at)}: {escape(key, 80)}"
+        where = f"{document.at(*at)}: {escape(key, NAME_LIMIT)}"
         if isinstance(value, dict) and value:
             waiting = [((*at, name), below) for name, below in value.items()] + waiting
         elif value in (None, {}) and re.fullmatch(_NAME, key):

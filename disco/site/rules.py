@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.data import documents
 from disco.errors import DocumentError, Problem, raise_problems
-from disco.text import escape, nearest
+from disco.text import NAME_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SUFFIX = ".rules"
-NAME_LIMIT = 80  # characters of a name told
 CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
 VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable: the kernel's MAX_ARG_STRLEN, its end and a name included
 _KEYS = ("when", "do", "name", "after")
