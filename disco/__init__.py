@@ -47,26 +47,29 @@ The life of a change
    the source's `interfaces` leaves out, compares with the last time, decodes text by the schema, validates, and sends a
    `Diff` of the interfaces that changed, each whole and with its verdict.
 2. `composition` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
-   merges and validates (`Merge`, `Merged`). News that everything which a source had is gone at once is held back, with all
-   that follows, for it looks the same when a server restarts. What several sources name in their `interfaces` is withheld
-   until each has answered.
+   merges and validates (`Merge`, `Merged`). News that everything which a source had is gone at once is held, with all that
+   follows (`contribution`), for it looks the same when a server restarts. What several sources name in their `interfaces` is
+   withheld until each has answered.
 3. `adoption` lets rules see it, in cuts. What changed and is named by one rule is adopted together: when all of it has been
    quiet for disco.settle, and merged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
    data changes faster than it is merged, an older moment that is wholly known is adopted, and exec waits for the newest.
-4. `lifecycle` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
+4. `schedule` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
    on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `RunFinished`. The runner is
    the first who may look into data: what is not one JSON object for each interface costs its source. A run's start
    un-satisfies its rule. A rule that runs again and again on nothing but other data gets a *freeze*: nothing is adopted
    until every rule has succeeded, or one has failed.
-5. When every rule has succeeded on the basis of now, and every required source has answered, disco stops all that it
-   started, sweeps up what handlers left behind, and `cli` execs COMMAND.
+5. When every rule has succeeded on the basis of now, and every required source has answered, the *goal* is reached
+   (`goals`; that of a dry run is another one). disco stops all that it started (`ending`), and `cli` execs COMMAND.
+
+What people are to know of all that is a *fact* (`facts`), of which `people.wording` makes a sentence. What they may ask about is
+in the *status* (`status`), a frozen snapshot from which reports, the dry run and the last words are made.
 
 What has happened comes before what is due: before data is adopted, before exec and before a timer is acted on, each
 channel is read once, up to what lies in it at that moment (`ReadAll`, `AllRead`).
 
 Satisfaction is computed from digests each time and stored nowhere: new data un-satisfies a rule by itself, a late
 success on old data counts for nothing, and a restarted source that says the same as before changes nothing. What has
-to outlive a child (last good data, failures of handlers, delays of restarts, an emptiness that is not believed yet,
+to outlive a child (last good data, failures of handlers, delays of restarts, an emptiness that is held,
 how often a rule ran again) is in the coordinator.
 
 Messages
@@ -89,7 +92,7 @@ once waits until it is read.
 Phases
 ======
 
-GATHERING → STOPPING → SWEEPING → OVER, never back (`lifecycle`). STOPPING: sources, checker and idle runners are
+GATHERING → STOPPING → SWEEPING → OVER, never back (`ending`). STOPPING: sources, checker and idle runners are
 killed; runners with something below them get SIGTERM, hand it on to all of that, and end last. After disco.grace they get
 SIGKILL. SWEEPING: all children are reaped, and orphans of theirs that got SIGKILL are still there. What is there 10 s
 after disco.grace has passed is named, and makes exit status 71. OVER: nothing is below the coordinator; exec, or an exit
@@ -119,7 +122,7 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
     9. __main__, cli                the command line
     8. coordinator, entrypoint      the processes: who waits, forks, sends, kills
     7. people                       what people read: log, report, --check, --dry-run, --graph
-    6. core                         what happens next; pure
+    6. core                         what happens next: small machines, and the lifecycle that routes events to them; pure
     5. site                         what people write: configuration and rules, loaded and checked
     4. workers                      what children run: watcher, checker, runner
     3. sources                      the contract of a source, its options, and those that disco has

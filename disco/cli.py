@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from disco.coordinator import Coordinator, Job
-    from disco.core.lifecycle import Lifecycle, Outcome, SourcePlan
+    from disco.core.facts import Outcome
+    from disco.core.goals import Goal
+    from disco.core.plan import SourcePlan
+    from disco.core.status import Status
     from disco.data.schema import Schema
     from disco.errors import Problem
     from disco.people.log import StderrHandler
@@ -180,15 +183,17 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     found.pop(b"DISCO_CFG", None)
     if rules:
         from disco import entrypoint  # noqa: PLC0415 -- as above
+        from disco.core.goals import Exec  # noqa: PLC0415 -- as above
+        from disco.people import wording  # noqa: PLC0415 -- as above
 
-        coordinator = _coordinator(settings, schemas, rules, command, found, signals)
+        coordinator = _coordinator(settings, schemas, rules, command, found, signals, Exec())
 
         def work() -> None:
             handler.process = "coordinator"
             outcome = coordinator.run()
             if outcome.status is not None:
-                _give_up(outcome, coordinator.lifecycle)
-            logger.info("%s: executing %s", outcome.reason, name, extra={"fields": {"event": "exec"}})
+                _give_up(outcome, coordinator.lifecycle.status())
+            logger.info("%s: executing %s", wording.reason(outcome.reason), name, extra={"fields": {"event": "exec"}})
 
         status = entrypoint.delegate(work, signals)
         if status is not None:
@@ -203,13 +208,14 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     _execute(command, path, found, signals)
 
 
-def _give_up(outcome: Outcome, state: Lifecycle) -> NoReturn:
+def _give_up(outcome: Outcome, status: Status) -> NoReturn:
     """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
-    from disco.people import report  # noqa: PLC0415 -- as in _run
+    from disco.people import report, wording  # noqa: PLC0415 -- as in _run
 
-    status = outcome.status or 0
-    missing = "" if status in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM} else report.summary(state)
-    _exit(status, f"{outcome.reason}; {state.plan.command} was not started{missing and f': {missing}'} (exit status {status})")
+    number = outcome.status or 0
+    missing = "" if number in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM} else report.summary(status)
+    why = wording.reason(outcome.reason)
+    _exit(number, f"{why}; {status.plan.command} was not started{missing and f': {missing}'} (exit status {number})")
 
 
 def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[Problem]]:
@@ -232,24 +238,25 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     from pathlib import Path  # noqa: PLC0415 -- as in _run
 
     from disco import entrypoint  # noqa: PLC0415
-    from disco.people import dry_run, log  # noqa: PLC0415
+    from disco.core.goals import DryRun  # noqa: PLC0415
+    from disco.people import dry_run, log, wording  # noqa: PLC0415
     from disco.system import process  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
     _log.append(handler)
     settings, schemas, rules, _ = _load(Path(config) if config else None, handler)
     settings = settings._replace(timeout=settings.timeout or DRY_TIMEOUT, report_file=None)
-    coordinator = _coordinator(settings, schemas, rules, command, {}, signals, dry=True)
+    coordinator = _coordinator(settings, schemas, rules, command, {}, signals, DryRun())
 
     def work() -> NoReturn:
         handler.process = "coordinator"
         outcome = coordinator.run()
         signals.stop_listening(_stopped)  # a reader of stdout that hangs must not keep disco from being stopped
         if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
-            _exit(outcome.status or 0, outcome.reason)
+            _exit(outcome.status or 0, wording.reason(outcome.reason))
         name = command[0] if command else ""
         there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
-        _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle, name, found=there))
+        _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle.status(), name, found=there))
         os._exit(outcome.status or 0)
 
     os._exit(entrypoint.delegate(work, signals) or 0)
@@ -283,14 +290,16 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     command: list[str],
     environment: dict[bytes, bytes],
     signals: Signals,
-    *,
-    dry: bool = False,
+    goal: Goal,
 ) -> Coordinator:
     """Return the coordinator of a site, ready to run."""
     import logging  # noqa: PLC0415 -- as in _run
+    import time  # noqa: PLC0415
+    from random import SystemRandom  # noqa: PLC0415
 
     from disco.coordinator import Coordinator  # noqa: PLC0415
-    from disco.core.lifecycle import Plan  # noqa: PLC0415
+    from disco.core.lifecycle import Lifecycle  # noqa: PLC0415
+    from disco.core.plan import Plan  # noqa: PLC0415
     from disco.text import plural  # noqa: PLC0415
 
     used = sorted({interface for rule in rules for interface in rule.interfaces})
@@ -316,11 +325,11 @@ def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
         workers=min(settings.workers, len(rules)),
         grace=settings.grace,
         settle=settings.settle,
-        run=os.urandom(8).hex(),
+        run_id=os.urandom(8).hex(),
         environment=tuple(entry for entry in environment.values() if b"=" in entry[1:]),
-        dry=dry,
     )
-    return Coordinator(plan, jobs, schemas, signals, settings.report_file)
+    lifecycle = Lifecycle(plan, goal, time.monotonic(), SystemRandom().random)
+    return Coordinator(lifecycle, jobs, schemas, signals, settings.report_file)
 
 
 def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[SourcePlan], dict[str, Job]]:
@@ -355,7 +364,7 @@ def _plan_source(
     source: Source, settings: SourceSettings, part: str, interval: float, interfaces: frozenset[str]
 ) -> tuple[SourcePlan, Job]:
     from disco.coordinator import Job  # noqa: PLC0415 -- as in _run
-    from disco.core.lifecycle import SourcePlan  # noqa: PLC0415
+    from disco.core.plan import SourcePlan  # noqa: PLC0415
     from disco.sources import Context, provided, step_limit  # noqa: PLC0415
     from disco.text import redact  # noqa: PLC0415
 

@@ -16,14 +16,13 @@ import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
-from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from disco.core import events
+from disco.core import actions, events
+from disco.core.ending import Phase
 from disco.core.events import ChildId, Kind
-from disco.core.lifecycle import Lifecycle, Outcome, Phase, Plan
 from disco.errors import ProtocolError, explain_failure
-from disco.people import log, report, report_file
+from disco.people import log, report, report_file, wording
 from disco.system import children, process
 from disco.system.signals import find_changed, kill, kill_group
 from disco.text import encode, escape
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from disco.core.facts import Outcome
+    from disco.core.lifecycle import Lifecycle
+    from disco.core.status import Status
     from disco.data.schema import Schema
     from disco.sources import Context, Source
     from disco.system.signals import Signals
@@ -85,9 +87,6 @@ class _Process:
 
 
 CHANNEL, LOG, CLOCK = "channel", "log", "clock"
-# What a child's records may be about, and the events that they may tell of; which source it is is known.
-_ABOUT = {Kind.SOURCE: ("interface",), Kind.CHECKER: ("interface",), Kind.RUNNER: ("rule",)}
-_EVENTS = {Kind.SOURCE: ("printed", "validated"), Kind.CHECKER: ("printed", "merged"), Kind.RUNNER: ("printed", "output")}
 
 
 class Coordinator:
@@ -95,7 +94,7 @@ class Coordinator:
 
     def __init__(
         self,
-        plan: Plan,
+        lifecycle: Lifecycle,
         jobs: Mapping[str, Job],
         schemas: Mapping[str, Schema],
         signals: Signals,
@@ -103,7 +102,7 @@ class Coordinator:
     ) -> None:
         """Prepare; nothing is started before `run`."""
         self._report_path = report_path
-        self.lifecycle = Lifecycle(plan, time.monotonic(), SystemRandom().random)
+        self.lifecycle = lifecycle
         self._jobs = jobs
         self._schemas = schemas
         self._signals = signals
@@ -130,7 +129,7 @@ class Coordinator:
                     self._do(self.lifecycle.handle(event, time.monotonic()))
         except BaseException:
             # Nothing of ours may outlive this process. Runners see its end, and have handlers to kill first.
-            children.kill_orphans({pid for pid, child in self._pids.items() if child.kind is Kind.RUNNER})
+            children.kill_orphans({pid for pid, child in self._pids.items() if not child.kind.value.dies_with_parent})
             raise
         assert self.lifecycle.outcome  # noqa: S101 -- what OVER means
         return self.lifecycle.outcome
@@ -290,29 +289,30 @@ class Coordinator:
 
     # Actions
 
-    def _do(self, actions: Iterable[events.Action]) -> None:
-        for action in actions:
+    def _do(self, wanted: Iterable[actions.Action]) -> None:
+        for action in wanted:
             match action:
-                case events.ReadAll():
+                case actions.ReadAll():
                     self._read_all()
-                case events.Start():
+                case actions.Start():
                     self._start(action)
-                case events.Send():
+                case actions.Send():
                     if action.child in self._processes:  # else its end, or why it did not start, is on its way
                         self._processes[action.child].child.channel.send(action.message)
                         self._watch(action.child, CHANNEL)
-                case events.Kill():
+                case actions.Kill():
                     self._kill(action)
-                case events.Report():
-                    self._report()
-                case events.Log():
-                    about = {"source": action.source, "rule": action.rule, "interface": action.interface, "event": action.event}
+                case actions.Report():
+                    self._report(action.status)
+                case actions.Log():
+                    said = wording.say(action.fact)
+                    about = {"source": said.source, "rule": said.rule, "event": said.event}
                     fields = {name: value for name, value in about.items() if value}
-                    logging.getLogger(__name__).log(action.level, "%s", action.text, extra={"fields": fields})
+                    logging.getLogger(__name__).log(said.level, "%s", said.text, extra={"fields": fields})
 
-    def _report(self) -> None:
-        lines = [escape(line, records.LINE_LIMIT) for line in report.lines(self.lifecycle)]  # sources' texts are in them
-        outcome = self.lifecycle.outcome
+    def _report(self, status: Status) -> None:
+        lines = [escape(line, records.LINE_LIMIT) for line in report.lines(status)]  # sources' texts are in them
+        outcome = status.outcome
         level = logging.ERROR if outcome and outcome.status is not None else logging.WARNING
         for line in lines:
             logging.getLogger(__name__).log(level, "%s", line, extra={"fields": {"event": "report"}})
@@ -322,13 +322,13 @@ class Coordinator:
             except OSError as error:
                 logging.getLogger(__name__).warning("disco.report_file: %s: %s", self._report_path, error.strerror)
 
-    def _start(self, action: events.Start) -> None:
+    def _start(self, action: actions.Start) -> None:
         main, dies = self._main(action.child)
         clock = None
         with ExitStack() as kept, ExitStack() as lent:
             try:
                 besides: list[int] = []
-                if action.child.kind is Kind.SOURCE:
+                if action.child.kind.value.has_backend:
                     clock, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
                     kept.callback(os.close, clock)
                     lent.callback(os.close, writer)
@@ -354,7 +354,7 @@ class Coordinator:
             log.enter_child(2)
             process.limit_descriptors(self._descriptors)
             process.adopt_orphans()  # what it leaves behind stays below it, and comes to us when it dies
-            if child.kind is not Kind.RUNNER:
+            if child.kind.value.dies_with_parent:
                 process.confine()
             # The interpreter's own print the text, which may hold a secret.
             sys.unraisablehook = _tell_unraisable
@@ -367,7 +367,7 @@ class Coordinator:
                 logging.getLogger(__name__).error("%s", explain_failure(error))  # noqa: TRY400 -- its text may hold a secret
                 raise
 
-        return main, child.kind is not Kind.RUNNER
+        return main, child.kind.value.dies_with_parent
 
     def _work(self, child: ChildId, end: socket.socket) -> None:
         """Be a child, with its end of the channel."""
@@ -386,7 +386,7 @@ class Coordinator:
             watcher.tick(process.CHANNEL_FD + 1)
             watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
 
-    def _kill(self, action: events.Kill) -> None:
+    def _kill(self, action: actions.Kill) -> None:
         if action.child not in self._processes:
             return
         pid = self._processes[action.child].child.pid
@@ -395,9 +395,10 @@ class Coordinator:
 
 def _about(child: ChildId, said: records.Fields) -> records.Fields:
     """Return what a child's record is about: of what it says only what it can know, and no event of ours."""
-    about = {"source": child.name} if child.kind is Kind.SOURCE else {}
-    about |= {name: said[name] for name in _ABOUT[child.kind] if name in said}
-    return about | ({"event": said["event"]} if said.get("event") in _EVENTS[child.kind] else {})
+    traits = child.kind.value
+    about = {"source": child.name} if traits.has_backend else {}
+    about |= {name: said[name] for name in traits.may_name if name in said}
+    return about | ({"event": said["event"]} if said.get("event") in traits.may_tell else {})
 
 
 def _tell_unraisable(unraisable: sys.UnraisableHookArgs) -> None:

@@ -1,13 +1,14 @@
-"""What rules see of all that is known: adopted in cuts, so that a rule sees all its interfaces as of one moment. Pure.
+"""What rules see of all that is known: it is adopted in cuts.
 
-Interfaces that changed and that a rule names together wait for each other, until all of them are quiet and merged: what came
-in one message is adopted at once or not at all. Where data changes faster than it is merged, what was known at one older moment
-is adopted. A freeze ends all that: nothing is adopted until it is lifted.
+Interfaces that changed and that a rule names together wait for each other, until all of them are quiet and merged. So what came
+in one message is adopted at once or not at all. Where data changes faster than it is merged, an older moment is adopted that is
+wholly known. While the data is frozen nothing is adopted.
+
+Invariant: a rule sees all its interfaces as of one moment, and never a moment before one that it has seen.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Combination = tuple[tuple[str, str], ...]
 
 
 class View(NamedTuple):
-    """An interface as it is known: who contributes; digest and body if it is valid, else the problems; or still to be checked."""
+    """An interface as it is known: who contributes; digest and body if it is valid, else the problems; or still to be merged."""
 
     combination: Combination
     digest: str = ""
@@ -33,22 +34,22 @@ class View(NamedTuple):
 NOTHING = View(())
 
 
-@dataclass(eq=False, repr=False)
 class _Group:
     """What is adopted together: of all that changed, what a rule names together, and what is named together with that."""
 
-    names: set[str]
-    missing: set[str] = field(default_factory=set)  # those that are still to be checked
+    def __init__(self, names: set[str], missing: set[str]) -> None:
+        self.names = names
+        self.missing = missing  # those that are still to be merged
 
 
-@dataclass(eq=False, repr=False)
 class _Interface:
-    newest: View = NOTHING
-    adopted: View = NOTHING
-    changing_since: float = 0.0  # the first change that is not adopted yet
-    settled_at: float = 0.0  # when what changed has been quiet for long enough
-    pending_since: float = 0.0  # when the newest verdict began to be missing
-    group: _Group | None = None  # since the last look
+    def __init__(self) -> None:
+        self.newest = NOTHING
+        self.effective = NOTHING
+        self.changing_since = 0.0  # the first change that is not adopted yet
+        self.settled_at = 0.0  # when what changed has been quiet for long enough
+        self.pending_since = 0.0  # when the newest verdict began to be missing
+        self.group: _Group | None = None  # since the last look
 
 
 class Moment(dict[str, View]):
@@ -56,7 +57,7 @@ class Moment(dict[str, View]):
 
 
 class Adoption:
-    """The newest of each interface, and what of it rules see: `valid`, `pending` and `late` are what they are judged by."""
+    """The newest of each interface, and what of it rules see: `valid`, `pending` and `stale` are what they are judged by."""
 
     def __init__(self, rules: Iterable[tuple[str, ...]], settle: float) -> None:
         """Know nothing yet.
@@ -80,17 +81,17 @@ class Adoption:
         self.frozen = False
         self.valid: dict[str, str] = {}  # digests
         self.pending: set[str] = set()  # a change of these is known and not adopted: exec waits for it
-        self.late: set[str] = set()  # adopted as of an older moment, as the newest is not known in time: exec waits for that, too
+        self.stale: set[str] = set()  # adopted as of an older moment, as the newest is not known in time: exec waits for that, too
 
     def newest(self, interface: str) -> View:
         """Return the newest of an interface."""
         known = self._interfaces.get(interface)
         return known.newest if known else NOTHING
 
-    def adopted(self, interface: str) -> View:
+    def effective(self, interface: str) -> View:
         """Return an interface as rules see it."""
         known = self._interfaces.get(interface)
-        return known.adopted if known else NOTHING
+        return known.effective if known else NOTHING
 
     @property
     def behind(self) -> list[str]:
@@ -113,10 +114,10 @@ class Adoption:
         if newest.pending and not known.newest.pending:
             known.pending_since = now
         known.newest = newest
-        if newest.pending or newest.digest != known.adopted.digest:
+        if newest.pending or newest.digest != known.effective.digest:
             self._changed.add(interface)
         else:
-            known.adopted = newest
+            known.effective = newest
             self._changed.discard(interface)
         self._touched.add(interface)
 
@@ -179,8 +180,8 @@ class Adoption:
         changed: set[str] = set()
         due, self._due = self._due, []
         for moment in due:
-            late = any(self._interfaces[name].newest.pending for name in moment)
-            if not late and self._open and not self._open.keys().isdisjoint(moment):
+            is_stale = any(self._interfaces[name].newest.pending for name in moment)
+            if not is_stale and self._open and not self._open.keys().isdisjoint(moment):
                 self._touched |= self._open.keys()
                 self._open = None  # it is older than this
             for name, view in moment.items():
@@ -192,7 +193,7 @@ class Adoption:
                     self._changed.add(name)
                 else:
                     self._changed.discard(name)
-                (self.late.add if late and name in self._joined else self.late.discard)(name)
+                (self.stale.add if is_stale and name in self._joined else self.stale.discard)(name)
             self._dissolve(moment)
             changed.update(moment)
         return changed | self.look(now) if due else changed
@@ -203,7 +204,7 @@ class Adoption:
         self._dissolve({*self._changed, *self._older, *(self._open or ())})
 
     def _adopt(self, name: str, view: View) -> None:
-        self._interfaces[name].adopted = view
+        self._interfaces[name].effective = view
         if view.digest:
             self.valid[name] = view.digest
         else:
@@ -249,19 +250,19 @@ class Adoption:
             group = None
             names = {name}
             if self._moves(name):
-                group = _Group(names := self._find_joined(name))
-                group.missing = {one for one in names if self._interfaces[one].newest.pending}
+                names = self._find_joined(name)
+                group = _Group(names, {one for one in names if self._interfaces[one].newest.pending})
                 groups.add(group)
                 left -= names
-            late = group is not None and not self.frozen and not self.late.isdisjoint(names)
+            is_stale = group is not None and not self.frozen and not self.stale.isdisjoint(names)
             for one in names:
                 before.setdefault(one, one in self.pending)
                 if old := self._interfaces[one].group:
                     self._waiting.pop(old, None)
                     groups.discard(old)
                 self._interfaces[one].group = group
-                (self.late.add if late and one in self._joined else self.late.discard)(one)
-                (self.pending.add if group and not late and not self.frozen else self.pending.discard)(one)
+                (self.stale.add if is_stale and one in self._joined else self.stale.discard)(one)
+                (self.pending.add if group and not is_stale and not self.frozen else self.pending.discard)(one)
         return groups, {name for name, was in before.items() if was != (name in self.pending)}
 
     def _dissolve(self, names: Iterable[str]) -> None:

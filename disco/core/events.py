@@ -1,23 +1,57 @@
-"""What the lifecycle is told (events), and what it answers (actions): named tuples, without methods.
-
-A dataclass would be as good, but Python takes five times as long to make one, at each start of a container.
-"""
+"""Events: what the lifecycle hears. Named tuples: Python makes their classes faster than dataclasses, at each start."""
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from disco.wire import messages
 
 
+class Traits(NamedTuple):
+    """How the children of a kind are treated.
+
+    label: what it is called where people read it. start_lease: seconds from the fork until its first message; 0: none is due.
+    dies_with_parent: the kernel kills it with the coordinator. has_backend: it talks to one, which may make it grow and hang.
+    may_name, may_tell: which fields and events its log records may have.
+    """
+
+    label: str
+    start_lease: float
+    dies_with_parent: bool
+    has_backend: bool
+    may_name: tuple[str, ...]
+    may_tell: tuple[str, ...]
+
+
 class Kind(Enum):
     """What a child is for."""
 
-    SOURCE = auto()
-    RUNNER = auto()
-    CHECKER = auto()
+    SOURCE = Traits(
+        "source {name}",
+        start_lease=30.0,
+        dies_with_parent=True,
+        has_backend=True,
+        may_name=("interface",),
+        may_tell=("printed", "validated"),
+    )
+    RUNNER = Traits(
+        "{name} (which runs handlers)",
+        start_lease=0.0,
+        dies_with_parent=False,  # it sees the end of its channel, and has its handler to kill first
+        has_backend=False,
+        may_name=("rule",),
+        may_tell=("printed", "output"),
+    )
+    CHECKER = Traits(
+        "{name} (which merges what several sources say)",
+        start_lease=0.0,
+        dies_with_parent=True,
+        has_backend=False,
+        may_name=("interface",),
+        may_tell=("printed", "merged"),
+    )
 
 
 class ChildId(NamedTuple):
@@ -27,11 +61,8 @@ class ChildId(NamedTuple):
     name: str
 
 
-# Events
-
-
 class MessageReceived(NamedTuple):
-    """A child said something."""
+    """A child sent a message."""
 
     child: ChildId
     message: messages.Message
@@ -45,7 +76,7 @@ class ProtocolViolated(NamedTuple):
 
 
 class ChildExited(NamedTuple):
-    """A child is dead, all that it said was heard before, and it is reaped."""
+    """A child is dead and reaped; all its messages came before this."""
 
     child: ChildId
     status: int
@@ -72,20 +103,20 @@ class SignalReceived(NamedTuple):
 
 
 class LeftoversFound(NamedTuple):
-    """Something that disco started has died: all orphans got SIGKILL, and these pids of them are still alive.
+    """A child or an orphan has died: every orphan got SIGKILL, and these pids of them are still alive.
 
     Comes before the `ChildExited` of the children that died with it.
     """
 
-    left: tuple[int, ...]
+    pids: tuple[int, ...]
 
 
 class AllRead(NamedTuple):
-    """Everything was heard that lay in a channel when that was asked for (`ReadAll`)."""
+    """Everything was received that lay in a channel when the lifecycle asked for that (`ReadAll`)."""
 
 
 class BatchEnded(NamedTuple):
-    """Time has passed; ends each batch of events."""
+    """A batch of events ends, and time has passed."""
 
 
 Event = (
@@ -99,51 +130,3 @@ Event = (
     | AllRead
     | BatchEnded
 )
-
-
-# Actions
-
-
-class Start(NamedTuple):
-    """Fork a child."""
-
-    child: ChildId
-
-
-class Send(NamedTuple):
-    """Send a child a message."""
-
-    child: ChildId
-    message: messages.Message
-
-
-class Kill(NamedTuple):
-    """Signal a child; for SIGKILL its whole process group."""
-
-    child: ChildId
-    number: int
-
-
-class ReadAll(NamedTuple):
-    """Read each channel once, paused or not, up to what lies in it now, and answer with AllRead.
-
-    What has happened comes before what is due: no data is adopted, nothing ends and no time is up before that.
-    """
-
-
-class Report(NamedTuple):
-    """Tell people what is missing and why."""
-
-
-class Log(NamedTuple):
-    """Log a line: an event's stable name, what it is about, and the text for people."""
-
-    level: int
-    event: str
-    text: str
-    source: str = ""
-    rule: str = ""
-    interface: str = ""
-
-
-Action = Start | Send | Kill | ReadAll | Report | Log

@@ -12,13 +12,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from disco.data import documents, schema
-from disco.people import report
+from disco.people import report, wording
 from disco.text import escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from disco.core.lifecycle import Lifecycle, RuleState, SourceState
+    from disco.core.status import RuleStatus, SourceStatus, Status
 
 LEAF_LIMIT = 100  # leaves of one interface told as text; JSON holds them all
 LINE_LIMIT = 4000  # characters of one line
@@ -26,32 +26,32 @@ NAME_LIMIT = 200  # characters told of a leaf's name, a handler's, or COMMAND's
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
 
-def as_text(state: Lifecycle, command: str, *, found: bool) -> str:
+def as_text(status: Status, command: str, *, found: bool) -> str:
     """Return lines for people; found: COMMAND is there and executable now."""
-    lines = [*_lines(state)]
+    lines = [*_lines(status)]
     if not found:
         lines.append(f"COMMAND {escape(command, NAME_LIMIT)} is not there or not executable now: a handler has to install it")
     return "".join(f"{escape(line, LINE_LIMIT)}\n" for line in lines)  # sources' texts and names are in them
 
 
-def as_json(state: Lifecycle, command: str, *, found: bool) -> str:
+def as_json(status: Status, command: str, *, found: bool) -> str:
     """Return the same as one JSON object on one line."""
-    outcome = state.outcome
+    outcome = status.outcome
     assert outcome  # noqa: S101 -- it is over
-    running = _find_running(state)
+    running = _find_running(status)
     told = {
         "exec": outcome.status is None,
-        "reason": outcome.reason,
+        "reason": wording.reason(outcome.reason),
         "command": {"name": command, "found": found} if command else None,
-        "sources": [_source(state, source) for source in state.sources.values()],
+        "sources": [_source(source) for source in status.sources.values()],
         "interfaces": [
             {
                 "name": name,
-                "valid": not state.lacks(name),
-                "reasons": list(report.interface_lines(state, name)),
-                "may_change": _find_silent(state, name),
+                "valid": not status.interfaces[name].is_lacking,
+                "reasons": list(report.interface_lines(status, name)),
+                "may_change": _find_silent(status, name),
             }
-            for name in _interfaces(state)
+            for name in status.interfaces
         ],
         "rules": [
             {
@@ -60,97 +60,93 @@ def as_json(state: Lifecycle, command: str, *, found: bool) -> str:
                 "handler": PurePath(rule.rule.argv[0]).name,
                 "would_run": rule.rule.name in running,
                 "any": rule.rule.any,
-                "interfaces": [name for name, _ in basis or ()],
-                "waits_for": [name for name in rule.rule.interfaces if state.lacks(name)] if basis is None else [],
+                "interfaces": [name for name, _ in rule.basis or ()],
+                "waits_for": _lacking(status, rule) if rule.basis is None else [],
                 "after": list(rule.rule.after),
             }
-            for rule, basis in ((rule, state.basis(rule)) for rule in state.rules)
+            for rule in status.rules.values()
         ],
     }
     return json.dumps(told) + "\n"
 
 
-def _lines(state: Lifecycle) -> Iterator[str]:
-    outcome = state.outcome
+def _lines(status: Status) -> Iterator[str]:
+    outcome = status.outcome
     assert outcome  # noqa: S101 -- it is over
-    for source in state.sources.values():
-        yield f"source {source.name}: {report.health(state, source)}"
-        given = state.knowledge.fragments(source.name)
+    for source in status.sources.values():
+        yield f"source {source.plan.name}: {report.health(status, source)}"
+        given = source.fragments
         for interface, fragment in given.items():
             leaves = _leaves(fragment.body)
             yield f"  {interface}: " + (plural(len(leaves), "value") if leaves else "no data that can be used")
             yield from (f"    {name} {type_}" for name, type_ in islice(leaves.items(), LEAF_LIMIT))
             if len(leaves) > LEAF_LIMIT:
                 yield f"    … and {len(leaves) - LEAF_LIMIT} more"
-        names, count = state.knowledge.unknown(source.name)
+        names, count = source.unknown, source.unknown_count
         if count and given:  # else they are told with the source
             more = ", …" if count > len(names) else ""
-            yield f"  {plural(count, 'name')} {source.ignored}, ignored: {', '.join(names)}{more}"
-    for name in _interfaces(state):
-        if state.lacks(name):
-            yield from report.interface_lines(state, name)
+            yield f"  {plural(count, 'name')} {wording.ignored(source.plan)}, ignored: {', '.join(names)}{more}"
+    for name in status.interfaces:
+        if status.interfaces[name].is_lacking:
+            yield from report.interface_lines(status, name)
         else:
-            givers = ", ".join(source for source, _ in state.knowledge.view(name).combination)
-            silent = _find_silent(state, name)
+            givers = ", ".join(source for source, _ in status.interfaces[name].newest.combination)
+            silent = _find_silent(status, name)
             may_change = f"; {', '.join(silent)} may change it, and did not answer so far" if silent else ""
             yield f"interface {name} is valid (from {givers}){may_change}"
-    running = _find_running(state)
-    for rule in state.rules:
-        yield _rule(state, rule, running)
-    when = ", once every handler has succeeded" if state.rules else ", at once"
+    running = _find_running(status)
+    for rule in status.rules.values():
+        yield _rule(status, rule, running)
+    when = ", once every handler has succeeded" if status.rules else ", at once"
     would = f"be executed{when}" if outcome.status is None else "not be executed"
-    yield f"{state.plan.command} would {would}: {outcome.reason}"
+    yield f"{status.plan.command} would {would}: {wording.reason(outcome.reason)}"
 
 
-def _interfaces(state: Lifecycle) -> list[str]:
-    """Return the interfaces that rules name, then those that are only in the sources."""
-    named = dict.fromkeys(interface for rule in state.rules for interface in rule.rule.interfaces)
-    return [*named, *sorted({name for source in state.sources for name in state.knowledge.fragments(source)} - named.keys())]
-
-
-def _find_silent(state: Lifecycle, interface: str) -> list[str]:
+def _find_silent(status: Status, interface: str) -> list[str]:
     """Return the sources that have not answered and may provide an interface: what they say may change it."""
-    return [source.name for source in state.sources.values() if not source.answered and source.may_provide(interface)]
+    return [name for name, source in status.sources.items() if not source.has_answered and source.plan.may_provide(interface)]
 
 
-def _find_running(state: Lifecycle) -> set[str]:
+def _find_running(status: Status) -> set[str]:
     """Return the names of the rules that would run: their data is there, and those that they come after would run."""
     running: set[str] = set()
-    open_ = [rule.rule for rule in state.rules if state.basis(rule) is not None]
+    open_ = [rule.rule for rule in status.rules.values() if rule.basis is not None]
     while more := {rule.name for rule in open_ if running.issuperset(rule.after)}:
         running |= more
         open_ = [rule for rule in open_ if rule.name not in more]
     return running
 
 
-def _rule(state: Lifecycle, rule: RuleState, running: set[str]) -> str:
+def _rule(status: Status, rule: RuleStatus, running: set[str]) -> str:
     named = rule.rule
     handler = escape(PurePath(named.argv[0]).name, NAME_LIMIT)  # its arguments may hold a secret
-    basis = state.basis(rule)
-    if basis is None:
-        lacking = ", ".join(name for name in named.interfaces if state.lacks(name))
+    if rule.basis is None:
+        lacking = ", ".join(_lacking(status, rule))
         return f"rule {named.name} ({named.where}) would not run {handler}: it waits for {'any of ' if named.any else ''}{lacking}"
     if named.name not in running:
         held = ", ".join(name for name in named.after if name not in running)
         return f"rule {named.name} ({named.where}) would not run {handler}: it comes after {held}"
     after = f", after {', '.join(named.after)}" if named.after else ""
-    return f"rule {named.name} ({named.where}) would run {handler} on {', '.join(name for name, _ in basis)}{after}"
+    return f"rule {named.name} ({named.where}) would run {handler} on {', '.join(name for name, _ in rule.basis)}{after}"
 
 
-def _source(state: Lifecycle, source: SourceState) -> dict[str, Any]:
-    names, count = state.knowledge.unknown(source.name)
+def _lacking(status: Status, rule: RuleStatus) -> list[str]:
+    return [name for name in rule.rule.interfaces if status.interfaces[name].is_lacking]
+
+
+def _source(source: SourceStatus) -> dict[str, Any]:
     return {
-        "name": source.name,
-        "place": source.place,
-        "answered": source.answered,
-        "trouble": source.trouble,
+        "name": source.plan.name,
+        "place": source.plan.place,
+        "answered": source.has_answered,
+        "trouble": wording.trouble(source.trouble),
         "note": source.note,
         "interfaces": {
             interface: {"leaves": _leaves(fragment.body), "problems": list(fragment.problems)}
-            for interface, fragment in state.knowledge.fragments(source.name).items()
+            for interface, fragment in source.fragments.items()
         },
-        "unknown": list(names),
-        "unknown_count": count,
+        "unknown": list(source.unknown),
+        "unknown_count": source.unknown_count,
     }
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from disco.core import events
+from disco.core import actions, events
+from disco.core.ending import Phase
 from disco.core.events import Kind
-from disco.core.lifecycle import Lifecycle, Phase, Plan, SourcePlan
+from disco.core.goals import DryRun, Exec
+from disco.core.lifecycle import Lifecycle
+from disco.core.plan import Plan, SourcePlan
 from disco.errors import ExitStatus
 from disco.people import report
 from disco.wire import messages
@@ -169,7 +171,7 @@ def settle(world: World) -> None:
             if name in world.busy:
                 world.ran(name)
         world.wait()
-    state = [(state.rule, state.running_on, world.life.basis(state)) for state in world.life.rules]
+    state = [(state.rule, world.core.schedule.basis(state)) for state in world.core.schedule.rules]
     raise AssertionError(f"no end: {world.life.phase} {state} {world.alive} {world.told[-5:]}")
 
 
@@ -236,7 +238,7 @@ def test_first_diff_withdraws_what_it_does_not_hold() -> None:
     world.hear("s", diff({"b": fragment("1")}, first=True))
     world.ran("runner-1")
     assert world.life.phase is Phase.GATHERING
-    assert not world.life.is_satisfied(world.life.rules[0])
+    assert not world.core.schedule.is_satisfied(world.core.schedule.rules[0])
 
 
 def test_flapping_does_not_prevent_exec() -> None:
@@ -277,7 +279,7 @@ def test_failure_thaws() -> None:
     world = World(plan(rule("r", "a")))
     turn = 0
     world.hear("s", diff({"a": fragment("0")}, first=True))
-    while not world.life.frozen:
+    while not world.core.schedule.freeze.rule:
         turn += 1
         world.hear("s", diff({"a": fragment(str(turn))}))
         world.ran("runner-1")
@@ -292,7 +294,7 @@ def freeze() -> World:
     world = World(settling(rule("r", "a"), settle=0.0))
     world.hear("s", diff({"a": fragment("0")}, first=True))
     turn = 0
-    while not world.life.frozen:
+    while not world.core.schedule.freeze.rule:
         turn += 1
         world.hear("s", diff({"a": fragment(str(turn))}))
         world.ran("runner-1")
@@ -325,7 +327,7 @@ def test_a_freeze_forgets_no_rule() -> None:
     world.hear("s", diff({"a": fragment("0"), "b": fragment("0")}, first=True))
     world.ran("runner-1")
     turn = 0
-    while not world.life.frozen:  # each time a is adopted first, then b; and b goes on changing when r has run
+    while not world.core.schedule.freeze.rule:  # each time a is adopted first, then b; and b goes on changing when r has run
         turn += 1
         world.hear("s", diff({"a": fragment(str(turn))}))
         world.wait(0.05)
@@ -339,10 +341,9 @@ def test_a_freeze_forgets_no_rule() -> None:
     assert world.life.phase is Phase.OVER
 
 
-def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_over_the_limit() -> None:
     """A handler whose input no message can hold counts as failed, with the reason; it runs when its data has become less."""
-    monkeypatch.setattr(messages, "BODY_LIMIT", len('{"a":{"d":"1"},"b":{"d":"1"}}\n'))
-    world = World(plan(rule("r", "a", "b"), rule("q", "a")))
+    world = World(plan(rule("r", "a", "b"), rule("q", "a"), input_limit=len('{"a":{"d":"1"},"b":{"d":"1"}}\n')))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("long")}, first=True))
     assert [run.rule for run in world.runs] == ["q"]
     assert any("rule r:" in text and "its input of 1 MiB is over the limit" in text for text in world.told)
@@ -352,28 +353,26 @@ def test_input_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [run.rule for run in world.runs] == ["q", "r"]
 
 
-def test_input_over_the_limit_for_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_over_the_limit_for_the_last_time() -> None:
     """Where that is one failure too many nothing else is run any more."""
-    monkeypatch.setattr(messages, "BODY_LIMIT", 20)
-    world = World(plan(rule("r", "a", "b"), rule("q", "a"), fail_limit=1))
+    world = World(plan(rule("r", "a", "b"), rule("q", "a"), fail_limit=1, input_limit=20))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     assert not world.runs
     assert world.life.outcome is not None
     assert world.life.outcome.status == ExitStatus.HANDLER
-    dry = World(plan(rule("r", "a", "b"), rule("q", "a"), dry=True))
+    dry = World(plan(rule("r", "a", "b"), rule("q", "a"), input_limit=20), goal=DryRun())
     dry.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     assert dry.life.outcome is not None
     assert dry.life.outcome.status == ExitStatus.HANDLER, "a dry run foresees it"
 
 
-def test_sources_that_say_too_much_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_that_say_too_much_together() -> None:
     """What several sources say of an interface is not merged if no message can hold it: a problem of this interface alone."""
-    monkeypatch.setattr(messages, "BODY_LIMIT", 2 * len('{"d":"1"}'))
-    world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s", "t")))
+    world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s", "t"), input_limit=2 * len('{"d":"1"}')))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     world.hear("t", diff({"a": fragment("22"), "b": fragment("2")}, first=True))
     assert [check.interface for check in world.checks] == ["b"]
-    assert any("2 sources say more than 0 MiB of it" in line for line in report.lines(world.life))
+    assert any("2 sources say more than 0 MiB of it" in line for line in report.lines(world.life.status()))
     world.hear("t", diff({"a": fragment("2")}))
     world.checked()
     assert [check.interface for check in world.checks] == ["a"]
@@ -526,13 +525,13 @@ def test_verdict_on_data_that_is_not_quiet_yet() -> None:
         world.wait(0.05)
         world.hear("s", diff({"i": fragment(str(number))}))
         world.checked()
-    assert world.life.knowledge.adoption.late
+    assert world.core.composition.adoption.stale
     while world.checks:
         world.checked()
     assert world.life.deadline is not None
     assert world.life.deadline <= world.now + 0.1
     world.wait()
-    assert not world.life.knowledge.adoption.late
+    assert not world.core.composition.adoption.stale
 
 
 def test_late_result_counts_for_nothing() -> None:
@@ -575,7 +574,7 @@ def test_hup_replaces_at_once() -> None:
     world.ran("runner-1")
     world.feed(events.SignalReceived(HUP))
     assert "s" in world.fresh
-    assert world.life.is_satisfied(world.life.rules[0])
+    assert world.core.schedule.is_satisfied(world.core.schedule.rules[0])
 
 
 def test_timeout_does_not_undo_exec() -> None:
@@ -685,7 +684,7 @@ def test_sudden_emptiness_is_held(first: bool) -> None:
     world.ran("runner-1")
     gone = diff(first=True) if first else diff(removed=("a", "b"))
     world.hear("s", gone)
-    assert world.life.is_satisfied(world.life.rules[0])
+    assert world.core.schedule.is_satisfied(world.core.schedule.rules[0])
     for name in list(world.busy):
         world.ran(name)
     assert world.life.phase is Phase.GATHERING, "exec while an emptiness is held"
@@ -693,7 +692,7 @@ def test_sudden_emptiness_is_held(first: bool) -> None:
     world.wait(4.9)
     assert world.life.phase is Phase.GATHERING
     world.wait(0.2)
-    assert not world.life.knowledge.adoption.valid
+    assert not world.core.composition.adoption.valid
     assert any("nothing came back" in text for text in world.told)
 
 
@@ -719,7 +718,7 @@ def test_emptiness_of_a_source_that_fails_is_not_believed() -> None:
     for _ in range(5):
         world.hear("s", messages.ReadFailed(reason="refused", retry_in=3.0))
         world.wait(4.0)
-    assert world.life.is_satisfied(world.life.rules[0])
+    assert world.core.schedule.is_satisfied(world.core.schedule.rules[0])
 
 
 def test_single_deletion_is_believed_at_once() -> None:
@@ -727,7 +726,7 @@ def test_single_deletion_is_believed_at_once() -> None:
     world = World(settling(rule("r", "a"), rule("q", "b"), settle=0.0))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     world.hear("s", diff(removed=("a",)))
-    assert set(world.life.knowledge.adoption.valid) == {"b"}
+    assert set(world.core.composition.adoption.valid) == {"b"}
 
 
 def test_reports_come_ever_more_rarely() -> None:
@@ -780,12 +779,12 @@ def test_emptiness_of_a_source_that_is_not_back_is_not_believed() -> None:
     world.crash("s")
     for _ in range(10):
         world.wait(2.0)
-    assert world.life.is_satisfied(world.life.rules[0])
+    assert world.core.schedule.is_satisfied(world.core.schedule.rules[0])
     world.hear("s", diff(first=True))
     world.wait(4.9)
-    assert world.life.is_satisfied(world.life.rules[0])
+    assert world.core.schedule.is_satisfied(world.core.schedule.rules[0])
     world.wait(0.2)
-    assert not world.life.is_satisfied(world.life.rules[0])
+    assert not world.core.schedule.is_satisfied(world.core.schedule.rules[0])
 
 
 def test_no_older_moment_after_a_newer_one() -> None:
@@ -921,7 +920,7 @@ def test_emptiness_that_ends_bit_by_bit() -> None:
     world.hear("s", diff(removed=("a", "b")))
     world.hear("s", diff({"a": fragment("1")}))
     world.wait(1.0)
-    assert world.life.is_satisfied(world.life.rules[0])
+    assert world.core.schedule.is_satisfied(world.core.schedule.rules[0])
     world.hear("s", diff({"b": fragment("2")}))
     world.wait()
     world.wait()
@@ -946,7 +945,7 @@ def test_named_interface_waits_for_each_that_names_it() -> None:
     world = World(naming(rule("r", "a"), rule("q", "b")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
     assert not world.runs
-    assert "waits for the first answer of t (t.interfaces names it)" in "\n".join(report.lines(world.life))
+    assert "waits for the first answer of t (t.interfaces names it)" in "\n".join(report.lines(world.life.status()))
     world.hear("t", diff({"a": fragment("1")}, first=True))
     assert len(world.runs) == 1
     world.ran("runner-1")
@@ -1005,7 +1004,7 @@ def test_source_that_says_what_it_may_not(excess: str) -> None:
     world.hear("s", diff({"nobody": fragment("1")} if excess == "name" else {"a": large}))
     assert "s" not in world.alive
     assert any("may not provide" in text or "MiB of data" in text for text in world.told)
-    assert world.life.knowledge.fragments("s").keys() == {"a"}
+    assert world.core.composition.contribution("s").fragments.keys() == {"a"}
 
 
 class Meter:
@@ -1015,19 +1014,18 @@ class Meter:
         """size: of how many interfaces, with a rule for each."""
         self.names = [f"i{number}" for number in range(size)]
         made = plan(*(rule(f"r{name}", name) for name in [*self.names, "few0"]), sources=("s", "t"), settle=0.1)
-        self.life = Lifecycle(
-            replace(made, interfaces=frozenset([*self.names, *(f"few{number}" for number in range(20))])), 0.0, lambda: 0.5
-        )
+        few = [f"few{number}" for number in range(20)]
+        self.life = Lifecycle(made._replace(interfaces=frozenset([*self.names, *few])), Exec(), 0.0, lambda: 0.5)
         self.now = 0.0
         self.calls = 0
-        self.sent: list[events.Send] = []
+        self.sent: list[actions.Send] = []
         self.do(self.life.start())
 
-    def do(self, actions: Iterable[events.Action]) -> bool:
+    def do(self, wanted: Iterable[actions.Action]) -> bool:
         reads = False
-        for action in actions:
-            reads = reads or isinstance(action, events.ReadAll)
-            if isinstance(action, events.Send):
+        for action in wanted:
+            reads = reads or isinstance(action, actions.ReadAll)
+            if isinstance(action, actions.Send):
                 self.sent.append(action)
         return reads
 

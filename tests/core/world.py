@@ -8,16 +8,21 @@ import random
 from itertools import product
 from typing import TYPE_CHECKING
 
-from disco.core import events
+from disco.core import actions, events
+from disco.core.ending import Phase
 from disco.core.events import ChildId, Kind
-from disco.core.lifecycle import Lifecycle, Phase, Plan, SourcePlan
+from disco.core.goals import Exec
+from disco.core.lifecycle import Lifecycle
+from disco.core.plan import Plan, SourcePlan
 from disco.errors import ExitStatus
-from disco.people import report
+from disco.people import report, wording
 from disco.site.rules import Rule
 from disco.wire import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from disco.core.goals import Goal, Machines
 
 TERM, HUP, USR1, KILL = 15, 1, 10, 9
 
@@ -142,9 +147,18 @@ class Witness:
 class World:
     """What stands in for the coordinator and the kernel: executes actions, gives events, and checks the invariants."""
 
-    def __init__(self, plan: Plan, seed: int = 0, jitter: Callable[[], float] | None = None, *, prompt: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seed: int = 0,
+        jitter: Callable[[], float] | None = None,
+        *,
+        goal: Goal | None = None,
+        prompt: bool = False,
+    ) -> None:
         self.now = 1000.0
-        self.life = Lifecycle(plan, self.now, jitter or random.Random(seed).random)
+        self.goal = goal or Exec()
+        self.life = Lifecycle(plan, self.goal, self.now, jitter or random.Random(seed).random)
         self.witness = Witness(plan)
         self.unread: dict[str, list[messages.Message]] = {}  # by child: what lies in its channel
         self.alive: dict[str, Kind] = {}
@@ -165,20 +179,26 @@ class World:
         self.do(self.life.start())
         self.feed()
 
+    @property
+    def core(self) -> Machines:
+        return self.life.core
+
     # The invariants that hold at each action
 
-    def do(self, actions: Iterable[events.Action]) -> None:
-        for action in actions:
-            if not self.stopping and self.life.phase is not Phase.GATHERING:
-                self.stopping = True
-                self.could_exec = self.is_calm() and not self.witness.stale(self.life.sources)
-            assert not (self.stopping and isinstance(action, (events.Start, events.Send))), f"after STOPPING: {action}"
+    def do(self, wanted: Iterable[actions.Action]) -> None:
+        was_stopping, self.stopping = self.stopping, self.life.phase is not Phase.GATHERING
+        if self.stopping and not was_stopping:
+            self.could_exec = self.is_calm() and not self.witness.stale(self.core.children.sources)
+        if self.stopping:
+            assert not any(child.is_usable for child in self.core.children), "a child that was not stopped"
+        for action in wanted:
+            assert not (was_stopping and isinstance(action, (actions.Start, actions.Send))), f"after STOPPING: {action}"
             match action:
-                case events.Start(ChildId(kind, name)):
+                case actions.Start(ChildId(kind, name)):
                     assert name not in self.alive, "started twice"
                     self.alive[name] = kind
                     self.fresh.add(name)
-                case events.Send(ChildId(name=name), messages.Run() as run):
+                case actions.Send(ChildId(name=name), messages.Run() as run):
                     assert name in self.alive, "a run for a runner that is dead"
                     assert name not in self.busy, "a run for a runner that is busy"
                     assert all(other.rule != run.rule for other in self.busy.values()), "two runs of one rule at a time"
@@ -186,25 +206,25 @@ class World:
                     assert run.rule not in running, "a run while a handler of the same rule still lives"
                     self.busy[name] = run
                     self.runs.append(run)
-                    self.witness.started(run, self.life.knowledge.withheld, calm=self.is_calm())
+                    self.witness.started(run, self.core.composition.withheld, calm=self.is_calm())
                     if self.prompt:
                         self.queue.append(self._start(name))
-                case events.Send(_, messages.Merge() as check):
+                case actions.Send(_, messages.Merge() as check):
                     self.checks.append(check)
-                case events.Kill(ChildId(name=name), number):
+                case actions.Kill(ChildId(name=name), number):
                     if name not in self.alive:
                         continue  # killed already, and its end is on its way
                     if number == KILL or (name not in self.busy and name not in self.leftovers):  # it dies last
                         self.end(name, -number)
-                case events.ReadAll():
+                case actions.ReadAll():
                     for name in list(self.unread):
                         self.deliver(name)
                     self.queue.append(events.AllRead())
-                case events.Log(text=text):
-                    self.told.append(text)
-                case events.Report():
+                case actions.Log(fact):
+                    self.told.append(wording.say(fact).text)
+                case actions.Report(status):
                     self.reports += 1
-                    assert list(report.lines(self.life))
+                    assert list(report.lines(status))
         if self.life.phase is Phase.OVER and not self.stopped:
             self.stopped = True
             outcome = self.life.outcome
@@ -212,32 +232,41 @@ class World:
             if outcome.status != ExitStatus.SYSTEM:
                 assert not self.alive, f"over with {self.alive}"
                 assert not self.dying, f"over with orphans: {self.dying}"
+            if not self.goal.runs_handlers:
+                return
             if outcome.status is None:
-                for state in self.life.rules:
-                    assert self.life.is_satisfied(state), "exec with a rule that is not satisfied"
+                for state in self.core.schedule.rules:
+                    assert self.core.schedule.is_satisfied(state), "exec with a rule that is not satisfied"
                     _, ended = self.witness.last[state.rule.name]
                     assert ended == 0, f"exec although the last run of rule {state.rule.name} did not succeed"
-                assert all(not self.life.is_awaited(source) for source in self.life.sources.values())
-                for source in self.life.sources.values():
-                    assert source.trouble or not self.life.knowledge.is_emptied(source.name), "exec while an emptiness is held"
+                assert all(not self.core.health.is_awaited(source, self.life.now) for source in self.core.children.sources.values())
+                for source in self.core.children.sources.values():
+                    assert source.trouble or not self.core.composition.contribution(source.name).is_held_empty, (
+                        "exec while an emptiness is held"
+                    )
                 if self.is_frozen():
-                    behind = self.witness.stale(self.life.sources)
+                    behind = self.witness.stale(self.core.children.sources)
                     assert not behind or any("meanwhile" in text for text in self.told), "exec on frozen data without a word"
                 else:
-                    assert not self.life.knowledge.adoption.late, "exec on data that is not the newest"
-                    believed = [name for name in self.life.sources if not self.life.knowledge.is_emptied(name)]
+                    assert not self.core.composition.adoption.stale, "exec on data that is not the newest"
+                    believed = [
+                        name for name in self.core.children.sources if not self.core.composition.contribution(name).is_held_empty
+                    ]
                     assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"
-            elif outcome.status in {ExitStatus.TIMEOUT, ExitStatus.UNAVAILABLE} and not self.life.plan.dry:
+            elif outcome.status in {ExitStatus.TIMEOUT, ExitStatus.UNAVAILABLE}:
                 assert not self.could_exec, "disco.timeout, and every rule has succeeded"
 
     def is_calm(self) -> bool:
         """Return whether only rules, or changes of the data, keep exec waiting."""
         life = self.life
-        waiting = any(life.is_awaited(source) or life.knowledge.is_emptied(source.name) for source in life.sources.values())
+        waiting = any(
+            life.core.health.is_awaited(source, life.now) or life.core.composition.contribution(source.name).is_held_empty
+            for source in life.core.children.sources.values()
+        )
         return not waiting and not any(self.unread.values())
 
     def is_frozen(self) -> bool:
-        return bool(self.life.frozen)
+        return bool(self.core.schedule.freeze.rule)
 
     def stop(self, *given: events.Event) -> None:
         """Give events and let disco begin to stop, no more."""
@@ -267,27 +296,32 @@ class World:
     def assert_none_forgotten(self) -> None:
         """No rule that could run is left waiting beside an idle runner."""
         life = self.life
-        if not any(runner.running and not runner.told and not runner.task for runner in life.runners.values()):
+        if not any(runner.is_usable and not runner.run for runner in life.core.children.runners.values()):
             return
-        for state in life.rules:
-            if state.running_on or state.orphan or ("retry", state.rule.name) in life._timers or life.is_satisfied(state):
+        for state in life.core.schedule.rules:
+            waits = state.not_before is not None or state.leftovers_until is not None
+            if state.rule.name in life.core.schedule.running() or waits or life.core.schedule.is_satisfied(state):
                 continue
-            may_run = life.basis(state) not in {None, state.succeeded_on}
-            assert not may_run or not all(life.is_satisfied(life.named(name)) for name in state.rule.after), (
-                f"rule {state.rule.name} is due, and forgotten"
-            )
+            may_run = life.core.schedule.basis(state) not in {None, state.succeeded_on}
+            assert not may_run or not all(
+                life.core.schedule.is_satisfied(life.core.schedule.named(name)) for name in state.rule.after
+            ), f"rule {state.rule.name} is due, and forgotten"
 
     def assert_indexes(self) -> None:
         """See that what is looked at piece by piece is as if all were looked at."""
         if self.life.phase is not Phase.GATHERING:
             return
-        life, kept = self.life, self.life.knowledge.adoption
+        life, kept = self.life, self.core.composition.adoption
         anew = pickle.loads(pickle.dumps(kept))  # noqa: S301 -- our own
         anew._dissolve(list(anew._interfaces))
         anew.look(self.life.now)
-        assert (kept.pending, kept.late, kept.deadline, kept.is_due) == (anew.pending, anew.late, anew.deadline, anew.is_due)
-        assert life._open == {state.number for state in life.rules if not life.is_satisfied(state)}
-        assert life._lacking == {state.number for state in life.rules if state.rule.basis(kept.valid) is None}
+        assert (kept.pending, kept.stale, kept.deadline, kept.is_due) == (anew.pending, anew.stale, anew.deadline, anew.is_due)
+        assert life.core.schedule._open == {
+            state.number for state in life.core.schedule.rules if not life.core.schedule.is_satisfied(state)
+        }
+        assert life.core.schedule._lacking == {
+            state.number for state in life.core.schedule.rules if state.rule.basis(kept.valid) is None
+        }
 
     def end(self, name: str, status: int) -> None:
         """Let a child die; what is below a runner is an orphan then, and gets SIGKILL from the coordinator."""

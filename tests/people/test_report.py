@@ -13,7 +13,8 @@ import pytest
 from lab.harness import Running, Site
 
 from disco.core import events
-from disco.core.lifecycle import Phase, Plan, SourcePlan
+from disco.core.ending import Phase
+from disco.core.plan import Plan, SourcePlan
 from disco.people import report
 from disco.wire import messages
 from tests.core.world import KNOWN, World, diff, fragment, rule, who
@@ -35,7 +36,7 @@ def world(*rules: Rule, sources: tuple[str, ...] = ("s",), **more: object) -> Wo
 
 
 def told(of: World) -> list[str]:
-    return list(report.lines(of.life))
+    return list(report.lines(of.life.status()))
 
 
 def line(of: World, words: str) -> str:
@@ -74,7 +75,7 @@ def test_whole_report() -> None:
         r"  rules q \(f:1:1\), p \(f:1:1\) wait for .*",
         r"source s: .*last answered 3 s ago.*/s\b.*",
         r"source t: has never answered.*/t\b.*",
-        r"disco goes on .*\b27 s\b.*disco.timeout.*next report in 2 s",
+        r"disco continues .*\b27 s\b.*disco.timeout.*next report in 2 s",
     )
     for found, pattern in zip(told(of), expected, strict=True):
         assert re.fullmatch(pattern, found), (pattern, found)
@@ -377,11 +378,11 @@ def test_rule_of_any() -> None:
 
 @pytest.mark.parametrize("timeout", [0.0, 8.0])
 def test_what_comes_next(timeout: float) -> None:
-    """The last line says that disco goes on, until when if there is a limit, and when it reports again if that comes before."""
+    """The last line says that disco continues, until when if there is a limit, and when it reports again if that comes before."""
     of = world(rule("r", "db"), timeout=timeout)
     give(of, "s")
     of.wait(2.0)
-    assert "goes on" in told(of)[-1]
+    assert "continues" in told(of)[-1]
     assert bool(re.search(r"\b6 s\b.*disco\.timeout", told(of)[-1])) == bool(timeout)
     assert told(of)[-1].endswith("next report in 3 s")
     of.wait(3.5)  # the first report is over
@@ -418,7 +419,7 @@ def test_last_words(end: Callable[[World], None], reason: str) -> None:
     assert re.search(f" is not started: .*{re.escape(reason)}", told(of)[0])
     assert "interface web is missing" in "\n".join(told(of))
     assert told(of)[-1].startswith("source s: ")
-    assert not any(word in one for one in told(of) for word in ("goes on", "next report", "not started yet"))
+    assert not any(word in one for one in told(of) for word in ("continues", "next report", "not started yet"))
 
 
 def test_report_while_disco_stops_for_exec() -> None:
@@ -429,7 +430,7 @@ def test_report_while_disco_stops_for_exec() -> None:
     ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
     of.witness.ended(run, 0)
     of.stop(events.MessageReceived(who("runner-1"), ran))
-    assert not any(words in one for one in told(of) for words in ("goes on", "waiting for changes"))
+    assert not any(words in one for one in told(of) for words in ("continues", "waiting for changes"))
 
 
 # Whole sites
@@ -451,7 +452,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
 
 def first_report(running: Running) -> str:
     """Return the lines of the first report, without their heads."""
-    running.wait_for(r" is not started(.*\n)+.*source \S+: .*\n(.*goes on |disco: )")
+    running.wait_for(r" is not started(.*\n)+.*source \S+: .*\n(.*continues |disco: )")
     lines = [one.split("] ", 1)[-1] for one in running.log.splitlines()]
     return "\n".join(lines[next(n for n, one in enumerate(lines) if " is not started" in one) :])
 
@@ -487,7 +488,7 @@ def test_broken_sites(start: Callable[[str], Site]) -> None:
             assert re.search(part.replace("FOLDER", str(sites[name].folder)), found[name]), (name, part, found[name])
     assert running["failing handler"].wait() == 70
     for name in ("missing key", "wrong type", "no backend", "mistyped name"):
-        assert re.search("goes on .*next report in", found[name])
+        assert re.search("continues .*next report in", found[name])
         assert running[name].process.poll() is None
 
 
@@ -565,7 +566,7 @@ def test_frozen_data() -> None:
     """Where data keeps changing until it is frozen the report says so, and what has changed since."""
     of = world(rule("r", "db"))
     give(of, "s", "db")
-    while not of.life.frozen:
+    while not of.life.core.schedule.freeze.rule:
         of.now += 1.0
         give(of, "s", "db", first=False)
         of.ran("runner-1")

@@ -1,0 +1,75 @@
+"""The checker's work: what several sources say of an interface is merged and validated by it, one task at a time.
+
+Invariant: a task that is outstanding is the one that `Composition.next_merge` returns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from disco.core.actions import Send
+from disco.core.children import CHECKER, State
+from disco.wire import messages
+
+if TYPE_CHECKING:
+    from disco.core.actions import Outbox
+    from disco.core.adoption import Combination
+    from disco.core.children import Children
+    from disco.core.composition import Composition
+
+LEASE, BYTES_A_SECOND = 40.0, 1 << 18  # the checker's own limit is CPU time; this one is for one that hangs all the same
+TOO_SLOW = "merging and validating what several sources say took too long"
+
+
+class _Task(NamedTuple):
+    number: int
+    interface: str
+    combination: Combination
+
+
+class Merging:
+    """Gives the checker its tasks; it is started when it is needed first."""
+
+    def __init__(self, children: Children, composition: Composition, outbox: Outbox) -> None:
+        """Have no task."""
+        self._children = children
+        self._composition = composition
+        self._outbox = outbox
+        self._task: _Task | None = None
+        self._tasks = 0
+
+    def advance(self, now: float) -> None:
+        """Give the checker its next task, if there is one and it is free."""
+        checker = self._children.checker
+        if self._task or checker.state in {State.BACKOFF, State.STOPPING} or not (found := self._composition.next_merge()):
+            return
+        interface, combination, bodies = found
+        if not checker.is_alive:
+            self._children.start(checker, now)
+        self._tasks += 1
+        self._task = _Task(self._tasks, interface, combination)
+        self._children.extend(checker, LEASE + sum(map(len, bodies)) / BYTES_A_SECOND, now)
+        self._outbox.emit(Send(CHECKER, messages.Merge(task=self._tasks, interface=interface, bodies=bodies)))
+
+    def finish(self, merged: messages.Merged, now: float) -> None:
+        """Take the checker's verdict."""
+        if self._task and self._task.number == merged.task:
+            checker = self._children.checker
+            self._children.extend(checker, 0, now)
+            checker.deaths = 0
+            self._judge(merged, now)
+
+    def give_up(self, now: float) -> None:
+        """Take the outstanding task's data for invalid, since the checker hangs with it; it is being killed."""
+        if self._task:
+            self._judge(messages.Merged(task=self._task.number, digest="", problems=(TOO_SLOW,), body=b""), now)
+
+    def lose(self) -> None:
+        """Forget the outstanding task: the checker is dead, and the next one gets it."""
+        self._task = None
+
+    def _judge(self, merged: messages.Merged, now: float) -> None:
+        assert self._task  # noqa: S101 -- as the callers know
+        _, interface, combination = self._task
+        self._task = None
+        self._composition.judge(interface, combination, merged, now)

@@ -1,0 +1,97 @@
+"""The end: phases go one way, and nothing is over as long as something is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from disco.core import facts
+from disco.core.actions import Kill, Log, Outbox
+from disco.core.children import Assignment, Children
+from disco.core.ending import KILL_WAIT, Ending, Phase
+from disco.core.facts import Outcome
+from disco.core.plan import SourcePlan
+from disco.core.schedule import RuleState
+from disco.errors import ExitStatus
+from tests.core.world import rule
+
+NOW = 1000.0
+DONE = Outcome(None, facts.Satisfied())
+TERMINATED = Outcome(128 + 15, facts.Signalled(15))
+
+
+class Scene:
+    """A source, an idle runner and a busy one, which are about to end."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.children = Children((SourcePlan("s", lease=20.0, required=True, timeout=10.0),), self.outbox, lambda: 1.0)
+        self.idle, self.busy = self.children.add_runner(), self.children.add_runner()
+        self.busy.run = Assignment(1, RuleState(rule("r", "a"), 0), ())
+        self.all = [self.children.sources["s"], self.idle, self.busy]
+        for child in self.all:
+            self.children.start(child, NOW)
+        self.outbox.empty()
+        self.ending = Ending(5.0, self.children, self.outbox, None)
+
+    def bury(self, *children: object) -> None:
+        for child in self.all:
+            if child in children:
+                self.children.bury(child, -9)
+                self.ending.advance()
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_only_what_is_busy_is_asked(scene: Scene) -> None:
+    """A runner with something below it gets SIGTERM, everything else SIGKILL."""
+    scene.ending.begin(DONE, NOW)
+    source, idle, busy = scene.all
+    assert scene.outbox.empty() == [Kill(source.id, 9), Kill(idle.id, 9), Kill(busy.id, 15)]
+    assert (scene.ending.phase, scene.ending.until) == (Phase.STOPPING, NOW + 5.0)
+
+
+def test_it_is_over_when_all_have_ended(scene: Scene) -> None:
+    """With the last child, or with the last orphan if there are some."""
+    scene.ending.begin(DONE, NOW)
+    scene.ending.leftovers = (7,)
+    scene.bury(*scene.all[:2])
+    assert scene.ending.phase is Phase.STOPPING
+    scene.bury(scene.busy)
+    assert scene.ending.phase is Phase.SWEEPING
+    scene.ending.leftovers = ()
+    scene.ending.advance()
+    assert (scene.ending.phase, scene.ending.outcome, scene.ending.until) == (Phase.OVER, DONE, None)
+
+
+def test_a_signal_changes_the_outcome(scene: Scene) -> None:
+    """Whoever comes later decides how disco ends; nothing is stopped twice."""
+    scene.ending.begin(DONE, NOW)
+    scene.outbox.empty()
+    scene.ending.begin(TERMINATED, NOW + 1.0)
+    assert scene.outbox.empty() == []
+    assert scene.ending.outcome == TERMINATED
+    assert scene.ending.until == NOW + 5.0
+
+
+def test_grace_passes(scene: Scene) -> None:
+    """What is busy when the grace has passed is killed, and people are told so."""
+    scene.ending.begin(DONE, NOW)
+    scene.bury(*scene.all[:2])
+    scene.outbox.empty()
+    scene.ending.expire(NOW + 5.0)
+    assert scene.outbox.empty() == [Log(facts.GracePassed()), Kill(scene.busy.id, 9)]
+
+
+def test_what_survives_is_named(scene: Scene) -> None:
+    """What is there so long after SIGKILL is named, and makes the exit status."""
+    scene.ending.begin(DONE, NOW)
+    scene.ending.force(NOW)
+    scene.bury(*scene.all[:2])
+    scene.ending.leftovers = (7, 8)
+    scene.ending.expire(NOW + KILL_WAIT)
+    survived = facts.Survived("", ("runner-2",), (7, 8))
+    assert scene.ending.outcome == Outcome(ExitStatus.SYSTEM, survived)
+    assert scene.ending.is_over

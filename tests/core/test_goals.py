@@ -1,0 +1,48 @@
+"""Goals: when the gathering ends, and how."""
+
+from __future__ import annotations
+
+from disco.core import facts
+from disco.core.ending import Phase
+from disco.core.goals import DryRun
+from disco.errors import ExitStatus
+from disco.wire import messages
+from tests.core.world import World, diff, fragment, plan, rule
+
+
+def test_a_dry_run_runs_nothing() -> None:
+    """It ends when every source has answered, and tells what would be; no report is made."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")), goal=DryRun())
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert world.life.phase is Phase.GATHERING
+    world.hear("t", diff(first=True))
+    assert world.life.phase is Phase.OVER
+    assert world.life.outcome == facts.Outcome(None, facts.WouldRun())
+    assert (world.runs, world.reports, world.life.core.children.runners) == ([], 0, {})
+
+
+def test_a_dry_run_waits_for_merges() -> None:
+    """What several sources say is merged first."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")), goal=DryRun())
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("t", diff({"a": fragment("2")}, first=True))
+    assert world.life.phase is Phase.GATHERING
+    world.checked()
+    assert world.life.outcome == facts.Outcome(None, facts.WouldRun())
+
+
+def test_a_dry_run_that_takes_too_long() -> None:
+    """At disco.timeout it tells what is known by then."""
+    world = World(plan(rule("r", "a"), timeout=3.0), goal=DryRun())
+    world.hear("s", messages.ReadFailed(reason="refused", retry_in=1.0))
+    world.wait(3.0)
+    assert world.life.outcome == facts.Outcome(ExitStatus.UNAVAILABLE, facts.Silent((("s", "refused"),)))
+    world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s",), timeout=3.0), goal=DryRun())
+    world.hear("s", diff({"b": fragment("1")}, first=True))
+    assert world.life.outcome == facts.Outcome(ExitStatus.TIMEOUT, facts.WouldWait(1))
+
+
+def test_a_dry_run_without_sources() -> None:
+    """It is over at once."""
+    world = World(plan(sources=()), goal=DryRun())
+    assert world.life.outcome == facts.Outcome(None, facts.NoRules())
