@@ -336,14 +336,11 @@ def _plan_sources(settings: Settings, interfaces: frozenset[str]) -> tuple[list[
     """Return the plan and the job of each source's process, in order of precedence; shared client libraries are imported."""
     import logging  # noqa: PLC0415 -- as in _run
 
-    from disco import sources  # noqa: PLC0415 -- as in _run
-
     plans: list[SourcePlan] = []
     jobs: dict[str, Job] = {}
     users: dict[str, list[Source]] = {}
     for one in settings.sources:
-        source, _ = sources.find(one.type)
-        assert source  # noqa: S101 -- configuration has found it
+        source = one.source
         for remark in source.remarks(one.options):
             about = {"fields": {"event": "remark", "source": one.name}}
             logging.getLogger(__name__).info("source %s: %s", one.name, remark, extra=about)

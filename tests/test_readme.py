@@ -28,9 +28,7 @@ def declared() -> Iterator[tuple[str, Option]]:
     yield from ((f"disco.{option.name}", option) for option in DISCO_OPTIONS)
     yield from ((f"<source>.{option.name}", option) for option in SOURCE_OPTIONS)
     for name in BUILT_IN:
-        source, _ = find(name)
-        assert source
-        yield from ((f"{name}.{option.name}", option) for option in source.options)
+        yield from ((f"{name}.{option.name}", option) for option in find(name, "").options)
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from disco import sources
 from disco.data import documents
 from disco.errors import ConfigurationError, Problem
 from disco.site import config as configuration
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from disco.data.schema import Schema
     from disco.site.config import Settings, SourceSettings
     from disco.site.rules import Rule
-    from disco.sources import Source
 
 NAMES_LIMIT = 5  # interfaces told by name in one line
 SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
@@ -58,7 +58,7 @@ class Site(NamedTuple):
 
 def look(config: Path | None) -> Site:
     """Load everything that can be wrong before anything is started, and all the problems with it."""
-    settings, errors = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ, _find_type)
+    settings, errors = configuration.load(os.environ.get("DISCO_CFG", ""), config, os.environ)
     schemas: dict[str, Schema] = {}
     found: tuple[Rule, ...] = ()
     warnings: list[Problem] = []
@@ -158,15 +158,9 @@ def _explain_script(program: str) -> Problem | None:
     return None
 
 
-def _find_type(name: str) -> tuple[Source | None, Problem | None]:
-    from disco import sources  # noqa: PLC0415 -- only where there is one
-
-    return sources.find(name)
-
-
 def _find_faults(settings: SourceSettings) -> tuple[Problem, ...]:
     """Return what is wrong with a plug-in's own code, as far as it is asked before the start."""
-    declared = _declared(settings)
+    declared = settings.source
     try:
         declared.remarks(settings.options)
         for part in declared.parts(settings.options):
@@ -174,13 +168,6 @@ def _find_faults(settings: SourceSettings) -> tuple[Problem, ...]:
     except ConfigurationError as error:
         return error.problems
     return ()
-
-
-def _declared(settings: SourceSettings) -> Source:
-    """Return the type of a source that configuration has found."""
-    found, _ = _find_type(settings.type)
-    assert found  # noqa: S101 -- else there would be no settings of it
-    return found
 
 
 def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], list[Problem]]:
@@ -195,7 +182,7 @@ def find_problems(site: Site, command: Sequence[str]) -> tuple[list[Problem], li
         warnings += _find_open_report(site.settings.report_file)
     for one in site.settings.sources:
         warnings += _find_open_secrets(one)
-        doubts = _declared(one).doubts(one.options) if not errors else ()
+        doubts = one.source.doubts(one.options) if not errors else ()
         warnings += [doubt._replace(place=f"{one.name}.{doubt.place}") for doubt in doubts]
     if command and process.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
         what = f"{command[0]} is not there or not executable"
@@ -294,19 +281,17 @@ def _find_unused(site: Site) -> Iterator[Problem]:
 
 def _find_unclear(site: Site) -> Iterator[Problem]:
     """Yield where sources do not say what they provide, although it matters, or say what cannot be."""
-    from disco.sources import provided  # noqa: PLC0415 -- as above
-
     named = sorted({interface for rule in site.rules for interface in rule.interfaces})
     givers = {one.name: tuple(_find_givers(one, site.schemas)) for one in site.settings.sources}
     shared: dict[tuple[str, ...], list[str]] = {}  # by the sources that may provide them
     for interface in named:
-        sources = tuple(name for name, parts in givers.items() if any(interface in giver.provides for giver in parts))
-        shared.setdefault(sources, []).append(interface)
-    for sources, interfaces in shared.items():
-        silent = [name for name in sources if not all(giver.is_told for giver in givers[name])]
-        if len(sources) > 1 and silent:
+        providers = tuple(name for name, parts in givers.items() if any(interface in giver.provides for giver in parts))
+        shared.setdefault(providers, []).append(interface)
+    for providers, interfaces in shared.items():
+        silent = [name for name in providers if not all(giver.is_told for giver in givers[name])]
+        if len(providers) > 1 and silent:
             shown = ", ".join(interfaces[:NAMES_LIMIT]) + (", …" if len(interfaces) > NAMES_LIMIT else "")
-            what = f"{', '.join(sources)} may all provide {shown}: rules run on what is there, and do not wait for this source"
+            what = f"{', '.join(providers)} may all provide {shown}: rules run on what is there, and do not wait for this source"
             yield Problem(f"{silent[0]}.interfaces", what, f"say what each provides: set {_join(silent, '.interfaces')}")
     for one in site.settings.sources:
         for pattern in one.options["interfaces"] or ():
@@ -314,7 +299,7 @@ def _find_unclear(site: Site) -> Iterator[Problem]:
             if pattern == "*" and len(givers) > 1:
                 what = f"with * every rule waits until {one.name} has answered"
                 yield Problem(place, what, "name what it provides, if that is not everything")
-            elif not provided({"interfaces": (pattern,)}, "", site.schemas):
+            elif not sources.provided({"interfaces": (pattern,)}, "", site.schemas):
                 what = f"{pattern} is the name of no interface that has a schema"
                 yield Problem(place, what, nearest(pattern, site.schemas, "write its schema, or take it out"))
 
@@ -386,8 +371,7 @@ def _find_misnamed(site: Site) -> Iterator[Problem]:
 
 def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:
     """Yield the secrets that are in the configuration, or in files that everybody may read."""
-    declared = _declared(settings)
-    for option in declared.options:
+    for option in settings.source.options:
         key = f"{settings.name}.{option.name}"
         if option.secret and option.name in settings.options.explicit:
             what = "the secret itself is in the configuration, and shows wherever that does"
@@ -412,12 +396,10 @@ class Giver(NamedTuple):
 
 def _find_givers(settings: SourceSettings, known: Iterable[str]) -> Iterator[Giver]:
     """Yield each process of a source."""
-    from disco.sources import provided  # noqa: PLC0415 -- as above
-
-    for part in _declared(settings).parts(settings.options):
+    for part in settings.source.parts(settings.options):
         name = f"{settings.name}/{part}" if part else settings.name
         label = name if settings.name == settings.type else f"{name} ({settings.type})"
-        yield Giver(label, part, provided(settings.options, part, known), settings.options["interfaces"] is not None)
+        yield Giver(label, part, sources.provided(settings.options, part, known), settings.options["interfaces"] is not None)
 
 
 def _join(names: Iterable[str], end: str) -> str:

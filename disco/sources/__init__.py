@@ -80,6 +80,7 @@ __all__ = [
     "Tree",
     "deadline",
     "find",
+    "find_missing",
     "is_local",
     "is_same",
     "nest",
@@ -111,13 +112,14 @@ class Context(NamedTuple):
 class Source:
     """A type of source.
 
-    watch: the generator. options, any_key, check: as in `options.SourceType`. place: where it reads with these options as
-    this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text, to be
-    decoded by the schema. remarks: what people should know of right options, logged once at the start. doubts: what
-    --check warns of in them, told as `check` tells what is wrong. parts: the names of
-    the processes that a namespace needs, one blocking query each: "" is the namespace's own, any other is the name of the
-    one interface that it provides. modules: what must be importable, preload: imports them, once before forking where
-    several processes share them. extra: which extra of disco installs them.
+    watch: the generator. options: those it declares. any_key: it takes any other key too, as text. check: yields what is
+    wrong with options that can only be judged together, each with an option's name as its place. place: where it reads with
+    these options as this part, for people; `*` in it stands for an interface's name. text: every leaf that it yields is text,
+    to be decoded by the schema. remarks: what people should know of right options, logged once at the start. doubts: what
+    --check warns of in them, told as `check` tells what is wrong. parts: the names of the processes that a namespace needs,
+    one blocking query each: "" is the namespace's own, any other is the name of the one interface that it provides. modules:
+    what must be importable, preload: imports them, once before forking where several processes share them. extra: which
+    extra of disco installs them.
     """
 
     watch: Callable[[Context], Iterator[Mapping[str, Any]]]
@@ -141,30 +143,40 @@ class InvalidValue:
     reason: str
 
 
-def find(name: str) -> tuple[Source | None, Problem | None]:
-    """Return the source of a type if there is one, and why it cannot be used, if so (without a place)."""
-    if name in BUILT_IN:
-        source = import_module(f"disco.sources.{name}").SOURCE
-    else:
-        from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and rarely needed
+def find(name: str, place: str) -> Source:
+    """Return the source of a type; place: where the configuration names it.
 
-        found = {entry.name: entry for entry in entry_points(group=GROUP)}
-        if name not in found:
-            known = sorted({*BUILT_IN, *found})
-            remedy = nearest(name, known, "for a source of any other name set NAME.type")
-            return None, Problem("", f"no source type {name!r} (known: {', '.join(known)})", remedy)
-        try:
-            source = found[name].load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in's import may raise anything; it is told by its class
-            return None, Problem("", f"source type {name!r} cannot be loaded: {type(error).__name__}", _REMEDY)
-        if not isinstance(source, Source) or not _are(source.options, Option):
-            return None, Problem("", f"source type {name!r}: its entry point is no disco.sources.Source", _REMEDY)
-        source = _guard(name, source)
+    Raises:
+        ConfigurationError: there is no such type, or the plug-in that brings it is broken.
+
+    """
+    if name in BUILT_IN:
+        source: Source = import_module(f"disco.sources.{name}").SOURCE
+        return source
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and only plug-ins need it
+
+    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in entries:
+        known = sorted({*BUILT_IN, *entries})
+        # A namespace's type is its name: `disko` is meant for disco's own options.
+        remedy = nearest(name, [*known, "disco"], "for a source of any other name set NAME.type")
+        raise ConfigurationError(Problem(place, f"no source type {name!r} (known: {', '.join(known)})", remedy))
+    try:
+        plug_in = entries[name].load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a plug-in's import may raise anything; its class is named
+        what = f"source type {name!r} cannot be loaded: {type(error).__name__}"
+        raise ConfigurationError(Problem(place, what, _REMEDY)) from None
+    if not isinstance(plug_in, Source) or not _are(plug_in.options, Option):
+        what = f"source type {name!r}: its entry point is no disco.sources.Source"
+        raise ConfigurationError(Problem(place, what, _REMEDY))
+    return _guard(name, plug_in)
+
+
+def find_missing(name: str, source: Source, place: str) -> Iterator[Problem]:
+    """Yield that a source of this type needs Python modules that are not installed."""
     if missing := [module for module in source.modules if not _importable(module)]:
         remedy = f"pip install 'disco-entrypoint[{source.extra}]'" if source.extra else "install it beside disco"
-        what = f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed"
-        return source, Problem("", what, remedy)
-    return source, None
+        yield Problem(place, f"source type {name!r} needs the Python module {', '.join(missing)}, which is not installed", remedy)
 
 
 def _guard(name: str, source: Source) -> Source:

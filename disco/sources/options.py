@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from disco.data import documents
-from disco.errors import DocumentError, Problem, SourceError
+from disco.errors import DocumentError, SourceError
 
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -181,15 +181,3 @@ class Options(Mapping[str, Any]):
     def __repr__(self) -> str:
         """Show the names alone."""
         return f"Options({', '.join(self._values)})"
-
-
-class SourceType(NamedTuple):
-    """What configuration must know of a type of source (`sources.Source` has it, too).
-
-    options: those it declares. any_key: it takes any other key too, as text. check: yields what is wrong with options
-    that can only be judged together, each with an option's name as its place.
-    """
-
-    options: tuple[Option, ...]
-    any_key: bool = False
-    check: Callable[[Options], Iterable[Problem]] = lambda _options: ()

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.errors import Problem, SourceError
+from disco.errors import ConfigurationError, Problem, SourceError
 from disco.site import config
-from disco.sources import options
-from disco.sources.options import Option, SourceType
+from disco.sources import Context, Source, options
+from disco.sources.options import Option
+from disco.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,9 +30,14 @@ def check(options: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("host", "expected a friend")
 
 
+def watch(_context: Context) -> Iterator[Mapping[str, Any]]:
+    yield {}
+
+
 TYPES = {
-    "flat": SourceType(options=(Option(name="file", type=options.path, help=""),)),
-    "consul": SourceType(
+    "flat": Source(watch=watch, options=(Option(name="file", type=options.path, help=""),)),
+    "consul": Source(
+        watch=watch,
         options=(
             Option(name="host", default="127.0.0.1", help="", env="CONSUL_HOST"),
             Option(name="port", type=options.port, default=8500, help="", env="CONSUL_PORT"),
@@ -42,7 +48,7 @@ TYPES = {
         ),
         check=check,
     ),
-    "any": SourceType(options=(), any_key=True),
+    "any": Source(options=(), watch=watch, any_key=True),
 }
 
 
@@ -51,8 +57,10 @@ def load(pairs: str = "", file: Path | None = None, environ: Mapping[str, str] |
     return settings, list(map(tell, problems))
 
 
-def find(name: str) -> tuple[SourceType | None, Problem | None]:
-    return TYPES.get(name), None if name in TYPES else Problem("", f"no source type {name!r}", "name one")
+def find(name: str, place: str) -> Source:
+    if name not in TYPES:
+        raise ConfigurationError(Problem(place, f"no source type {name!r}", nearest(name, ["disco"], "name one")))
+    return TYPES[name]
 
 
 def tell(problem: Problem) -> str:

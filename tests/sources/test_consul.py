@@ -27,7 +27,6 @@ from lab.consul_server import ConsulServer
 from lab.harness import eventually
 from lab.servers import make_certificates
 
-from disco import sources
 from disco.site import config
 from disco.sources import Context, InvalidValue, Options, SourceError
 from disco.sources.consul import SOURCE, _locate
@@ -40,14 +39,14 @@ SECRET = "s3cr3t-t0k3n"
 
 
 def load(pairs: str, environ: dict[str, str] | None = None) -> Options:
-    settings, problems = config.load(pairs, None, environ or {}, sources.find)
+    settings, problems = config.load(pairs, None, environ or {})
     assert not problems
     return settings.sources[0].options
 
 
 def problems(pairs: str) -> list[str]:
     """Return what is wrong with options: their types', then the source's own."""
-    settings, found = config.load(pairs, None, {}, sources.find)
+    settings, found = config.load(pairs, None, {})
     return list(map(str, found or SOURCE.check(settings.sources[0].options)))
 
 
@@ -1187,7 +1186,7 @@ def test_the_environment_says_whether_to_verify(value: str, verified: bool) -> N
 
 def test_a_socket_in_the_environment_is_refused_by_its_name() -> None:
     """A unix socket in CONSUL_HTTP_ADDR is not taken for a host."""
-    _, (found,) = config.load("consul.dc=x", None, {"CONSUL_HTTP_ADDR": "unix:///run/consul.sock"}, sources.find)
+    _, (found,) = config.load("consul.dc=x", None, {"CONSUL_HTTP_ADDR": "unix:///run/consul.sock"})
     assert found.place == "CONSUL_HTTP_ADDR"
     assert "(a socket, unix://, cannot be used)" in found.message
 

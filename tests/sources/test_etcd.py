@@ -46,7 +46,7 @@ pairs, interfaces, limit, constants, hold, once = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.DEBUG)
 for name, value in constants.items():
     setattr(etcd, name, value)
-settings, problems = config.load(pairs, None, {}, sources.find)
+settings, problems = config.load(pairs, None, {})
 assert not problems, problems
 context = sources.Context(
     name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces), memory={},
@@ -491,7 +491,7 @@ def test_broken_loop_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event loop that an interruption has left as if it ran is never used again: the process ends, and is replaced."""
     monkeypatch.setattr(etcd, "load_client", lambda: None)
     monkeypatch.setattr(etcd, "_loop", lambda: SimpleNamespace(is_running=lambda: True))
-    context: Any = SimpleNamespace(options=config.load("etcd.host=127.0.0.1", None, {}, sources.find)[0].sources[0].options)
+    context: Any = SimpleNamespace(options=config.load("etcd.host=127.0.0.1", None, {})[0].sources[0].options)
     with pytest.raises(SystemExit):
         next(iter(etcd.SOURCE.watch(context)))
 
@@ -1125,7 +1125,7 @@ def test_imported_late() -> None:
 )
 def test_wrong_options(pairs: str, problem: str) -> None:
     """What is wrong with the options is told before anything is started."""
-    _settings, problems = config.load(pairs, None, {}, sources.find)
+    _settings, problems = config.load(pairs, None, {})
     assert len(problems) == 1
     assert problem in str(problems[0])
     assert HUSH not in str(problems[0])
@@ -1139,4 +1139,4 @@ def test_right_options() -> None:
         "etcd.endpoints=[::1]:2379,db.example:1",
         "etcd.user=a:etcd.password_file=/x",
     ):
-        assert config.load(pairs, None, {}, sources.find)[1] == []
+        assert config.load(pairs, None, {})[1] == []

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from disco import sources
 from disco.data import schema
 from disco.data.documents import DEPTH_LIMIT, Literal
+from disco.errors import ConfigurationError, Problem
 from disco.sources import Context, InvalidValue, Options, Source, SourceError, Tree, build_tree, flat
 from disco.sources.options import patterns
 from disco.wire import messages
@@ -1137,12 +1138,11 @@ def test_tree_looks_only_into_what_changed() -> None:
 
 def test_find() -> None:
     """Built-in types are found by name, and an unknown one is told with what is known."""
-    assert sources.find("flat") == (flat.SOURCE, None)
-    source, unusable = sources.find("flatt")
-    assert source is None
-    assert unusable
-    assert unusable.message.startswith("no source type 'flatt' (known: consul, etcd, flat")
-    assert unusable.remedy == "did you mean flat?"
+    assert sources.find("flat", "somewhere") is flat.SOURCE
+    problem = refusal("flatt")
+    assert problem.place == "somewhere"
+    assert problem.message.startswith("no source type 'flatt' (known: consul, etcd, flat")
+    assert problem.remedy == "did you mean flat?"
 
 
 def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1160,21 +1160,21 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     entries = [types.SimpleNamespace(name=name, load=load) for name, load in loads.items()]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries if group == sources.GROUP else [])
-    found, problem = told("good")
-    assert found
-    assert (found.watch, found.parts(Options({}, {}, frozenset())), problem) == (flat.watch, ("",), "")
-    assert told("bad") == (None, "source type 'bad' cannot be loaded: RuntimeError")
-    assert told("odd") == (None, "source type 'odd': its entry point is no disco.sources.Source")
-    source, unusable = sources.find("bare")
-    assert source
-    assert unusable
-    assert unusable.message == "source type 'bare' needs the Python module no_such_module, which is not installed"
-    assert unusable.remedy == "pip install 'disco-entrypoint[x]'"
+    source = sources.find("good", "")
+    assert (source.watch, source.parts(Options({}, {}, frozenset()))) == (flat.watch, ("",))
+    assert refusal("bad").message == "source type 'bad' cannot be loaded: RuntimeError"
+    assert refusal("odd").message == "source type 'odd': its entry point is no disco.sources.Source"
+    (missing,) = sources.find_missing("bare", sources.find("bare", ""), "somewhere")
+    what = "source type 'bare' needs the Python module no_such_module, which is not installed"
+    assert missing == Problem("somewhere", what, "pip install 'disco-entrypoint[x]'")
 
 
-def told(name: str) -> tuple[Source | None, str]:
-    source, unusable = sources.find(name)
-    return source, unusable.message if unusable else ""
+def refusal(name: str) -> Problem:
+    """Return why there is no source of a type."""
+    with pytest.raises(ConfigurationError) as caught:
+        sources.find(name, "somewhere")
+    (problem,) = caught.value.problems
+    return problem
 
 
 @pytest.mark.parametrize(
