@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from disco.coordinator import Coordinator, Job
-    from disco.core.facts import Outcome
     from disco.core.goals import Goal
     from disco.core.plan import SourcePlan
+    from disco.core.reasons import Outcome
     from disco.core.status import Status
     from disco.data.schema import Schema
     from disco.errors import Problem

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from disco.core.facts import Outcome
     from disco.core.lifecycle import Lifecycle
+    from disco.core.reasons import Outcome
     from disco.core.status import Status
     from disco.data.schema import Schema
     from disco.sources import Context, Source

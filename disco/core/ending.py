@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from disco.core import facts
 from disco.core.actions import Report
 from disco.core.children import RunnerState
-from disco.core.facts import Cause, Exit, Outcome
+from disco.core.facts import Cause, Exit
+from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
 from disco.system.signals import KILL, TERM
 

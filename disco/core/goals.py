@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from disco.core import facts
-from disco.core.facts import Outcome
+from disco.core import facts, reasons
+from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ class Exec:
             if source.trouble:
                 age = now - source.answered_at if source.has_answered else None
                 core.outbox.log(facts.StartsOnOldData(command, source.name, source.trouble, age))
-        return Outcome(None, facts.Satisfied())
+        return Outcome(None, reasons.Satisfied())
 
     def time_out(self, core: Machines) -> Outcome:
         """Tell a backend that was never there from everything else."""
         silent = core.health.silent()
-        return Outcome(ExitStatus.UNAVAILABLE if silent else ExitStatus.TIMEOUT, facts.TimedOut(silent))
+        return Outcome(ExitStatus.UNAVAILABLE if silent else ExitStatus.TIMEOUT, reasons.TimedOut(silent))
 
 
 class DryRun:
@@ -97,13 +97,13 @@ class DryRun:
     def _predict(self, core: Machines) -> Outcome:
         schedule = core.schedule
         if not schedule.rules:
-            return Outcome(None, facts.NoRules())
+            return Outcome(None, reasons.NoRules())
         if silent := core.health.silent():
-            return Outcome(ExitStatus.UNAVAILABLE, facts.Silent(silent))
+            return Outcome(ExitStatus.UNAVAILABLE, reasons.Silent(silent))
         bases = {state.rule.name: schedule.basis(state) for state in schedule.rules}
         if waiting := sum(basis is None for basis in bases.values()):
-            return Outcome(ExitStatus.TIMEOUT, facts.WouldWait(waiting))
+            return Outcome(ExitStatus.TIMEOUT, reasons.WouldWait(waiting))
         for rule, basis in bases.items():
-            if excess := schedule.find_excess(schedule.stdin(basis or ())):
-                return Outcome(ExitStatus.HANDLER, facts.WouldFail(rule, excess))
-        return Outcome(None, facts.WouldRun())
+            if excess := schedule.inputs.find_excess(schedule.inputs.stdin(basis or ())):
+                return Outcome(ExitStatus.HANDLER, reasons.WouldFail(rule, excess))
+        return Outcome(None, reasons.WouldRun())

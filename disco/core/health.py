@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from disco.core import facts
 from disco.core.deadlines import Deadlines
-from disco.text import escape
+from disco.text import NAME_LIMIT, REASON_LIMIT, escape
 
 if TYPE_CHECKING:
     from disco.core.actions import Outbox
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 WELL_AFTER = 30.0  # seconds without an error, after which one good answer is enough
 DATA_LIMIT = 32 << 20  # bytes of JSON that are kept of one source: more than its own process lets pass
 RETRY_LIMIT = 120.0  # seconds that a source may say it needs until its next try
-TEXT_LIMIT, NAME_LIMIT = 500, 100  # characters
 NAMES_SHOWN = 20
 
 
@@ -93,7 +92,7 @@ class Health:
     def changed(self, source: SourceState, diff: Diff, now: float) -> None:
         """Take a source's news."""
         self.answered(source, now)
-        note = escape(diff.note, TEXT_LIMIT)
+        note = escape(diff.note, REASON_LIMIT)
         if note and note != source.note:
             self._outbox.log(facts.SourceNoted(source.name, note))
         source.note = note

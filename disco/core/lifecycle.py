@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from disco.core import events, facts, status
+from disco.core import events, facts, reasons, status
 from disco.core.actions import Outbox, ReadAll, Report
 from disco.core.children import Children, RunnerState, SourceState
 from disco.core.composition import Composition
 from disco.core.ending import Ending, Phase
 from disco.core.events import Kind
-from disco.core.facts import Cause, Exit, Outcome
+from disco.core.facts import Cause, Exit
 from disco.core.goals import Machines
-from disco.core.health import RETRY_LIMIT, TEXT_LIMIT, Health
+from disco.core.health import RETRY_LIMIT, Health
 from disco.core.merging import Merging
+from disco.core.reasons import Outcome
 from disco.core.schedule import Schedule
 from disco.errors import ExitStatus
 from disco.system.signals import HUP, STOP, USR1
-from disco.text import escape
+from disco.text import NAME_LIMIT, REASON_LIMIT, escape
 from disco.wire import messages
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from disco.core.status import Status
 
 REPORT_AFTER = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds between reports of what is missing; the last one goes on
-NAME_LIMIT = 80  # characters
 
 
 class Lifecycle:
@@ -140,7 +140,7 @@ class Lifecycle:
                 self._children.extend(child, child.plan.lease, now)
             case SourceState(), messages.ReadFailed(reason, retry_in):
                 retry_in = min(retry_in, RETRY_LIMIT)
-                self._health.failed(child, escape(reason, TEXT_LIMIT), retry_in, now)
+                self._health.failed(child, escape(reason, REASON_LIMIT), retry_in, now)
                 self._children.extend(child, child.plan.lease + retry_in, now)
             case RunnerState(), messages.Started(task) if child.run and task == child.run.task:
                 self._schedule.started(child, now)
@@ -197,7 +197,7 @@ class Lifecycle:
         elif child.id.kind is Kind.CHECKER:
             self._merging.lose()
         if is_refused_too_often:
-            refused = facts.ForksRefused(child.id, child.refused_forks, reason)
+            refused = reasons.ForksRefused(child.id, child.refused_forks, reason)
             self._ending.begin(Outcome(ExitStatus.SYSTEM, refused), self.now)
             return
         wait = self._children.back_off(child, self.now)
@@ -216,7 +216,7 @@ class Lifecycle:
         if number in STOP:
             again = self.outcome is not None and (self.outcome.status or 0) > ExitStatus.SIGNALLED
             self._outbox.log(facts.Stopping(number, again))
-            self._ending.begin(Outcome(ExitStatus.SIGNALLED + number, facts.Signalled(number)), self.now)
+            self._ending.begin(Outcome(ExitStatus.SIGNALLED + number, reasons.Signalled(number)), self.now)
             if again:
                 self._ending.force(self.now)
         elif number == HUP and self._ending.is_gathering:

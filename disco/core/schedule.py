@@ -10,15 +10,16 @@ import heapq
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from disco.core import facts
+from disco.core import facts, reasons
 from disco.core.actions import Send
 from disco.core.children import Assignment
 from disco.core.deadlines import Deadlines
-from disco.core.facts import Outcome, RunFailure
+from disco.core.facts import RunFailure
 from disco.core.freeze import Freeze
+from disco.core.inputs import Inputs
+from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
-from disco.text import escape
-from disco.wire import messages
+from disco.text import PROBLEM_LIMIT, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from disco.core.health import Health
     from disco.core.plan import Plan
     from disco.site.rules import Basis, Rule
+    from disco.wire import messages
 
 START_LEASE = 30.0  # seconds from Run to Started
 END_MARGIN = 10.0  # seconds that a runner may take for a handler beyond its time and its grace
 LEFTOVERS_WAIT = 10.0  # seconds for what a lost run left, and got SIGKILL, to be gone
-TAIL_LIMIT = 200  # characters of a handler's last line
 
 
 class RuleState:
@@ -69,6 +70,7 @@ class Schedule:
         """Run nothing yet."""
         self.rules = [RuleState(rule, number) for number, rule in enumerate(plan.rules)]
         self.freeze = Freeze(plan.free_reruns, composition.adoption, outbox)
+        self.inputs = Inputs(plan, composition.adoption)
         self._plan = plan
         self._children = children
         self._adoption = composition.adoption
@@ -119,21 +121,6 @@ class Schedule:
         is_running = any(runner.run for runner in self._children.runners.values())
         return not (self._open or is_running or self._health.keeps_waiting(now))
 
-    def stdin(self, basis: Basis) -> tuple[bytes, ...]:
-        """Return a handler's input: bodies put together, never parsed, nor copied."""
-        parts: list[bytes] = []
-        for name, _ in basis:
-            parts += (
-                (b',"' if parts else b'{"') + name.translate(_QUOTED).encode() + b'":',
-                self._adoption.effective(name).body,
-            )
-        return (*parts, b"}\n")
-
-    def find_excess(self, stdin: tuple[bytes, ...]) -> RunFailure | None:
-        """Return why a handler's input cannot be sent to a runner; None if it can."""
-        size = sum(map(len, stdin))
-        return RunFailure(size=size, limit=self._plan.input_limit) if size > self._plan.input_limit else None
-
     # What changed
 
     def judge(self, interfaces: Iterable[str]) -> None:
@@ -163,7 +150,7 @@ class Schedule:
             self._outbox.log(facts.RuleSucceeded(state.rule.name, result.seconds))
             self._judge(state)
             return
-        tail = escape(result.tail[-1], TAIL_LIMIT) if result.tail else ""
+        tail = escape(result.tail[-1], PROBLEM_LIMIT) if result.tail else ""
         self._fail(state, RunFailure(status=result.status, problem=result.problem, tail=tail), now)
 
     def lose(self, runner: RunnerState, now: float) -> None:
@@ -216,7 +203,7 @@ class Schedule:
         name, handler = state.rule.name, state.rule.argv[0]
         self._outbox.log(facts.RuleFailed(name, handler, failure, state.failures, limit, retry_in))
         if is_last:
-            self._ending.begin(Outcome(ExitStatus.HANDLER, facts.GaveUp(name, state.failures, failure)), now)
+            self._ending.begin(Outcome(ExitStatus.HANDLER, reasons.GaveUp(name, state.failures, failure)), now)
         else:
             state.not_before = now + self._plan.interval
             self._waits.note(state)
@@ -266,8 +253,8 @@ class Schedule:
 
     def _run(self, runner: RunnerState, state: RuleState, basis: Basis, now: float) -> None:
         rule = state.rule
-        stdin = self.stdin(basis)
-        if excess := self.find_excess(stdin):
+        stdin = self.inputs.stdin(basis)
+        if excess := self.inputs.find_excess(stdin):
             self._fail(state, excess, now)
             return
         is_calm = not (self._lacking or self._health.keeps_waiting(now))
@@ -279,26 +266,9 @@ class Schedule:
         state.succeeded_on = None  # it may leave anything behind, from its first moment on
         runner.run = Assignment(self._runs, state, basis)
         self._children.extend(runner, START_LEASE, now)
-        interfaces, attempt = tuple(name for name, _ in basis), state.failures + 1
-        self._outbox.log(facts.RuleStarted(rule.name, rule.argv[0], interfaces, attempt))
-        variables = {
-            "DISCO_RULE": rule.name,
-            "DISCO_INTERFACES": ",".join(interfaces),
-            "DISCO_ATTEMPT": str(attempt),
-            "DISCO_RUN": f"{self._plan.run_id}-{self._runs}",
-        }
-        run = messages.Run(
-            task=self._runs,
-            rule=rule.name,
-            argv=rule.argv,
-            env=(
-                *self._plan.environment,
-                *(f"{name}={value}".encode(errors="surrogateescape") for name, value in variables.items()),
-            ),
-            stdin=stdin,
-            timeout=self._plan.handler_timeout,
-        )
-        self._outbox.emit(Send(runner.id, run))
+        attempt = state.failures + 1
+        self._outbox.log(facts.RuleStarted(rule.name, rule.argv[0], tuple(name for name, _ in basis), attempt))
+        self._outbox.emit(Send(runner.id, self.inputs.run(self._runs, rule, basis, attempt, stdin)))
 
     # Time
 
@@ -315,6 +285,3 @@ class Schedule:
                 return
             state.not_before = None
             self._enqueue(state)
-
-
-_QUOTED = {ord(character): f"\\u{ord(character):04x}" for character in '"\\\x7f'} | {n: f"\\u{n:04x}" for n in range(32)}

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
     from disco.core.adoption import View
     from disco.core.children import SourceState
-    from disco.core.facts import Outcome, RunFailure, Survived, Trouble
+    from disco.core.facts import RunFailure, Survived, Trouble
     from disco.core.goals import Machines
     from disco.core.plan import Plan, SourcePlan
+    from disco.core.reasons import Outcome
     from disco.core.schedule import RuleState
     from disco.site.rules import Basis, Rule
     from disco.wire.messages import Fragment

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from disco.data import documents, schema
 from disco.people import report, wording
-from disco.text import escape, plural
+from disco.text import LINE_LIMIT, PATH_LIMIT, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from disco.core.status import RuleStatus, SourceStatus, Status
 
-LEAF_LIMIT = 100  # leaves of one interface told as text; JSON holds them all
-LINE_LIMIT = 4000  # characters of one line
-NAME_LIMIT = 200  # characters told of a leaf's name, a handler's, or COMMAND's
+LEAVES_SHOWN = 100  # of one interface, as text; JSON holds them all
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
 
@@ -30,7 +28,7 @@ def as_text(status: Status, command: str, *, found: bool) -> str:
     """Return lines for people; found: COMMAND is there and executable now."""
     lines = [*_lines(status)]
     if not found:
-        lines.append(f"COMMAND {escape(command, NAME_LIMIT)} is not there or not executable now: a handler has to install it")
+        lines.append(f"COMMAND {escape(command, PATH_LIMIT)} is not there or not executable now: a handler has to install it")
     return "".join(f"{escape(line, LINE_LIMIT)}\n" for line in lines)  # sources' texts and names are in them
 
 
@@ -79,9 +77,9 @@ def _lines(status: Status) -> Iterator[str]:
         for interface, fragment in given.items():
             leaves = _leaves(fragment.body)
             yield f"  {interface}: " + (plural(len(leaves), "value") if leaves else "no data that can be used")
-            yield from (f"    {name} {type_}" for name, type_ in islice(leaves.items(), LEAF_LIMIT))
-            if len(leaves) > LEAF_LIMIT:
-                yield f"    … and {len(leaves) - LEAF_LIMIT} more"
+            yield from (f"    {name} {type_}" for name, type_ in islice(leaves.items(), LEAVES_SHOWN))
+            if len(leaves) > LEAVES_SHOWN:
+                yield f"    … and {len(leaves) - LEAVES_SHOWN} more"
         names, count = source.unknown, source.unknown_count
         if count and given:  # else they are told with the source
             more = ", …" if count > len(names) else ""
@@ -119,7 +117,7 @@ def _find_running(status: Status) -> set[str]:
 
 def _rule(status: Status, rule: RuleStatus, running: set[str]) -> str:
     named = rule.rule
-    handler = escape(PurePath(named.argv[0]).name, NAME_LIMIT)  # its arguments may hold a secret
+    handler = escape(PurePath(named.argv[0]).name, PATH_LIMIT)  # its arguments may hold a secret
     if rule.basis is None:
         lacking = ", ".join(_lacking(status, rule))
         return f"rule {named.name} ({named.where}) would not run {handler}: it waits for {'any of ' if named.any else ''}{lacking}"
@@ -170,4 +168,4 @@ def _find_leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, 
         for value in data:
             yield from _find_leaves(value, (*path, "*"))
     else:
-        yield escape(schema.pointer(path), NAME_LIMIT) or "(itself)", _TYPES[type(data)]
+        yield escape(schema.pointer(path), PATH_LIMIT) or "(itself)", _TYPES[type(data)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from disco.people import wording
-from disco.text import duration, escape, plural
+from disco.text import NAME_LIMIT, PROBLEM_LIMIT, duration, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from disco.core.status import RuleStatus, SourceStatus, Status
     from disco.site.rules import Rule
 
-CAUSE_LIMIT = 20  # causes told, those that most rules wait for first
-SOURCE_LIMIT = 10  # sources told one by one, of those in trouble and of the others
-NAME_LIMIT = 5  # rules or sources told by name in one line
-PROBLEM_LIMIT = 5  # problems told of one interface
-NAME_LENGTH, PROBLEM_LENGTH = 80, 300  # characters
+# How many are shown; the rest is counted.
+CAUSES_SHOWN = 20  # those that most rules wait for first
+SOURCES_SHOWN = 10  # one by one, of those in trouble and of the others
+NAMES_SHOWN = 5  # rules or sources in one line
+PROBLEMS_SHOWN = 5  # of one interface
 
 
 def lines(status: Status) -> Iterator[str]:
@@ -35,12 +35,12 @@ def lines(status: Status) -> Iterator[str]:
     else:
         yield f"{command} is not started yet: {what}"
     causes = _causes(status, [rule for rule in status.rules.values() if not rule.is_satisfied or rule.is_running])
-    for cause, rules in causes[:CAUSE_LIMIT]:
+    for cause, rules in causes[:CAUSES_SHOWN]:
         yield from _tell(status, cause, rules)
-    if len(causes) > CAUSE_LIMIT:
-        rest = {rule.rule.name for _, rules in causes[CAUSE_LIMIT:] for rule in rules}
+    if len(causes) > CAUSES_SHOWN:
+        rest = {rule.rule.name for _, rules in causes[CAUSES_SHOWN:] for rule in rules}
         verb = "waits" if len(rest) == 1 else "wait"
-        yield f"… and {plural(len(causes) - CAUSE_LIMIT, 'further cause')}, for which {plural(len(rest), 'rule')} {verb}"
+        yield f"… and {plural(len(causes) - CAUSES_SHOWN, 'further cause')}, for which {plural(len(rest), 'rule')} {verb}"
     if status.frozen:
         meanwhile = f" ({_some(status.behind)} changed meanwhile)" if status.behind else ""
         yield f"the data is frozen, as that of rule {status.frozen} keeps changing: new data is used if a handler fails{meanwhile}"
@@ -85,17 +85,17 @@ def interface_lines(status: Status, name: str) -> Iterator[str]:
     if not interface.is_lacking:
         return
     if interface.awaited:
-        options = ", ".join(dict.fromkeys(f"{source.partition('/')[0]}.interfaces" for source in interface.awaited[:NAME_LIMIT]))
+        options = ", ".join(dict.fromkeys(f"{source.partition('/')[0]}.interfaces" for source in interface.awaited[:NAMES_SHOWN]))
         names = "names" if len(interface.awaited) == 1 else "name"
         yield f"interface {name} waits for the first answer of {_some(interface.awaited)} ({options} {names} it)"
     elif newest.pending:
         yield f"interface {name} is being merged and validated"
     elif newest.problems:
         from_ = f" ({'; '.join(_place(status, source, name) for source, _ in newest.combination)})"
-        for problem in newest.problems[:PROBLEM_LIMIT]:
-            yield f"interface {name} is not valid: {escape(problem, PROBLEM_LENGTH)}{from_}"
-        if len(newest.problems) > PROBLEM_LIMIT:
-            yield f"interface {name}: and {plural(len(newest.problems) - PROBLEM_LIMIT, 'more problem')}"
+        for problem in newest.problems[:PROBLEMS_SHOWN]:
+            yield f"interface {name} is not valid: {escape(problem, PROBLEM_LIMIT)}{from_}"
+        if len(newest.problems) > PROBLEMS_SHOWN:
+            yield f"interface {name}: and {plural(len(newest.problems) - PROBLEMS_SHOWN, 'more problem')}"
     elif newest.digest:
         yield f"interface {name} has just changed, and waits until it is quiet"
     else:
@@ -109,14 +109,14 @@ def _sources(status: Status, awaited: str) -> Iterator[str]:
     ill += [name for name, source in sources.items() if _is_readable(source) and (source.note or not source.fragments)]
     known_ill = set(ill)
     well = [name for name in sources if name not in known_ill]
-    shown = {*ill[:SOURCE_LIMIT], *(well if len(well) <= SOURCE_LIMIT else ())}
+    shown = {*ill[:SOURCES_SHOWN], *(well if len(well) <= SOURCES_SHOWN else ())}
     for name, source in sources.items():
         if name in shown:
             yield f"source {name}: {health(status, source)}{awaited if source.is_awaited else ''}"
-    if len(ill) > SOURCE_LIMIT:
-        rest = ill[SOURCE_LIMIT:]
+    if len(ill) > SOURCES_SHOWN:
+        rest = ill[SOURCES_SHOWN:]
         yield f"… and {plural(len(rest), 'more source')} not readable, silent, empty or with a note: {_some(rest)}"
-    if len(well) > SOURCE_LIMIT:
+    if len(well) > SOURCES_SHOWN:
         yield f"{plural(len(well), 'source')} ok: {_some(well)}"
 
 
@@ -129,8 +129,8 @@ def _instead(source: SourceStatus) -> str:
     count = source.unknown_count
     if not count:
         return "it is empty (wrong place or prefix, or no rights?)"
-    more = ", …" if count > len(source.unknown[:NAME_LIMIT]) else ""
-    shown = ", ".join(escape(name, NAME_LENGTH) for name in source.unknown[:NAME_LIMIT])
+    more = ", …" if count > len(source.unknown[:NAMES_SHOWN]) else ""
+    shown = ", ".join(escape(name, NAME_LIMIT) for name in source.unknown[:NAMES_SHOWN])
     return f"{plural(count, 'name')} {wording.ignored(source.plan)}: {shown}{more} (wrong place or prefix, or no schema?)"
 
 
@@ -163,7 +163,7 @@ def _similar(status: Status, interface: str) -> Iterator[str]:
             yield f"; {name} has it, but {source.plan.namespace}.interfaces does not name it"
             continue
         for near in difflib.get_close_matches(interface, source.unknown, n=1):
-            yield f"; {name} has {escape(near, NAME_LENGTH)}, which no schema knows: a typing error?"
+            yield f"; {name} has {escape(near, NAME_LIMIT)}, which no schema knows: a typing error?"
 
 
 def _causes(status: Status, waiting: list[RuleStatus]) -> list[tuple[tuple[str, str], list[RuleStatus]]]:
@@ -242,4 +242,4 @@ def _some_left(status: Status) -> str:
 def _some(names: Iterable[str]) -> str:
     """Return the first names, and how many more there are."""
     listed = list(names)
-    return ", ".join(listed[:NAME_LIMIT]) + (f" and {len(listed) - NAME_LIMIT} more" if len(listed) > NAME_LIMIT else "")
+    return ", ".join(listed[:NAMES_SHOWN]) + (f" and {len(listed) - NAMES_SHOWN} more" if len(listed) > NAMES_SHOWN else "")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco.core import facts
+from disco.core import facts, reasons
 from disco.core.ending import KILL_WAIT
 from disco.core.facts import Cause, Exit, ForkRefused
 from disco.system.signals import KILL, name_of
-from disco.text import duration, escape, plural
+from disco.text import PATH_LIMIT, duration, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from disco.core.events import ChildId
-    from disco.core.facts import Fact, Reason, RunFailure, Trouble
+    from disco.core.facts import Fact, RunFailure, Trouble
     from disco.core.plan import SourcePlan
+    from disco.core.reasons import Reason
 
 NAMES_SHOWN = 10
-HANDLER_LIMIT = 200  # characters
 
 
 class Sentence(NamedTuple):
@@ -255,22 +255,22 @@ def _starts_on_old_data(fact: facts.StartsOnOldData) -> Sentence:
 
 def _handler(program: str) -> str:
     """Return what a rule runs: without its arguments, which may hold a secret."""
-    return escape(program, HANDLER_LIMIT)
+    return escape(program, PATH_LIMIT)
 
 
 # Why disco ends
 
 
-def _why_gave_up(why: facts.GaveUp) -> str:
+def _why_gave_up(why: reasons.GaveUp) -> str:
     times = f"{plural(why.failures, 'time')} in a row (disco.fail_limit)"
     return f"rule {why.rule}: its handler failed {times}, last: {failure(why.last)}"
 
 
-def _why_timed_out(why: facts.TimedOut) -> str:
+def _why_timed_out(why: reasons.TimedOut) -> str:
     return "disco.timeout passed" + (f", and no good answer ever came from {_silent(why.silent)}" if why.silent else "")
 
 
-def _why_forks_refused(why: facts.ForksRefused) -> str:
+def _why_forks_refused(why: reasons.ForksRefused) -> str:
     remedy = "raise the container's limits (processes, open files, memory)"
     return f"{_child(why.child)} cannot be started ({why.attempts} attempts): {why.reason}; {remedy}"
 
@@ -305,15 +305,15 @@ _SAY: dict[type, Callable[[Any], Sentence]] = {
     facts.StartsOnOldData: _starts_on_old_data,
 }
 _REASONS: dict[type, Callable[[Any], str]] = {
-    facts.Satisfied: lambda _: "all rules are satisfied",
-    facts.GaveUp: _why_gave_up,
-    facts.TimedOut: _why_timed_out,
-    facts.Signalled: lambda why: f"stopped by {name_of(why.signal)}",
-    facts.ForksRefused: _why_forks_refused,
+    reasons.Satisfied: lambda _: "all rules are satisfied",
+    reasons.GaveUp: _why_gave_up,
+    reasons.TimedOut: _why_timed_out,
+    reasons.Signalled: lambda why: f"stopped by {name_of(why.signal)}",
+    reasons.ForksRefused: _why_forks_refused,
     facts.Survived: _why_survived,
-    facts.NoRules: lambda _: "there is no rule",
-    facts.WouldRun: lambda _: "every rule would run",
-    facts.Silent: lambda why: f"no good answer came from {_silent(why.silent)}",
-    facts.WouldWait: lambda why: f"{plural(why.rules, 'rule')} would wait for data",
-    facts.WouldFail: lambda why: f"rule {why.rule}: its handler could not be started: {_excess(why.failure)}",
+    reasons.NoRules: lambda _: "there is no rule",
+    reasons.WouldRun: lambda _: "every rule would run",
+    reasons.Silent: lambda why: f"no good answer came from {_silent(why.silent)}",
+    reasons.WouldWait: lambda why: f"{plural(why.rules, 'rule')} would wait for data",
+    reasons.WouldFail: lambda why: f"rule {why.rule}: its handler could not be started: {_excess(why.failure)}",
 }

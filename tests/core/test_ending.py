@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from disco.core import facts
+from disco.core import facts, reasons
 from disco.core.actions import Kill, Log, Outbox
 from disco.core.children import Assignment, Children
 from disco.core.ending import KILL_WAIT, Ending, Phase
-from disco.core.facts import Outcome
 from disco.core.plan import SourcePlan
+from disco.core.reasons import Outcome
 from disco.core.schedule import RuleState
 from disco.errors import ExitStatus
 from tests.core.world import rule
 
 NOW = 1000.0
-DONE = Outcome(None, facts.Satisfied())
-TERMINATED = Outcome(128 + 15, facts.Signalled(15))
+DONE = Outcome(None, reasons.Satisfied())
+TERMINATED = Outcome(128 + 15, reasons.Signalled(15))
 
 
 class Scene:

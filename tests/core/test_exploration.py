@@ -236,7 +236,8 @@ IGNORED = {
     Merging: {"_children", "_composition", "_outbox", "_tasks"},
     Ending: {"_grace", "_children", "_outbox", "_snapshot"},
     Schedule: {
-        "_plan", "_children", "_adoption", "_health", "_ending", "_outbox", "_named", "_needing", "_following", "_runs", "_waits",
+        "inputs", "_plan", "_children", "_adoption", "_health", "_ending", "_outbox", "_named", "_needing",
+        "_following", "_runs", "_waits",
     },
     RuleState: {"rule", "number", "last_failure"},
     Freeze: {"began", "_free_reruns", "_adoption", "_outbox"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from disco.core import facts
+from disco.core import reasons
 from disco.core.ending import Phase
 from disco.core.goals import DryRun
 from disco.errors import ExitStatus
@@ -17,7 +17,7 @@ def test_a_dry_run_runs_nothing() -> None:
     assert world.life.phase is Phase.GATHERING
     world.hear("t", diff(first=True))
     assert world.life.phase is Phase.OVER
-    assert world.life.outcome == facts.Outcome(None, facts.WouldRun())
+    assert world.life.outcome == reasons.Outcome(None, reasons.WouldRun())
     assert (world.runs, world.reports, world.life.core.children.runners) == ([], 0, {})
 
 
@@ -28,7 +28,7 @@ def test_a_dry_run_waits_for_merges() -> None:
     world.hear("t", diff({"a": fragment("2")}, first=True))
     assert world.life.phase is Phase.GATHERING
     world.checked()
-    assert world.life.outcome == facts.Outcome(None, facts.WouldRun())
+    assert world.life.outcome == reasons.Outcome(None, reasons.WouldRun())
 
 
 def test_a_dry_run_that_takes_too_long() -> None:
@@ -36,13 +36,13 @@ def test_a_dry_run_that_takes_too_long() -> None:
     world = World(plan(rule("r", "a"), timeout=3.0), goal=DryRun())
     world.hear("s", messages.ReadFailed(reason="refused", retry_in=1.0))
     world.wait(3.0)
-    assert world.life.outcome == facts.Outcome(ExitStatus.UNAVAILABLE, facts.Silent((("s", "refused"),)))
+    assert world.life.outcome == reasons.Outcome(ExitStatus.UNAVAILABLE, reasons.Silent((("s", "refused"),)))
     world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s",), timeout=3.0), goal=DryRun())
     world.hear("s", diff({"b": fragment("1")}, first=True))
-    assert world.life.outcome == facts.Outcome(ExitStatus.TIMEOUT, facts.WouldWait(1))
+    assert world.life.outcome == reasons.Outcome(ExitStatus.TIMEOUT, reasons.WouldWait(1))
 
 
 def test_a_dry_run_without_sources() -> None:
     """It is over at once."""
     world = World(plan(sources=()), goal=DryRun())
-    assert world.life.outcome == facts.Outcome(None, facts.NoRules())
+    assert world.life.outcome == reasons.Outcome(None, reasons.NoRules())

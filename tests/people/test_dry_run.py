@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.harness import Site, disco_command, eventually, processes
 
-from disco.people.dry_run import LEAF_LIMIT
+from disco.people.dry_run import LEAVES_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,8 +78,8 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
         for name, one in source["interfaces"].items():
             leaves = [f"    {leaf} {type_}" for leaf, type_ in one["leaves"].items()]
             count = f"{len(leaves)} value{'s' * (len(leaves) != 1)}" if leaves else "no data that can be used"
-            rest = [f"    … and {len(leaves) - LEAF_LIMIT} more"] if len(leaves) > LEAF_LIMIT else []
-            expected += [f"  {name}: {count}", *leaves[:LEAF_LIMIT], *rest]
+            rest = [f"    … and {len(leaves) - LEAVES_SHOWN} more"] if len(leaves) > LEAVES_SHOWN else []
+            expected += [f"  {name}: {count}", *leaves[:LEAVES_SHOWN], *rest]
         if source["unknown_count"] and source["interfaces"]:
             count = f"{source['unknown_count']} name{'s' * (source['unknown_count'] != 1)}"
             more = ", …" if source["unknown_count"] > len(source["unknown"]) else ""

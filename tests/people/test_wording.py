@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from disco.core import facts
+from disco.core import facts, reasons
 from disco.core.events import ChildId, Kind
 from disco.core.facts import Cause, Exit, Fact, ForkRefused, RunFailure
 from disco.core.plan import SourcePlan
@@ -29,8 +29,13 @@ VALUES = {
     "tuple[int, ...]": (7, 8),
     "tuple[tuple[str, Trouble], ...]": (("east", "refused"), ("west", "")),
 }
-NO_FACTS = {facts.Exit, facts.ForkRefused, facts.RunFailure, facts.Outcome}
-ALL = [kind for kind in vars(facts).values() if isinstance(kind, type) and issubclass(kind, Fact) and kind not in {Fact, *NO_FACTS}]
+NO_FACTS = {Fact, Exit, ForkRefused, RunFailure, reasons.Outcome}
+ALL: set[type[Fact]] = {
+    kind
+    for module in (facts, reasons)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Fact) and kind not in NO_FACTS
+}
 
 
 def make(kind: type[Fact]) -> Fact:
@@ -38,12 +43,12 @@ def make(kind: type[Fact]) -> Fact:
     return kind(**{name: VALUES[type_] for name, type_ in kind.__annotations__.items()})
 
 
-@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(ALL, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
 def test_every_fact_has_a_sentence(kind: type[Fact]) -> None:
     """It is one line, in words, whether it is logged or why disco ends."""
     fact = make(kind)
     texts = [wording.say(fact).text] if kind in wording._SAY else []
-    texts += [wording.reason(fact)] if kind in get_args(facts.Reason) else []  # type: ignore[arg-type]
+    texts += [wording.reason(fact)] if kind in get_args(reasons.Reason) else []  # type: ignore[arg-type]
     assert texts, "nobody can read it"
     for text in texts:
         assert "\n" not in text
@@ -54,8 +59,8 @@ def test_every_fact_has_a_sentence(kind: type[Fact]) -> None:
 
 def test_the_list_of_sentences_is_whole() -> None:
     """Each reason has its words, and no words are for a fact that is not there."""
-    assert set(wording._REASONS) == set(get_args(facts.Reason))
-    assert set(wording._SAY) <= set(ALL)
+    assert set(wording._REASONS) == set(get_args(reasons.Reason))
+    assert set(wording._SAY) <= ALL
 
 
 @pytest.mark.parametrize(
