@@ -43,7 +43,7 @@ def make(kind: type[Fact]) -> Fact:
     return kind(**{name: VALUES[type_] for name, type_ in kind.__annotations__.items()})
 
 
-@pytest.mark.parametrize("kind", sorted(ALL, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(ALL, key=str), ids=lambda kind: kind.__name__)
 def test_every_fact_has_a_sentence(kind: type[Fact]) -> None:
     """It is one line, in words, whether it is logged or why disco ends."""
     fact = make(kind)
