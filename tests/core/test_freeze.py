@@ -6,9 +6,10 @@ import pytest
 
 from disco.core.actions import Outbox
 from disco.core.adoption import Adoption
+from disco.core.ending import Phase
 from disco.core.freeze import Freeze
 from disco.core.schedule import RuleState
-from tests.core.world import rule
+from tests.core.world import World, diff, fragment, plan, rule, settling
 
 NOW = 1000.0
 
@@ -64,3 +65,126 @@ def test_thaw_begins_anew(scene: Scene) -> None:
     scene.freeze.thaw()
     assert (scene.freeze.rule, scene.adoption.frozen) == ("", False)
     assert [scene.run() for _ in range(3)] == [False, False, True]
+
+
+# In whole lives
+
+
+def test_flapping_does_not_prevent_exec() -> None:
+    """What a rule runs on again and again is frozen in the end: exec happens, and the log says what changes."""
+    world = World(plan(rule("r", "a")))
+    for turn in range(100):
+        world.hear("s", diff({"a": fragment(str(turn))}, first=turn == 0))
+        if turn % 2:  # the handler takes two changes' time
+            world.ran("runner-1")
+        if world.life.phase is Phase.OVER:
+            break
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+    assert len(world.runs) == 5
+    assert any("rule r" in text and "keeps changing (a)" in text for text in world.told)
+    assert any("meanwhile a changed" in text for text in world.told)
+
+
+def test_churn_over_many_interfaces_does_not_prevent_exec() -> None:
+    """Reruns are the rule's, whichever of its many interfaces changes, and however slowly."""
+    names = "abcdefghijklmnopqrst"
+    world = World(plan(rule("r", *names, any_=True), settle=0.1))
+    world.hear("s", diff({name: fragment("0") for name in names}, first=True))
+    for turn in range(100):
+        world.hear("s", diff({names[turn % len(names)]: fragment(str(turn + 1))}))
+        world.wait(1.1)
+        if turn % 2 and world.busy:
+            world.ran("runner-1")
+        if world.life.phase is Phase.OVER:
+            break
+    assert world.life.outcome is not None
+    assert world.life.outcome.status is None
+    assert len(world.runs) < 7
+
+
+def test_failure_thaws() -> None:
+    """Where a rule fails on frozen data, what changed meanwhile is used again."""
+    world = World(plan(rule("r", "a")))
+    turn = 0
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    while not world.core.schedule.freeze.rule:
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.ran("runner-1")
+    world.hear("s", diff({"a": fragment("last")}))
+    world.ran("runner-1", status=1)
+    world.wait()
+    assert b"last" in b"".join(world.runs[-1].stdin)
+
+
+def freeze() -> World:
+    """Return a world whose data is frozen, and whose only rule runs."""
+    world = World(settling(rule("r", "a"), settle=0.0))
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    turn = 0
+    while not world.core.schedule.freeze.rule:
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.ran("runner-1")
+    return world
+
+
+def test_an_emptiness_is_waited_for_though_all_is_frozen() -> None:
+    """What a source has lost at once may come back to frozen data too; else exec says that it is gone."""
+    world = freeze()
+    world.hear("s", diff(removed=("a",)))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.GATHERING
+    world.wait(5.0)
+    assert world.life.phase is Phase.OVER
+    assert any("meanwhile a changed" in text for text in world.told)
+
+
+def test_frozen_data_that_no_rule_needs() -> None:
+    """What no rule names is not told as a change that exec leaves out."""
+    world = freeze()
+    world.hear("s", diff({"z": fragment("1")}))
+    world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+    assert not any("meanwhile" in text for text in world.told)
+
+
+def test_a_freeze_forgets_no_rule() -> None:
+    """Whatever rule's run froze the data, all the others run on it too, and exec comes."""
+    world = World(plan(rule("q", "b"), rule("r", "a"), settle=0.1, workers=1))
+    world.hear("s", diff({"a": fragment("0"), "b": fragment("0")}, first=True))
+    world.ran("runner-1")
+    turn = 0
+    while not world.core.schedule.freeze.rule:  # each time a is adopted first, then b; and b goes on changing when r has run
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.wait(0.05)
+        world.hear("s", diff({"b": fragment(str(turn))}))
+        world.wait(0.06)
+        world.wait(0.06)
+        world.hear("s", diff({"b": fragment(f"{turn} more")}))
+        world.ran("runner-1")
+    while world.busy:
+        world.ran("runner-1")
+    assert world.life.phase is Phase.OVER
+
+
+def test_changes_that_make_no_difference_do_not_prevent_exec() -> None:
+    """Where what several sources say changes before each verdict, which is the same each time, exec comes on an older moment."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.witness.merge = lambda digests: digests[-1]  # t says all that s does
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    world.hear("t", diff({"a": fragment("t")}, first=True))
+    turn = 0
+    while world.life.phase is Phase.GATHERING:
+        turn += 1
+        assert turn < 100, "exec never comes"
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        world.checked()
+        world.wait(0.2)
+        if world.busy:
+            world.ran("runner-1")
+    assert len(world.runs) == 2, "it runs on what s says alone, and then on the merged data only once"
+    assert any("faster than it is merged (a)" in text for text in world.told)
+    assert any("meanwhile a changed" in text for text in world.told)

@@ -410,3 +410,34 @@ KNOWN = frozenset("abcdefghijklmnopqrstuvwxyz") | {"db", "web", "other"}
 def plan(*rules: Rule, sources: tuple[str, ...] = ("s",), **more: object) -> Plan:
     plans = tuple(SourcePlan(name=name, lease=20.0, required=True, timeout=10.0) for name in sources)
     return Plan(sources=plans, rules=rules, interfaces=KNOWN, **more)  # type: ignore[arg-type]
+
+
+def settling(*rules: Rule, settle: float = 0.1, patience: float = 5.0) -> Plan:
+    sources = (SourcePlan(name="s", lease=100.0, required=True, timeout=10.0, settle=patience),)
+    return Plan(interfaces=KNOWN, sources=sources, rules=rules, settle=settle)
+
+
+def settle(world: World) -> None:
+    """From now on everything works: disco must come to an end by itself, or by a signal if its data cannot."""
+    for _ in range(400):
+        if world.life.phase is Phase.OVER:
+            return
+        while world.dying:
+            world.bury()
+        for name in sorted(world.fresh):
+            if world.alive.get(name) is Kind.SOURCE:
+                world.hear(name, diff({one: fragment(f"end {name}") for one in "abc"}, first=True))
+        for name in sorted(world.alive):
+            if world.alive.get(name) is Kind.SOURCE:
+                world.hear(name, diff({one: fragment(f"end {name}") for one in "abc"}))
+        while world.checks:
+            if "checker" in world.alive:
+                world.checked()
+            else:
+                world.checks.clear()
+        for name in sorted(world.busy):
+            if name in world.busy:
+                world.ran(name)
+        world.wait()
+    state = [(state.rule, world.core.schedule.basis(state)) for state in world.core.schedule.rules]
+    raise AssertionError(f"no end: {world.life.phase} {state} {world.alive} {world.told[-5:]}")
