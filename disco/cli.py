@@ -37,6 +37,7 @@ from disco.system.signals import Signals
 from disco.text import LINE_LIMIT, PATH_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from disco.coordinator import Coordinator, Job
@@ -218,16 +219,16 @@ def _give_up(outcome: Outcome, status: Status) -> NoReturn:
     _exit(number, f"{why}; {status.plan.command} was not started{missing and f': {missing}'} (exit status {number})")
 
 
-def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, dict[str, Schema], tuple[Rule, ...], list[Problem]]:
+def _load(config: Path | None, handler: StderrHandler) -> tuple[Settings, Mapping[str, Schema], tuple[Rule, ...], list[Problem]]:
     """Load everything that can be wrong before anything is started.
 
     Raises:
         ConfigurationError: all the problems.
 
     """
-    from disco.people import check  # noqa: PLC0415 -- as in _run
+    from disco.site import loading  # noqa: PLC0415 -- as in _run
 
-    site = check.look(config)
+    site = loading.load(config, os.environ)
     handler.style = site.settings.log
     raise_problems(site.errors)
     return site.settings, site.schemas, site.rules, list(site.warnings)
@@ -271,21 +272,22 @@ def _inspect(mode: str, config: str, command: list[str], *, as_json: bool) -> No
     """
     from pathlib import Path  # noqa: PLC0415 -- as in _run
 
-    from disco.people import check  # noqa: PLC0415
+    from disco.people import check, graph  # noqa: PLC0415
+    from disco.site import loading  # noqa: PLC0415
 
-    site = check.look(Path(config) if config else None)
+    site = loading.load(Path(config) if config else None, os.environ)
     if mode == "graph":
         raise_problems(site.errors)
-        _print(check.draw(site, command))
+        _print(graph.draw(site, command))
     else:
         show = check.as_json if as_json else check.as_text
-        _print(show(*check.find_problems(site, command)))
+        _print(show(site.errors, check.find_warnings(site, command)))
     os._exit(ExitStatus.CONFIGURATION if site.errors else 0)
 
 
 def _coordinator(  # noqa: PLR0913, PLR0917 -- everything comes together here
     settings: Settings,
-    schemas: dict[str, Schema],
+    schemas: Mapping[str, Schema],
     rules: tuple[Rule, ...],
     command: list[str],
     environment: dict[bytes, bytes],

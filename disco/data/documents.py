@@ -21,13 +21,12 @@ import yaml
 from disco.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 SIZE_LIMIT = 16 << 20  # bytes
 NODE_LIMIT = 500_000  # keys, values and items, expanded
 DEPTH_LIMIT = 64
-SCHEMA_SUFFIX = ".schema"
 _REMEDIES = {errno.ENOENT: "create it, or correct the path", errno.EACCES: "let the user that disco runs as read it"}
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
@@ -90,21 +89,6 @@ def read_file(path: Path | str, limit: int = SIZE_LIMIT) -> bytes:
     if len(content) > limit:
         raise DocumentError(str(path), f"larger than {limit >> 10} KiB", "make it smaller")
     return content
-
-
-def list_files(directories: Iterable[Path], *suffixes: str) -> list[Path]:
-    """Return the files directly in the directories, sorted by name in each.
-
-    Raises:
-        OSError: a directory cannot be listed.
-
-    """
-    return [
-        path
-        for directory in directories
-        for path in sorted(directory.iterdir())
-        if path.suffix in suffixes and not path.name.startswith(".") and not path.is_dir()
-    ]
 
 
 def parse(content: bytes, name: str, *, places: bool = True) -> Document:

@@ -32,7 +32,7 @@ from jsonschema.validators import validator_for  # noqa: E402
 from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
 
 from disco.data import documents  # noqa: E402
-from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems  # noqa: E402
+from disco.errors import ConfigurationError, Problem, raise_problems  # noqa: E402
 from disco.system.signals import Overrun  # noqa: E402
 from disco.text import escape, nearest  # noqa: E402
 from disco.wire import messages  # noqa: E402
@@ -85,8 +85,7 @@ class Schema(NamedTuple):
     where: str
     validator: Validator
     targets: Mapping[int, tuple[Any, bool]]  # by id of a mapping: what its $ref leads to, and whether that is all
-    formats: frozenset[str]
-    doubts: tuple[Problem, ...] = ()
+    doubts: tuple[Problem, ...] = ()  # of the schema itself
 
     def admits_mappings(self) -> bool:
         """Return False where it is plain from `type` (or `false`) that no mapping, so no interface, is ever valid."""
@@ -123,60 +122,6 @@ class Schema(NamedTuple):
         return bounded(found)
 
 
-def load(directories: Sequence[Path]) -> tuple[dict[str, Schema], list[Problem]]:
-    """Load every schema in the directories; return them by interface, and warnings.
-
-    Raises:
-        ConfigurationError: every schema that is broken, with file and place, and every interface that has two.
-
-    """
-    schemas: dict[str, Schema] = {}
-    problems: list[Problem] = []
-    warnings: list[Problem] = []
-    for path in documents.list_files(directories, documents.SCHEMA_SUFFIX):
-        try:
-            schema = read(path)
-        except DocumentError as error:
-            problems.append(error.problem)
-            continue
-        except ConfigurationError as error:
-            problems += error.problems
-            continue
-        if schema.interface in schemas:
-            other = schemas[schema.interface].where
-            what = f"interface {schema.interface} has a schema already: {other}"
-            problems.append(Problem(str(path), what, "remove one of the two, or give it another 'name'"))
-            continue
-        schemas[schema.interface] = schema
-        if schema.formats & _SLOW_FORMATS and find_spec(_SLOW):
-            import_module(_SLOW)  # once for all that are forked, and not within the time that a verdict may take
-        warnings += schema.doubts
-        warnings += (
-            Problem(
-                str(path),
-                f"format {escape(name, NAME_LIMIT)} is not checked here",
-                "pip install 'disco-entrypoint[formats]' brings what checks the usual ones; or do without that format",
-            )
-            for name in sorted(schema.formats - set(schema.validator.FORMAT_CHECKER.checkers))
-        )
-    raise_problems(problems)
-    return schemas, warnings
-
-
-def names(directories: Sequence[Path]) -> set[str]:
-    """Return the interfaces that files in the directories are schemas of, whether these are right or broken."""
-    found = set()
-    for path in documents.list_files(directories, documents.SCHEMA_SUFFIX):
-        name: Any = path.stem
-        try:
-            content = documents.parse(documents.read_file(path), str(path), places=False).data
-            name = content.get("name", name) if isinstance(content, dict) else name
-        except DocumentError:
-            pass
-        found.add(str(name))
-    return found
-
-
 def read(path: Path) -> Schema:
     """Read one schema.
 
@@ -211,11 +156,18 @@ def read(path: Path) -> Schema:
     paths = _find_paths(content)
     raise_problems(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in survey.problems)
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
-    doubts = tuple(
+    if survey.formats & _SLOW_FORMATS and find_spec(_SLOW):
+        import_module(_SLOW)  # once for all that are forked, and not within the time that a verdict may take
+    doubts = [
         Problem(document.at(*paths.get(id(at), ()), keyword), f"{escape(keyword, NAME_LIMIT)} is no keyword of JSON Schema", near)
         for at, keyword, near in survey.doubts
+    ]
+    remedy = "pip install 'disco-entrypoint[formats]' brings what checks the usual ones; or do without that format"
+    doubts += (
+        Problem(str(path), f"format {escape(name, NAME_LIMIT)} is not checked here", remedy)
+        for name in sorted(survey.formats - set(kind.FORMAT_CHECKER.checkers))
     )
-    return Schema(interface, content, str(path), validator, survey.targets, frozenset(survey.formats), doubts)
+    return Schema(interface, content, str(path), validator, survey.targets, tuple(doubts))
 
 
 def canonical(data: Any, stand_in: Callable[[object], object] | None = None) -> bytes:  # noqa: ANN401 -- any JSON data

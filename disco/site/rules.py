@@ -11,14 +11,14 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.data import documents
-from disco.errors import DocumentError, Problem, raise_problems
+from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems
+from disco.site import files
 from disco.text import NAME_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-SUFFIX = ".rules"
 CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
 VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable: the kernel's MAX_ARG_STRLEN, its end and a name included
 _KEYS = ("when", "do", "name", "after")
@@ -42,19 +42,18 @@ class Rule(NamedTuple):
 
         valid: the digest of each interface that is valid.
         """
-        found = tuple((name, valid[name]) for name in self.interfaces if name in valid)
-        if not found or (not self.any and len(found) < len(self.interfaces)):
+        basis = tuple((name, valid[name]) for name in self.interfaces if name in valid)
+        if not basis or (not self.any and len(basis) < len(self.interfaces)):
             return None
-        return found
+        return basis
 
 
 def load(
-    directories: Sequence[Path], interfaces: Collection[str], find_program: Callable[[str, Path], str | Problem]
+    directories: Sequence[Path], interfaces: Collection[str], find_program: Callable[[str, Path, str], str]
 ) -> tuple[Rule, ...]:
     """Load all rules in the directories, in order of directory, file name and place in the file.
 
-    interfaces: those that have a schema. find_program: from a program's name and the folder of its rules file to what
-    is run, or to why nothing is.
+    interfaces: those that have a schema. find_program: as `Handlers.find`.
 
     Raises:
         ConfigurationError: every problem, with file, line and column.
@@ -63,7 +62,7 @@ def load(
     rules: list[Rule] = []
     problems: list[Problem] = []
     refused: set[str] = set()
-    paths = documents.list_files(directories, SUFFIX)
+    paths = files.list_files(directories, files.RULES_SUFFIX)
     names = [path.name for path in paths]
     for path in paths:
         try:
@@ -128,7 +127,7 @@ class _Reader:
         path: Path,
         label: str,
         interfaces: Collection[str],
-        find_program: Callable[[str, Path], str | Problem],
+        find_program: Callable[[str, Path, str], str],
     ) -> None:
         self.problems: list[Problem] = []
         self.refused: set[str] = set()  # names of rules that have problems
@@ -147,12 +146,8 @@ class _Reader:
         for key in data:
             if key != "rules":
                 self._problem(f"unknown key {key!r}", key, remedy="remove it: only 'rules' is known here")
-        found = []
-        for index, entry in enumerate(data["rules"]):
-            rule = self._rule(index, entry)
-            if rule:
-                found.append(rule)
-        return found
+        rules = (self._rule(index, entry) for index, entry in enumerate(data["rules"]))
+        return [rule for rule in rules if rule]
 
     def _problem(self, reason: str, *at: str | int, remedy: str = "correct it") -> None:
         self.problems.append(Problem(self._document.at(*at), reason, remedy))
@@ -230,9 +225,10 @@ class _Reader:
         if any(map(_is_too_long, argv)):
             self._problem(f"'do' has a word of more than {VARIABLE_LIMIT >> 10} KiB, which no program can be given", *at, "do")
             return ()
-        program = self._find_program(argv[0], self._path.parent)
-        if isinstance(program, Problem):
-            self._problem(program.message, *at, "do", remedy=program.remedy)
+        try:
+            program = self._find_program(argv[0], self._path.parent, self._document.at(*at, "do"))
+        except ConfigurationError as error:
+            self.problems += error.problems
             return ()
         return (program, *argv[1:])
 

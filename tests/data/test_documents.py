@@ -331,14 +331,3 @@ def test_read_file_unreadable(tmp_path: Path) -> None:
     finally:
         if root:
             os.seteuid(0)
-
-
-def test_list_files(tmp_path: Path) -> None:
-    """Files with a suffix are listed by directory, then name; hidden ones and folders are not; none hides another."""
-    for name in ("b/2.x", "b/10.x", "b/a.y", "b/.h.x", "b/.x", "a/2.x", "a/sub.x/3.x"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = documents.list_files([tmp_path / "b", tmp_path / "a"], ".x")
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["b/10.x", "b/2.x", "a/2.x"]
-    with pytest.raises(FileNotFoundError):
-        documents.list_files([tmp_path / "none"], ".x")

@@ -199,32 +199,6 @@ def test_local_references(make: Make, content: dict[str, Any]) -> None:
     assert known.problems({"a": "x"}) == ("/a is text, the schema wants integer",)
 
 
-def test_load(tmp_path: Path) -> None:
-    """All schemas of all directories are loaded; all that is wrong is told together, two for one interface too."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    for name, content in {"a/x.schema": "{}", "b/y.schema": "type: object", "b/z.txt": "["}.items():
-        (tmp_path / name).write_text(content)
-    schemas, warnings = schema.load([tmp_path / "a", tmp_path / "b"])
-    assert (list(schemas), warnings) == (["x", "y"], [])
-    for name, content in {
-        "b/x.schema": "{}",
-        "a/w.schema": "name: y",
-        "a/v.schema": "[",
-        "b/u.schema": "type: 5",
-    }.items():
-        (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigurationError) as caught:
-        schema.load([tmp_path / "a", tmp_path / "b"])
-    assert [str(problem).replace(str(tmp_path), "")[:18] for problem in caught.value.problems] == [
-        "/a/v.schema:2:1: d",
-        "/b/u.schema:1:7: '",
-        "/b/x.schema: inter",
-        "/b/y.schema: inter",
-    ]
-    assert f"interface x has a schema already: {tmp_path}/a/x.schema" in str(caught.value)
-
-
 def test_formats(make: Make, tmp_path: Path) -> None:
     """A format that can be checked is asserted; of one that cannot a warning tells, wherever it stands."""
     known = make(properties={"a": {"format": "ipv4"}, "b": {"format": "date"}})
@@ -234,9 +208,9 @@ def test_formats(make: Make, tmp_path: Path) -> None:
         "/b does not satisfy format date",
     )
     (tmp_path / "x.schema").write_text("items: {not: {format: bogus}}\n$ref: '#/x'\nx: {format: 'new\\nline'}\nformat: ipv4")
-    _, warnings = schema.load([tmp_path])
-    assert len(warnings) == 2
-    assert str(warnings[0]).startswith(f"{tmp_path}/x.schema: format bogus is not checked here")
+    doubts = schema.read(tmp_path / "x.schema").doubts
+    assert len(doubts) == 2
+    assert str(doubts[0]).startswith(f"{tmp_path}/x.schema: format bogus is not checked here")
 
 
 # Decoding
@@ -552,8 +526,8 @@ def test_grammar_of_iri_is_imported_only_for_a_schema_that_names_it(tmp_path: Pa
     (tmp_path / "a.schema").write_text('{"properties": {"x": {"format": "iri"}}}')
     program = (
         "import sys, pathlib; from disco.data import schema; early = 'rfc3987_syntax' in sys.modules; "
-        "loaded, warnings = schema.load([pathlib.Path(sys.argv[1])]); found = loaded['a']; "
-        "print(early, 'rfc3987_syntax' in sys.modules, warnings, found.problems({'x': 'no iri'}), found.problems({'x': 'http://a/ü'}))"
+        "found = schema.read(pathlib.Path(sys.argv[1]) / 'a.schema'); "
+        "print(early, 'rfc3987_syntax' in sys.modules, found.doubts, found.problems({'x': 'no iri'}), found.problems({'x': 'http://a/ü'}))"
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout == "False True [] ('/x does not satisfy format iri',) ()\n"
+    assert done.stdout == "False True () ('/x does not satisfy format iri',) ()\n"

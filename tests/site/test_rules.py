@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from disco.errors import ConfigurationError, Problem
-from disco.people import check
 from disco.site import rules
+from disco.site.handlers import Handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,10 @@ NO_SCHEMA = "has no schema: no *.schema file in disco.path is for it"
 KNOWN = ("mysql", "redis", "pgsql")
 
 
-def find(name: str, _folder: Path) -> str | Problem:
-    return Problem("", f"handler {name} is nowhere") if name.endswith("none") else f"/bin/{name}"
+def find(name: str, _folder: Path, place: str) -> str:
+    if name.endswith("none"):
+        raise ConfigurationError(Problem(place, f"handler {name} is nowhere"))
+    return f"/bin/{name}"
 
 
 def load(folder: Path, *contents: str, **files: str) -> tuple[Rule, ...]:
@@ -291,11 +293,11 @@ def test_handlers_are_found(tmp_path: Path, do: str, found: str) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(mode)
-    search = os.pathsep.join(str(tmp_path / name) for name in ("site", "bin"))
+    handlers = Handlers([tmp_path / "site"], str(tmp_path / "bin"))
     (tmp_path / "site/x.rules").write_text(json.dumps({"rules": [{"when": "mysql", "do": do}]}))
 
     def load() -> tuple[Rule, ...]:
-        return rules.load([tmp_path / "site"], KNOWN, lambda name, folder: check.find_handler(name, search, folder))
+        return rules.load([tmp_path / "site"], KNOWN, handlers.find)
 
     if " " in found:
         with pytest.raises(ConfigurationError) as caught:

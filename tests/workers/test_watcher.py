@@ -53,7 +53,7 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
     }
     for name, content in contents.items():
         (folder / f"{name}.schema").write_text(json.dumps(content))
-    return schema.load([folder])[0]
+    return {name: schema.read(folder / f"{name}.schema") for name in contents}
 
 
 @pytest.fixture
@@ -184,10 +184,9 @@ def test_what_is_told_of_a_verdict_is_bounded(publish: Callable[..., list[Messag
 def test_many_invalid_interfaces(tmp_path: Path) -> None:
     """Of very many invalid interfaces at least one problem each is told, and all together are not many."""
     names = [f"interface-{number:090}" for number in range(2000)]
-    known = {}
     for name in names:
         (tmp_path / f"{name}.schema").write_text(json.dumps({"required": ["some"], "additionalProperties": False}))
-    known = schema.load([tmp_path])[0]
+    known = {name: schema.read(tmp_path / f"{name}.schema") for name in names}
     said: list[Message] = []
     publisher = watcher.DiffSender(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
     publisher.publish({name: {"\0" * 10 + str(key): 1 for key in range(30)} for name in names})

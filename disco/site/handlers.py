@@ -1,0 +1,90 @@
+"""Handlers: which program a rule's handler is, and whether the kernel would execute it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from disco.errors import ConfigurationError, Problem
+from disco.system import process
+from disco.text import NAME_LIMIT, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
+_CORRECT = "install it, or correct the line"
+
+
+class Handlers:
+    """Where handlers are looked up: the directories of disco.path, then those of PATH.
+
+    programs: what is run for each handler that was found by its name alone.
+    """
+
+    def __init__(self, directories: Iterable[Path], path: str) -> None:
+        """Take disco.path, and PATH.
+
+        Raises:
+            OSError: the working directory is gone, and a directory is relative to it.
+
+        """
+        self.programs: dict[str, str] = {}
+        self._path = path
+        # An empty entry of PATH stands for the working directory, which nobody means.
+        self._places = [*map(os.path.abspath, directories), *filter(None, path.split(os.pathsep))]
+        self._search = os.pathsep.join(self._places)
+
+    def find(self, name: str, folder: Path, place: str) -> str:
+        """Return what is run for a handler's name; with a `/` in it, it is looked up from the folder of its rules file.
+
+        place: where the rule names it.
+
+        Raises:
+            ConfigurationError: nothing can be run.
+
+        """
+        program = process.find_program(name, self._search, folder)
+        if program is None:
+            raise ConfigurationError(self._explain_missing(name, folder, place))
+        if fault := self._find_fault(program):
+            what, remedy = fault
+            raise ConfigurationError(Problem(place, f"handler {escape(name, NAME_LIMIT)}: {program}: {what}", remedy))
+        if "/" not in name:
+            self.programs[name] = program
+        return program
+
+    def _explain_missing(self, name: str, folder: Path, place: str) -> Problem:
+        shown = escape(name, NAME_LIMIT)
+        is_path = "/" in name
+        for file in (Path(place, name) for place in ([folder] if is_path else self._places)):
+            if file.is_file():
+                return Problem(place, f"handler {shown}: {file} is not executable", f"chmod +x {file}")
+        looked = "from this file's directory" if is_path else "in disco.path, then PATH"
+        remedy = "correct the path" if is_path else "put it into a directory of disco.path or of PATH"
+        return Problem(place, f"handler {shown} is not there (looked for {looked})", remedy)
+
+    def _find_fault(self, program: str) -> tuple[str, str] | None:
+        """Return why the kernel would not execute a script, and the remedy; None if it would, or if that is no script."""
+        try:
+            descriptor = os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor
+                head = file.read(SCRIPT_LIMIT)
+        except OSError:  # a program may be executable and not readable
+            return None
+        if not head.startswith(b"#!"):
+            is_binary = b"\0" in head or head.startswith(b"\x7fELF")
+            return None if is_binary else ("a script without a #! line", "begin it with one, such as #!/bin/sh")
+        line, _, _ = head[2:].partition(b"\n")
+        if line.endswith(b"\r"):
+            return "its #! line ends with a carriage return (Windows' line ends)", "save it with Unix line ends"
+        words = os.fsdecode(line).split() or [""]
+        interpreter = Path(words[0])
+        if not (interpreter.is_file() and os.access(interpreter, os.X_OK)):
+            return f"{escape(words[0], NAME_LIMIT) or 'nothing'}, the interpreter of its #! line, is no program here", _CORRECT
+        if interpreter.name == "env":
+            wanted = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), "")
+            if wanted and process.find_program(wanted, self._path) is None:
+                return f"{escape(wanted, NAME_LIMIT)}, the interpreter of its #! line, is not in PATH", _CORRECT
+        return None

@@ -1,0 +1,138 @@
+"""Load a site: everything that people write, and every problem with it, before anything is started.
+
+Reads files only and touches no backend. It needs neither psutil nor the coordinator, so that an image's build can afford it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from disco import sources
+from disco.errors import ConfigurationError, Problem
+from disco.site import config, rules, schemas
+from disco.site.handlers import Handlers
+from disco.site.schemas import Schemas
+from disco.text import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from disco.data.schema import Schema
+    from disco.site.config import Settings, SourceSettings
+    from disco.site.rules import Rule
+
+
+class SourceProcess(NamedTuple):
+    """A process that a configured source needs.
+
+    name: of the process. part: the one interface that it is for; empty if it is for all. place: where it reads, for people.
+    interfaces: those that it may provide, of the ones that have a schema. is_declared: the option `interfaces` says so.
+    """
+
+    name: str
+    settings: SourceSettings
+    part: str
+    place: str
+    interfaces: frozenset[str]
+    is_declared: bool
+
+
+class Site(NamedTuple):
+    """All that people write, loaded and frozen.
+
+    file: that of -c. processes: those of all sources, in the order of precedence. programs: what is run for each handler
+    that is named without a `/`. is_whole: every schema and every rule could be loaded. errors: what a start refuses.
+    """
+
+    file: Path | None
+    settings: Settings
+    schemas: Mapping[str, Schema]
+    rules: tuple[Rule, ...]
+    processes: tuple[SourceProcess, ...]
+    programs: Mapping[str, str]
+    is_whole: bool
+    errors: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+    def named_interfaces(self) -> tuple[str, ...]:
+        """Return the interfaces that rules name, in their order."""
+        return tuple(dict.fromkeys(interface for rule in self.rules for interface in rule.interfaces))
+
+
+def load(file: Path | None, environ: Mapping[str, str]) -> Site:
+    """Load the site that an environment (DISCO_CFG, PATH and what sources declare) and the file of -c configure."""
+    settings, problems = config.load(environ.get("DISCO_CFG", ""), file, environ)
+    content = _load_content(settings.path, environ.get("PATH", os.defpath))
+    faults: list[Problem] = []
+    processes = tuple(_find_processes(settings, content.schemas.by_interface, faults))
+    if not problems:  # else a plug-in was asked about options that are wrong
+        problems += faults
+    problems += content.errors
+    if not content.errors and not content.rules and settings.rules == "required":
+        what = f"no rules in {', '.join(map(str, settings.path))}, so nothing would configure COMMAND"
+        remedy = "put a *.rules file there, correct disco.path, or let COMMAND start all the same: disco.rules=optional"
+        problems.append(Problem("disco.path", what, remedy))
+    if content.rules and not settings.sources and not problems:
+        what = "there are rules, but no source to read from"
+        problems.append(Problem("DISCO_CFG", what, "name one, such as flat.file=FILE"))
+    return Site(
+        file=file,
+        settings=settings,
+        schemas=content.schemas.by_interface,
+        rules=content.rules,
+        processes=processes,
+        programs=content.programs,
+        is_whole=not content.errors,
+        errors=tuple(problems),
+        warnings=content.schemas.warnings,
+    )
+
+
+class _Content(NamedTuple):
+    """What lies in disco.path."""
+
+    schemas: Schemas
+    rules: tuple[Rule, ...]
+    programs: Mapping[str, str]
+    errors: tuple[Problem, ...]
+
+
+def _load_content(directories: tuple[Path, ...], path: str) -> _Content:
+    loaded = Schemas({}, frozenset())
+    found: tuple[Rule, ...] = ()
+    programs: Mapping[str, str] = {}
+    errors: list[Problem] = []
+    try:
+        handlers = Handlers(directories, path)
+        programs = handlers.programs
+        loaded = schemas.load(directories)
+        errors += loaded.errors
+        found = rules.load(directories, loaded.names, handlers.find)
+    except ConfigurationError as error:
+        errors += error.problems
+    except OSError as error:
+        where = error.filename or "the working directory"
+        remedy = "it must name the directories of schemas, rules and handlers"
+        errors.append(Problem("disco.path", f"{where}: {error.strerror}", remedy))
+    return _Content(loaded, found, programs, tuple(errors))
+
+
+def _find_processes(settings: Settings, known: Iterable[str], faults: list[Problem]) -> Iterator[SourceProcess]:
+    """Yield the processes of all sources; faults: gets what is wrong with a plug-in's own code."""
+    for configured in settings.sources:
+        source, options = configured.source, configured.options
+        try:
+            source.remarks(options)
+            for part in source.parts(options):
+                yield SourceProcess(
+                    name=f"{configured.name}/{part}" if part else configured.name,
+                    settings=configured,
+                    part=part,
+                    place=redact(source.place(options, part)),
+                    interfaces=sources.provided(options, part, known),
+                    is_declared=options["interfaces"] is not None,
+                )
+        except ConfigurationError as error:
+            faults += error.problems
