@@ -257,7 +257,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
             _exit(outcome.status or 0, wording.reason(outcome.reason))
         name = command[0] if command else ""
         there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
-        _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle.status(), name, found=there))
+        _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle.status(), name, is_executable=there))
         os._exit(outcome.status or 0)
 
     os._exit(entrypoint.delegate(work, signals) or 0)

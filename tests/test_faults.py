@@ -474,7 +474,7 @@ def test_a_lie_costs_its_source_alone(site: Site) -> None:
     site.cfg["disco.interval"] = "1"
     running = site.run(options=())
     assert running.process.returncode == 0, running.log
-    assert "source odd sent disco what is no message (data of interface odd that is no JSON object)" in running.log
+    assert "source odd violated disco's protocol (data of interface odd that is no JSON object)" in running.log
     assert "source flat sent" not in running.log
     assert site.seen() == [{"odd": {}, "app": {"host": "good"}}]
 

@@ -251,18 +251,18 @@ class Adoption:
             names = {name}
             if self._moves(name):
                 names = self._find_joined(name)
-                group = _Group(names, {one for one in names if self._interfaces[one].newest.pending})
+                group = _Group(names, {member for member in names if self._interfaces[member].newest.pending})
                 groups.add(group)
                 left -= names
             is_stale = group is not None and not self.frozen and not self.stale.isdisjoint(names)
-            for one in names:
-                before.setdefault(one, one in self.pending)
-                if old := self._interfaces[one].group:
+            for member in names:
+                before.setdefault(member, member in self.pending)
+                if old := self._interfaces[member].group:
                     self._waiting.pop(old, None)
                     groups.discard(old)
-                self._interfaces[one].group = group
-                (self.stale.add if is_stale and one in self._joined else self.stale.discard)(one)
-                (self.pending.add if group and not is_stale and not self.frozen else self.pending.discard)(one)
+                self._interfaces[member].group = group
+                (self.stale.add if is_stale and member in self._joined else self.stale.discard)(member)
+                (self.pending.add if group and not is_stale and not self.frozen else self.pending.discard)(member)
         return groups, {name for name, was in before.items() if was != (name in self.pending)}
 
     def _dissolve(self, names: Iterable[str]) -> None:
@@ -272,8 +272,8 @@ class Adoption:
             if group := self._interfaces[name].group:
                 self._waiting.pop(group, None)
                 self._touched |= group.names
-                for one in group.names:
-                    self._interfaces[one].group = None
+                for member in group.names:
+                    self._interfaces[member].group = None
 
     def _newest_of(self, names: Iterable[str]) -> Moment:
         return Moment({name: self._interfaces[name].newest for name in names})
@@ -289,6 +289,6 @@ class Adoption:
             if self._older.keys().isdisjoint(group.names):
                 return None
             return min(self._interfaces[name].pending_since for name in group.missing) + LATE_AFTER
-        known = [self._interfaces[name] for name in group.names]
-        quiet = max(one.settled_at for one in known)
-        return min(quiet, min(one.changing_since for one in known) + SETTLE_AT_MOST * self._settle)
+        members = [self._interfaces[name] for name in group.names]
+        quiet = max(member.settled_at for member in members)
+        return min(quiet, min(member.changing_since for member in members) + SETTLE_AT_MOST * self._settle)

@@ -60,7 +60,7 @@ class Composition:
     @property
     def deadline(self) -> float | None:
         """When something can be adopted, or is accepted."""
-        times = [one.deadline for one in self._contributions.values()]
+        times = [contribution.deadline for contribution in self._contributions.values()]
         return min((time for time in [self.adoption.deadline, *times] if time is not None), default=None)
 
     # What is merged
@@ -98,8 +98,8 @@ class Composition:
     # Views
 
     def _parts(self, interface: str) -> list[tuple[str, Fragment]]:
-        found = ((name, one.fragments.get(interface)) for name, one in self._contributions.items())
-        return [(name, fragment) for name, fragment in found if fragment is not None]
+        fragments = ((name, contribution.fragments.get(interface)) for name, contribution in self._contributions.items())
+        return [(name, fragment) for name, fragment in fragments if fragment is not None]
 
     def _change(self, interface: str, now: float, *, at_once: bool) -> None:
         self.adoption.change(interface, self._compose(interface), now, at_once=at_once)
@@ -123,7 +123,7 @@ class Composition:
         if not parts:
             return NOTHING
         if len({part.digest for _, part in parts}) == 1:  # one source, or all say the same
-            part = parts[-1][1]  # where one lies about its digest the later one's data counts, as it does else
+            part = parts[-1][1]  # the later source wins, also where one lies about its digest
             return View(combination, "" if part.problems else part.digest, part.body, part.problems)
         if sum(len(part.body) for _, part in parts) > self._limit:
             much = f"{len(parts)} sources say more than {self._limit >> 20} MiB of it: let fewer of them have it"

@@ -84,7 +84,7 @@ class DryRun:
 
     def is_reached(self, core: Machines, now: float) -> bool:  # noqa: ARG002 -- as Goal has it
         """Return whether all data is there, and merged."""
-        return not core.composition.adoption.pending and all(one.has_answered for one in core.children.sources.values())
+        return not core.composition.adoption.pending and all(source.has_answered for source in core.children.sources.values())
 
     def finish(self, core: Machines, now: float) -> Outcome:  # noqa: ARG002 -- as Goal has it
         """Return how disco would end if it ran the handlers, all of them succeeded, and nothing changed."""

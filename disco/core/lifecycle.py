@@ -106,9 +106,9 @@ class Lifecycle:
             case events.ProtocolViolated(child, reason):
                 self._replace(self._children.find(child), Exit(Cause.VIOLATION, reason))
             case events.MemoryExceeded(child, limit):
-                found = self._children.find(child)
-                if self._ending.is_gathering and found.is_usable:
-                    self._replace(found, Exit(Cause.MEMORY, limit))
+                source = self._children.find(child)
+                if self._ending.is_gathering and source.is_usable:
+                    self._replace(source, Exit(Cause.MEMORY, limit))
             case events.ChildExited(child, number):
                 self._exited(self._children.find(child), number)
             case events.ForkFailed(child, reason):

@@ -41,9 +41,9 @@ class Merging:
     def advance(self, now: float) -> None:
         """Give the checker its next task, if there is one and it is free."""
         checker = self._children.checker
-        if self._task or checker.state in {State.BACKOFF, State.STOPPING} or not (found := self._composition.next_merge()):
+        if self._task or checker.state in {State.BACKOFF, State.STOPPING} or not (merge := self._composition.next_merge()):
             return
-        interface, combination, bodies = found
+        interface, combination, bodies = merge
         if not checker.is_alive:
             self._children.start(checker, now)
         self._tasks += 1

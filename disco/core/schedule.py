@@ -224,7 +224,7 @@ class Schedule:
                 heapq.heappop(self._queue)
                 self._queued.discard(number)
                 continue
-            runner = next((one for one in self._children.runners.values() if one.is_usable and not one.run), None)
+            runner = next((idle for idle in self._children.runners.values() if idle.is_usable and not idle.run), None)
             if runner is None:
                 if not self._may_grow():
                     return

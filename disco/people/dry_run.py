@@ -24,23 +24,23 @@ LEAVES_SHOWN = 100  # of one interface, as text; JSON holds them all
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
 
-def as_text(status: Status, command: str, *, found: bool) -> str:
-    """Return lines for people; found: COMMAND is there and executable now."""
+def as_text(status: Status, command: str, *, is_executable: bool) -> str:
+    """Return lines for people; is_executable: COMMAND is there and executable now."""
     lines = [*_lines(status)]
-    if not found:
+    if not is_executable:
         lines.append(f"COMMAND {escape(command, PATH_LIMIT)} is not there or not executable now: a handler has to install it")
     return "".join(f"{escape(line, LINE_LIMIT)}\n" for line in lines)  # sources' texts and names are in them
 
 
-def as_json(status: Status, command: str, *, found: bool) -> str:
+def as_json(status: Status, command: str, *, is_executable: bool) -> str:
     """Return the same as one JSON object on one line."""
     outcome = status.outcome
     assert outcome  # noqa: S101 -- it is over
     running = _find_running(status)
-    told = {
+    answer = {
         "exec": outcome.status is None,
         "reason": wording.reason(outcome.reason),
-        "command": {"name": command, "found": found} if command else None,
+        "command": {"name": command, "found": is_executable} if command else None,
         "sources": [_source(source) for source in status.sources.values()],
         "interfaces": [
             {
@@ -65,7 +65,7 @@ def as_json(status: Status, command: str, *, found: bool) -> str:
             for rule in status.rules.values()
         ],
     }
-    return json.dumps(told) + "\n"
+    return json.dumps(answer) + "\n"
 
 
 def _lines(status: Status) -> Iterator[str]:
@@ -154,10 +154,10 @@ def _leaves(body: bytes) -> dict[str, str]:
         data = documents.read_body(body)
     except ValueError:  # empty, or a source lies
         return {}
-    found: dict[str, dict[str, None]] = {}
+    types: dict[str, dict[str, None]] = {}
     for name, type_ in _find_leaves(data, ()):
-        found.setdefault(name, {})[type_] = None
-    return {name: " or ".join(types) for name, types in found.items()}
+        types.setdefault(name, {})[type_] = None
+    return {name: " or ".join(several) for name, several in types.items()}
 
 
 def _find_leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 -- any JSON data

@@ -43,7 +43,8 @@ def lines(status: Status) -> Iterator[str]:
         yield f"… and {plural(len(causes) - CAUSES_SHOWN, 'further cause')}, for which {plural(len(rest), 'rule')} {verb}"
     if status.frozen:
         meanwhile = f" ({_some(status.behind)} changed meanwhile)" if status.behind else ""
-        yield f"the data is frozen, as that of rule {status.frozen} keeps changing: new data is used if a handler fails{meanwhile}"
+        why = f"because that of rule {status.frozen} keeps changing"
+        yield f"the data is frozen, {why}: disco uses new data if a handler fails{meanwhile}"
     yield from _sources(status, awaited=f"; {command} waits for its first good answer" if not waiting else "")
     if not (outcome and outcome.status is not None):
         yield _next(status)
@@ -65,12 +66,12 @@ def health(status: Status, source: SourceStatus) -> str:
         answered = f"has never answered: are its options, {source.plan.namespace}.*, right?"
     if source.trouble:
         retry = max(0.0, source.retry_at - status.now)
-        again = f"next try in {duration(retry)}" if retry else "it is being tried again"
+        again = f"next try in {duration(retry)}" if retry else "disco is trying again"
         again = "" if status.outcome else f"; {again}"
         since = duration(status.now - source.failed_at)
         return f"not readable for {since}: {wording.trouble(source.trouble)}; {answered}{again}{place}"
     if source.is_held_empty:
-        return f"{answered}; all that it had is gone at once, which is not believed yet{place}"
+        return f"{answered}; all its data is gone at once; disco keeps it for now{place}"
     if not source.has_answered:
         return answered + place
     if not source.fragments:
@@ -176,7 +177,7 @@ def _causes(status: Status, waiting: list[RuleStatus]) -> list[tuple[tuple[str, 
 
 
 def _causes_of(status: Status, rule: RuleStatus) -> Iterator[tuple[str, str]]:
-    # Without new data to run on, newer data may still be on its way: it is not adopted yet.
+    # A rule without new data to run on waits for what it lacks, or for a change that is not adopted yet.
     lacking = [name for name in rule.rule.interfaces if status.interfaces[name].is_lacking] if not rule.has_new_data else []
     if rule.is_running:
         yield "running", ""

@@ -68,7 +68,7 @@ def exit_(why: Exit) -> str:
         case Cause.RENEWED:
             return "it was renewed"
         case Cause.HUNG:
-            return "its process hung (nothing heard of it in time), and was killed"
+            return "its process hung (no message in time), and was killed"
         case Cause.VIOLATION:
             return f"it sent {why.detail}, and was killed"
         case Cause.MEMORY:
@@ -129,8 +129,8 @@ def _silent(silent: tuple[tuple[str, Trouble], ...]) -> str:
 
 def _child_violated(fact: facts.ChildViolated) -> Sentence:
     text = (
-        f"{_child(fact.child)} sent disco what is no message ({fact.reason}) and is replaced: "
-        "a bug, unless it is a plug-in's; please report it"
+        f"{_child(fact.child)} violated disco's protocol ({fact.reason}) and is replaced: "
+        "a bug of disco's or of a plug-in's; please report it"
     )
     return Sentence(logging.ERROR, "child-broken", text, source=_source_of(fact.child))
 
@@ -172,8 +172,8 @@ def _source_failed(fact: facts.SourceFailed) -> Sentence:
 
 def _source_emptied(fact: facts.SourceEmptied) -> Sentence:
     text = (
-        f"source {fact.source}: everything that it had is gone at once; disco accepts that in {duration(fact.settle)} if nothing "
-        "comes back (a server that restarts, has no leader, or no longer permits us to read looks like this)"
+        f"source {fact.source}: all its data is gone at once; disco accepts that in {duration(fact.settle)} if nothing "
+        "comes back (a server that restarts, has no leader, or refuses us the right to read looks like this)"
     )
     return Sentence(logging.WARNING, "source-emptied", text, source=fact.source)
 
@@ -221,7 +221,7 @@ def _data_frozen(fact: facts.DataFrozen) -> Sentence:
     else:
         why = f"has succeeded, but its data changes faster than it is merged ({changed})"
     until = "every rule has succeeded, or one has failed"
-    text = f"rule {fact.rule} {why}: what changes from now on is not used before {until}"
+    text = f"rule {fact.rule} {why}: disco uses no further change before {until}"
     return Sentence(logging.WARNING, "data-frozen", text, rule=fact.rule)
 
 
@@ -242,8 +242,7 @@ def _survived(fact: facts.Survived) -> Sentence:
 
 
 def _starts_frozen(fact: facts.StartsFrozen) -> Sentence:
-    changed = f"meanwhile {some(fact.interfaces)} changed, as it keeps doing"
-    text = f"{fact.command} starts with the data of {duration(fact.seconds)} ago: {changed}"
+    text = f"{fact.command} starts with the data of {duration(fact.seconds)} ago: meanwhile {some(fact.interfaces)} changed"
     return Sentence(logging.WARNING, "frozen-data", text)
 
 

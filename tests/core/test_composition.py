@@ -69,7 +69,7 @@ def test_sudden_emptiness_is_held(first: bool) -> None:
     for name in list(world.busy):
         world.ran(name)
     assert world.life.phase is Phase.GATHERING, "exec while an emptiness is held"
-    assert any("everything that it had is gone" in text for text in world.told)
+    assert any("all its data is gone" in text for text in world.told)
     world.wait(4.9)
     assert world.life.phase is Phase.GATHERING
     world.wait(0.2)

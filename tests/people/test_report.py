@@ -252,7 +252,7 @@ def test_source_that_cannot_be_read() -> None:
     words = r"not readable for 2 s.*cannot connect to 10\.0\.0\.1:8500.*last answered 6 s ago.*next try in 3 s.*/s\b"
     assert re.match(f"source s: {words}", line(of, "source s"))
     of.wait(4.0)
-    assert "it is being tried again" in line(of, "source s")
+    assert "disco is trying again" in line(of, "source s")
 
 
 def test_source_with_a_note() -> None:
@@ -299,13 +299,13 @@ def test_sources_with_nothing_usable_are_told_first() -> None:
 
 
 def test_source_that_was_emptied() -> None:
-    """A source from which everything is gone at once is told, with that it is not believed yet."""
+    """A source from which everything is gone at once is told, with that disco keeps its data."""
     plan = SourcePlan(name="s", lease=60.0, required=True, timeout=10.0, settle=5.0)
     of = World(Plan(interfaces=KNOWN, sources=(plan,), rules=(rule("r", "db"), rule("q", "web"))))
     give(of, "s", "db")
     of.ran("runner-1")
     of.hear("s", diff(removed=("db",)))
-    assert "gone at once, which is not believed yet" in line(of, "source s")
+    assert "gone at once; disco keeps it for now" in line(of, "source s")
 
 
 def test_only_a_source_is_awaited() -> None:
@@ -572,4 +572,4 @@ def test_frozen_data() -> None:
         of.ran("runner-1")
     of.now += 1.0
     give(of, "s", "db", first=False)
-    assert "that of rule r keeps changing: new data is used if a handler fails (db changed meanwhile)" in line(of, "frozen")
+    assert "that of rule r keeps changing: disco uses new data if a handler fails (db changed meanwhile)" in line(of, "frozen")
