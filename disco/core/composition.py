@@ -5,10 +5,12 @@ Invariant: an interface's view is what follows from its sources' contributions o
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from disco.core.adoption import NOTHING, Adoption, View
 from disco.core.contribution import Contribution
+from disco.core.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +28,10 @@ class Composition:
         self.adoption = Adoption([rule.interfaces for rule in plan.rules], plan.settle)
         self.withheld = set(withheld)
         self._limit = plan.input_limit
-        self._contributions = {source.name: Contribution(source.settle) for source in plan.sources}  # the later one wins
+        self._contributions = {one.name: Contribution(one.name, one.settle) for one in plan.sources}  # the later one wins
+        self._givers: dict[str, set[str]] = {}  # by interface: the sources that contribute to it
+        self._order = {source: place for place, source in enumerate(self._contributions)}
+        self._holds: Deadlines[Contribution] = Deadlines(attrgetter("deadline"))
         self._verdicts: dict[str, View] = {}  # the checker's last ones
         self._unmerged: dict[str, None] = {}  # in the order of arrival
         self._moment: dict[str, tuple[Combination, tuple[bytes, ...]]] = {}  # what is still to be merged of one moment
@@ -39,29 +44,38 @@ class Composition:
 
     def apply(self, source: str, diff: Diff, now: float) -> None:
         """Take a source's news; what its process says first need not become quiet."""
-        for interface in self._contributions[source].apply(diff, now):
-            self._change(interface, now, at_once=diff.first)
+        contribution = self._contributions[source]
+        self._change(contribution, contribution.apply(diff, now), now, at_once=diff.first)
+        self._holds.note(contribution)
+
+    def extend_hold(self, source: str) -> None:
+        """Hold a source's emptiness for as long as it cannot be read."""
+        self._contributions[source].extend_hold()
+
+    def limit_hold(self, source: str, now: float) -> None:
+        """Hold a source's emptiness for its time from now on: it can be read again."""
+        contribution = self._contributions[source]
+        contribution.limit_hold(now)
+        self._holds.note(contribution)
 
     def accept_held(self, now: float) -> list[str]:
         """Accept the emptiness of each source whose time is over; return these sources."""
         accepted = []
-        for source, contribution in self._contributions.items():
-            if contribution.deadline is not None and contribution.deadline <= now:
-                for interface in contribution.accept_held():
-                    self._change(interface, now, at_once=True)
-                accepted.append(source)
+        for contribution in self._holds.due(now):
+            self._change(contribution, contribution.accept_held(), now, at_once=True)
+            accepted.append(contribution.source)
         return accepted
 
     def release(self, interface: str, now: float) -> None:
         """Let rules see an interface that was withheld."""
         self.withheld.discard(interface)
-        self._change(interface, now, at_once=True)
+        self.adoption.change(interface, self._compose(interface), now, at_once=True)
 
     @property
     def deadline(self) -> float | None:
         """When something can be adopted, or is accepted."""
-        times = [contribution.deadline for contribution in self._contributions.values()]
-        return min((time for time in [self.adoption.deadline, *times] if time is not None), default=None)
+        adoption, hold = self.adoption.deadline, self._holds.first
+        return hold if adoption is None else adoption if hold is None else min(adoption, hold)
 
     # What is merged
 
@@ -98,11 +112,14 @@ class Composition:
     # Views
 
     def _parts(self, interface: str) -> list[tuple[str, Fragment]]:
-        fragments = ((name, contribution.fragments.get(interface)) for name, contribution in self._contributions.items())
-        return [(name, fragment) for name, fragment in fragments if fragment is not None]
+        givers = sorted(self._givers.get(interface, ()), key=self._order.__getitem__)
+        return [(name, self._contributions[name].fragments[interface]) for name in givers]
 
-    def _change(self, interface: str, now: float, *, at_once: bool) -> None:
-        self.adoption.change(interface, self._compose(interface), now, at_once=at_once)
+    def _change(self, contribution: Contribution, interfaces: list[str], now: float, *, at_once: bool) -> None:
+        for interface in interfaces:
+            givers = self._givers.setdefault(interface, set())
+            (givers.add if interface in contribution.fragments else givers.discard)(contribution.source)
+            self.adoption.change(interface, self._compose(interface), now, at_once=at_once)
 
     def _compose(self, interface: str) -> View:
         view = NOTHING if interface in self.withheld else self._view(interface, self._parts(interface))

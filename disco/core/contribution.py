@@ -22,8 +22,9 @@ class Contribution:
     all that it had.
     """
 
-    def __init__(self, settle: float) -> None:
-        """Have nothing; settle: seconds for which a sudden total emptiness is held, 0: not at all."""
+    def __init__(self, source: str, settle: float) -> None:
+        """Have nothing of a source; settle: seconds for which a sudden total emptiness is held, 0: not at all."""
+        self.source = source
         self.fragments: dict[str, Fragment] = {}
         self.unknown: tuple[str, ...] = ()
         self.unknown_count = 0

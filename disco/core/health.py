@@ -114,7 +114,7 @@ class Health:
             self._outbox.log(facts.SourceAnswered(source.name))
             self._release(source, now)
         source.answered_at, source.trouble, source.refused_forks = now, "", 0
-        self._composition.contribution(source.name).limit_hold(now)
+        self._composition.limit_hold(source.name, now)
         if not source.is_renewed:
             source.renewed_until = None
         self._children.extend(source, source.plan.lease, now)
@@ -139,7 +139,7 @@ class Health:
             source.failed_at = now
         source.trouble = source.logged_trouble = trouble
         source.retry_at = now + retry_in
-        self._composition.contribution(source.name).extend_hold()
+        self._composition.extend_hold(source.name)
 
     def fork_failed(self, source: SourceState, reason: str, retry_in: float, now: float) -> None:
         """Take that a source's process could not be started, which is logged of every child."""
@@ -147,7 +147,7 @@ class Health:
         if not source.trouble:
             source.trouble, source.failed_at = facts.ForkRefused(reason), now
         source.retry_at = now + retry_in
-        self._composition.contribution(source.name).extend_hold()
+        self._composition.extend_hold(source.name)
 
     def renew(self, source: SourceState, now: float) -> None:
         """Wait for the next process of a source, for its timeout at most; a further SIGHUP does not extend that."""

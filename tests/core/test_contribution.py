@@ -15,7 +15,7 @@ NOW = 1000.0
 @pytest.fixture
 def full() -> Contribution:
     """Return what a source contributes that has two interfaces."""
-    contribution = Contribution(settle=5.0)
+    contribution = Contribution("s", settle=5.0)
     contribution.apply(diff({"a": fragment("1"), "b": fragment("1")}, first=True), NOW)
     return contribution
 
@@ -59,10 +59,10 @@ def test_a_hold_has_no_end_while_the_source_cannot_be_read(full: Contribution) -
 
 def test_names_that_are_unknown_are_something() -> None:
     """A source that holds names which nobody knows is not empty; nor is one held that has no patience."""
-    contribution = Contribution(settle=5.0)
+    contribution = Contribution("s", settle=5.0)
     contribution.apply(diff({"a": fragment("1")}, first=True), NOW)
     assert contribution.apply(diff(removed=("a",))._replace(unknown=("x",), unknown_count=1), NOW) == ["a"]
-    impatient = Contribution(settle=0.0)
+    impatient = Contribution("s", settle=0.0)
     impatient.apply(diff({"a": fragment("1")}, first=True), NOW)
     assert impatient.apply(diff(removed=("a",)), NOW) == ["a"]
 
@@ -70,7 +70,7 @@ def test_names_that_are_unknown_are_something() -> None:
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from("12")), max_size=20), st.booleans())
 def test_the_invariant(states: list[dict[str, str]], first: bool) -> None:
     """While an emptiness is held the source's data is what it was before; else it is what the source said last."""
-    contribution = Contribution(settle=5.0)
+    contribution = Contribution("s", settle=5.0)
     believed: dict[str, str] = {}
     said: dict[str, str] = {}
     for state in states:
