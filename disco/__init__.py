@@ -131,7 +131,7 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
     0. errors, text                 how disco can end; texts for people
 
 `core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources and
-workers know nothing of the coordinator, the core or the site. `sources.find` loads a source's module by its type's name: the
+workers know nothing of the coordinator, the core or the site. `sources.registry` loads a source's module by its type's name: the
 one import that cannot be seen. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `cli`
 prints (but for the log) and exits.
 

@@ -364,14 +364,15 @@ def _plan_source(
 ) -> tuple[SourcePlan, Job]:
     from disco.coordinator import Job  # noqa: PLC0415 -- as in _run
     from disco.core.plan import SourcePlan  # noqa: PLC0415
-    from disco.sources import Context, provided, step_limit  # noqa: PLC0415
+    from disco.sources import Context  # noqa: PLC0415
+    from disco.sources.registry import provided  # noqa: PLC0415
     from disco.text import redact  # noqa: PLC0415
 
     options = settings.options
-    step = step_limit(options, interval)
+    step = source.step_limit(options, interval)
     quiet = min(QUIET, step / 4)
     name = f"{settings.name}/{part}" if part else settings.name
-    may = provided(options, part, interfaces)
+    may = provided(source, options, part, interfaces)
     plan = SourcePlan(
         name=name,
         lease=step + quiet + LEASE_MARGIN,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from disco.errors import ExitStatus
 from disco.site.config import DISCO_OPTIONS
-from disco.sources import BUILT_IN, Source, find
+from disco.sources import Source
 from disco.sources.options import SOURCE_OPTIONS, Option
+from disco.sources.registry import BUILT_IN, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from disco import sources
 from disco.errors import Problem
 from disco.site import files
+from disco.sources.options import match_names
 from disco.system import process
 from disco.text import LINE_LIMIT, escape, nearest, plural
 
@@ -99,13 +99,13 @@ def _find_unused(site: Site) -> Iterator[Problem]:
         return
     for of_source in site.processes:
         source, part = of_source.settings.name, of_source.part
+        place = f"{source}.{of_source.settings.source.part_option}".rstrip(".")
         if part and part not in named:
             why = "no rule names it" if part in site.schemas else "it has no schema"
-            what = f"nothing needs the service's interface {part}: {why}"
-            yield Problem(f"{source}.services", what, "name it in a rule, or take it out")
+            yield Problem(place, f"nothing needs the service's interface {part}: {why}", "name it in a rule, or take it out")
         elif part and not of_source.interfaces:
             what = f"the service's interface {part} is not taken: {source}.interfaces does not name it"
-            yield Problem(f"{source}.services", what, f"add it to {source}.interfaces, or take it out")
+            yield Problem(place, what, f"add it to {source}.interfaces, or take it out")
 
 
 def _find_undeclared(site: Site) -> Iterator[Problem]:
@@ -132,7 +132,7 @@ def _find_doubtful_patterns(site: Site) -> Iterator[Problem]:
             if pattern == "*" and len(site.settings.sources) > 1:
                 what = f"with * every rule waits until {settings.name} has answered"
                 yield Problem(place, what, "name what it provides, if that is not everything")
-            elif not sources.provided({"interfaces": (pattern,)}, "", site.schemas):
+            elif not match_names((pattern,), site.schemas):
                 what = f"{pattern} is the name of no interface that has a schema"
                 yield Problem(place, what, nearest(pattern, site.schemas, "write its schema, or take it out"))
 

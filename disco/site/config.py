@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco import sources
 from disco.errors import ConfigurationError, Problem
 from disco.site import pairs
+from disco.sources import registry
 from disco.sources.options import (
     SOURCE_OPTIONS,
     Option,
@@ -88,7 +88,7 @@ class Settings(NamedTuple):
 
 
 def load(
-    text: str, file: Path | None, environ: Mapping[str, str], find_type: Callable[[str, str], Source] = sources.find
+    text: str, file: Path | None, environ: Mapping[str, str], find_type: Callable[[str, str], Source] = registry.find
 ) -> tuple[Settings, list[Problem]]:
     """Return the settings of DISCO_CFG's `text` over those of the file, and every problem with them.
 
@@ -122,7 +122,7 @@ def _load_source(namespace: _Namespace, find_type: Callable[[str, str], Source])
     source = find_type(type_, place)
     before = len(problems)
     options = namespace.read((*SOURCE_OPTIONS, *source.options), any_key=source.any_key)
-    problems += sources.find_missing(type_, source, place)
+    problems += registry.find_missing(type_, source, place)
     if len(problems) == before:  # a source names its option alone, for it does not know its namespace
         problems += (problem._replace(place=f"{namespace.name}.{problem.place}") for problem in source.check(options))
     return SourceSettings(namespace.name, type_, source, options)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from disco import sources
 from disco.errors import ConfigurationError, Problem
 from disco.site import config, rules, schemas
 from disco.site.handlers import Handlers
 from disco.site.schemas import Schemas
+from disco.sources import registry
 from disco.text import redact
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _find_processes(settings: Settings, known: Iterable[str], faults: list[Probl
                     settings=configured,
                     part=part,
                     place=redact(source.place(options, part)),
-                    interfaces=sources.provided(options, part, known),
+                    interfaces=registry.provided(source, options, part, known),
                     is_declared=options["interfaces"] is not None,
                 )
         except ConfigurationError as error:

@@ -18,27 +18,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from disco.sources import (
-    PAUSE,
     Context,
     InvalidValue,
+    KeyTree,
     Option,
     Options,
     Pace,
     Problem,
     Source,
     SourceError,
-    Tree,
     deadline,
     is_local,
     is_same,
+    limit_blocking_step,
 )
 from disco.sources.options import at_least, boolean, choice, path, port, seconds, text, words
+from disco.sources.pace import JITTER, PAUSE
 from disco.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients do not return all at once
 
 # Variables by which Consul's own clients read something else.
 UNKNOWN = frozenset({"CONSUL_CAPATH", "CONSUL_PARTITION", "CONSUL_TLS_SERVER_NAME"})
@@ -181,8 +180,8 @@ class _Query:
         log.debug("read %s, %s unknown", plural(len(self._tree), "key"), plural(unknown, "interface"))
         return data
 
-    def _plant(self) -> Tree[str, str]:
-        return Tree(self._context.interfaces, self._path, _decode, foreign={})
+    def _plant(self) -> KeyTree[str, str]:
+        return KeyTree(self._context.interfaces, self._path, _decode, foreign={})
 
     def _path(self, key: str) -> str:
         if not key.startswith(self._prefix):
@@ -384,6 +383,8 @@ SOURCE = Source(
     place=_place,
     text=True,
     parts=_parts,
+    part_option="services",
+    step_limit=limit_blocking_step,
     check=_check,
     remarks=_remarks,
     doubts=_doubts,

@@ -25,7 +25,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from disco.data.documents import SIZE_LIMIT
-from disco.sources import Context, Option, Options, Pace, Problem, Source, SourceError, Tree, is_local
+from disco.sources import Context, KeyTree, Option, Options, Pace, Problem, Source, SourceError, is_local, limit_blocking_step
 from disco.sources.options import at_least, path, port, seconds, text, words
 from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
 from disco.text import duration, escape, plural
@@ -193,7 +193,7 @@ class _Known:
         self.cluster = cluster
         self.revision = revision
         skip = len(prefix)
-        self._tree: Tree[bytes, bytes] = Tree(interfaces, lambda key: _decode(key[skip:]), bytes)
+        self._tree: KeyTree[bytes, bytes] = KeyTree(interfaces, lambda key: _decode(key[skip:]), bytes)
         self._size = 0
 
     def __len__(self) -> int:
@@ -586,5 +586,6 @@ SOURCE = Source(
     doubts=_doubts,
     modules=("etcd3", "grpc"),
     preload=load_client,
+    step_limit=limit_blocking_step,
     extra="etcd",
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,10 +91,16 @@ def words(value: str) -> tuple[str, ...]:
 
 def patterns(value: str) -> tuple[str, ...]:
     """Take a list of interfaces' names joined by commas, with `*` for any characters."""
-    found = words(value)
-    if not all(re.fullmatch(r"[^\s:/]+", word) for word in found):
+    names = words(value)
+    if not all(re.fullmatch(r"[^\s:/]+", name) for name in names):
         raise ValueError("names of interfaces joined by ',', with * for any characters")
-    return found
+    return names
+
+
+def match_names(patterns: Iterable[str], names: Iterable[str]) -> frozenset[str]:
+    """Return those of the names that a pattern of such a list matches."""
+    joined = re.compile("|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in patterns))
+    return frozenset(name for name in names if joined.fullmatch(name))
 
 
 def choice(*names: str) -> Callable[[str], str]:

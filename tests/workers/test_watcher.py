@@ -19,11 +19,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from disco import sources
 from disco.data import schema
 from disco.data.documents import DEPTH_LIMIT, Literal
 from disco.errors import ConfigurationError, Problem
-from disco.sources import Context, InvalidValue, Options, Source, SourceError, Tree, build_tree, flat
+from disco.sources import Context, InvalidValue, KeyTree, Options, Source, SourceError, build_tree, deadline, flat, registry
 from disco.sources.options import patterns
 from disco.wire import messages
 from disco.wire.messages import Diff, Heartbeat, Message, ReadFailed
@@ -233,8 +232,9 @@ def test_what_a_part_of_a_source_may_provide() -> None:
     """`interfaces` names what a source may provide, with `*` for any characters only; a part provides what it is named by."""
     known = {"db", "db.old", "web-1", "web[1]", "web"}
 
-    def may(wanted: str | None, part: str = "") -> set[str]:
-        return set(sources.provided({"interfaces": wanted and patterns(wanted)}, part, known))
+    def may(wanted: str | None, part: str = "") -> frozenset[str]:
+        options = Options({"interfaces": wanted and patterns(wanted)}, {}, frozenset())
+        return registry.provided(flat.SOURCE, options, part, known)
 
     assert may(None) == may("*") == known
     assert may("db,web-*,else") == {"db", "web-1"}
@@ -599,7 +599,7 @@ def test_a_request_has_a_deadline_of_its_own(schemas: Mapping[str, Schema], stub
     """A request ends at its deadline, also where a library swallows exceptions; what is left of the step's time goes on."""
 
     def ask() -> None:
-        with sources.deadline(0.05):
+        with deadline(0.05):
             if stubborn:
                 try:
                     time.sleep(60)
@@ -611,9 +611,9 @@ def test_a_request_has_a_deadline_of_its_own(schemas: Mapping[str, Schema], stub
         with pytest.raises(SourceError, match=r"^no answer within 50 ms$"):
             ask()
         yield {}
-        with sources.deadline(0.01):
+        with deadline(0.01):
             pass
-        with sources.deadline(60):
+        with deadline(60):
             time.sleep(60)
         yield {}
 
@@ -964,7 +964,7 @@ def test_flat_limit(tmp_path: Path) -> None:
 def test_flat_needs_its_file() -> None:
     """The flat source without a file is a mistake in configuration."""
     assert list(flat.SOURCE.check(Options({"file": None}, {}, frozenset()))) == [
-        sources.Problem("file", "expected the path of a file or a directory", "set it")
+        Problem("file", "expected the path of a file or a directory", "set it")
     ]
 
 
@@ -1079,8 +1079,8 @@ def test_tree_is_what_all_of_it_would_be(steps: list[tuple[Any, ...]]) -> None:
     """After any changes a tree is what its keys make when they are nested anew, and what is the same is the same object."""
     interfaces = frozenset({"a", "b"})
 
-    def plant() -> Tree[str, bytes]:
-        return Tree(interfaces, lambda key: key, bytes, foreign="foreign")
+    def plant() -> KeyTree[str, bytes]:
+        return KeyTree(interfaces, lambda key: key, bytes, foreign="foreign")
 
     tree, pairs = plant(), dict[str, bytes]()
     before: Mapping[str, Any] | None = None
@@ -1119,7 +1119,7 @@ def test_tree_looks_only_into_what_changed() -> None:
         looked.append(value)
         return value.encode()
 
-    tree: Tree[str, str] = Tree(frozenset({"a", "b"}), lambda key: key, content)
+    tree: KeyTree[str, str] = KeyTree(frozenset({"a", "b"}), lambda key: key, content)
     first = tree.build_tree(None)
     tree.replace({"a/x": "1", "a/y": "2", "b/x": "3", "c/x": "4"})
     second = tree.build_tree(first)
@@ -1137,7 +1137,7 @@ def test_tree_looks_only_into_what_changed() -> None:
 
 def test_find() -> None:
     """Built-in types are found by name, and an unknown one is told with what is known."""
-    assert sources.find("flat", "somewhere") is flat.SOURCE
+    assert registry.find("flat", "somewhere") is flat.SOURCE
     problem = refusal("flatt")
     assert problem.place == "somewhere"
     assert problem.message.startswith("no source type 'flatt' (known: consul, etcd, flat")
@@ -1158,12 +1158,12 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         "bare": lambda: Source(options=(), watch=flat.watch, modules=("json", "no_such_module"), extra="x"),
     }
     entries = [types.SimpleNamespace(name=name, load=load) for name, load in loads.items()]
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries if group == sources.GROUP else [])
-    source = sources.find("good", "")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries if group == registry.GROUP else [])
+    source = registry.find("good", "")
     assert (source.watch, source.parts(Options({}, {}, frozenset()))) == (flat.watch, ("",))
     assert refusal("bad").message == "source type 'bad' cannot be loaded: RuntimeError"
     assert refusal("odd").message == "source type 'odd': its entry point is no disco.sources.Source"
-    (missing,) = sources.find_missing("bare", sources.find("bare", ""), "somewhere")
+    (missing,) = registry.find_missing("bare", registry.find("bare", ""), "somewhere")
     what = "source type 'bare' needs the Python module no_such_module, which is not installed"
     assert missing == Problem("somewhere", what, "pip install 'disco-entrypoint[x]'")
 
@@ -1171,15 +1171,25 @@ def test_plug_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusal(name: str) -> Problem:
     """Return why there is no source of a type."""
     with pytest.raises(ConfigurationError) as caught:
-        sources.find(name, "somewhere")
+        registry.find(name, "somewhere")
     (problem,) = caught.value.problems
     return problem
 
 
-@pytest.mark.parametrize(
-    ("options", "limit"),
-    [({"timeout": 10.0}, 21.0), ({"timeout": 1.0, "wait": 16.0}, 20.0), ({"timeout": 1.0, "wait": "x"}, 3.0)],
-)
-def test_step_limit(options: dict[str, Any], limit: float) -> None:
-    """A step may take two requests, one blocking query and one pause."""
-    assert sources.step_limit(options, 1.0) == limit
+def test_step_limit() -> None:
+    """A step may take two requests and one pause; that of a source with blocking queries, one of these too."""
+    options = Options({"timeout": 1.0, "wait": 16.0}, {}, frozenset())
+    assert Source(options=(), watch=flat.watch).step_limit(options, 1.0) == 3.0
+    assert {registry.find(name, "").step_limit(options, 1.0) for name in ("consul", "etcd")} == {20.0}
+
+
+def test_what_a_type_provides() -> None:
+    """A type may say itself what it provides; the option `interfaces` narrows that all the same."""
+    source = Source(
+        options=(), watch=flat.watch, provides=lambda options, _part, known: [name for name in known if name in options["of"]]
+    )
+    options = Options({"of": ("db", "web"), "interfaces": None}, {}, frozenset())
+    assert registry.provided(source, options, "", {"db", "app"}) == {"db"}
+    assert registry.provided(
+        source, Options({**options, "interfaces": ("app", "w*")}, {}, frozenset()), "", {"db", "web", "app"}
+    ) == {"web"}
