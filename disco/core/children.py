@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.core.actions import Kill, Start
 from disco.core.deadlines import Deadlines
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from disco.core import facts
     from disco.core.actions import Outbox
     from disco.core.plan import SourcePlan
-    from disco.core.schedule import RuleState
-    from disco.site.rules import Basis
+    from disco.core.progress import Assignment
 
 CHECKER = ChildId(Kind.CHECKER, "checker")
 LAST_CHANCE = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
@@ -101,14 +100,6 @@ class SourceState(ChildState):
         """When the first of its waits ends."""
         times = (self.well_at, self.renewed_until, self.optional_until)
         return min((time for time in times if time is not None), default=None)
-
-
-class Assignment(NamedTuple):
-    """What a runner runs: the run's number, its rule, and the data that it stands for."""
-
-    task: int
-    rule: RuleState
-    basis: Basis
 
 
 class RunnerState(ChildState):

@@ -12,7 +12,7 @@ from disco.core import facts
 if TYPE_CHECKING:
     from disco.core.actions import Outbox
     from disco.core.adoption import Adoption
-    from disco.core.schedule import RuleState
+    from disco.core.progress import RuleState
     from disco.site.rules import Basis
 
 

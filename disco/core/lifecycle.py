@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from disco.core import events, facts, reasons, status
+from disco.core import events, facts, reasons
 from disco.core.actions import Outbox, ReadAll, Report
 from disco.core.children import Children, RunnerState, SourceState
 from disco.core.composition import Composition
@@ -81,7 +81,9 @@ class Lifecycle:
 
     def status(self) -> Status:
         """Return a snapshot of everything that people may ask about."""
-        return status.take(self.core, self.now, self._began, self._timeout_at, self._report_at)
+        from disco.core import snapshot  # noqa: PLC0415 -- most starts of disco report nothing
+
+        return snapshot.take(self.core, self.now, self._began, self._timeout_at, self._report_at)
 
     # What happens
 

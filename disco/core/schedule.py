@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from disco.core import facts, reasons
 from disco.core.actions import Send
-from disco.core.children import Assignment
 from disco.core.deadlines import Deadlines
 from disco.core.facts import RunFailure
 from disco.core.freeze import Freeze
 from disco.core.inputs import Inputs
+from disco.core.progress import Assignment, RuleState
 from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
 from disco.text import PROBLEM_LIMIT, escape
@@ -30,35 +30,12 @@ if TYPE_CHECKING:
     from disco.core.ending import Ending
     from disco.core.health import Health
     from disco.core.plan import Plan
-    from disco.site.rules import Basis, Rule
+    from disco.site.rules import Basis
     from disco.wire import messages
 
 START_LEASE = 30.0  # seconds from Run to Started
 END_MARGIN = 10.0  # seconds that a runner may take for a handler beyond its time and its grace
 LEFTOVERS_WAIT = 10.0  # seconds for what a lost run left, and got SIGKILL, to be gone
-
-
-class RuleState:
-    """What happened to a rule so far."""
-
-    def __init__(self, rule: Rule, number: int) -> None:
-        """Nothing; number: its place in the order of all rules."""
-        self.rule = rule
-        self.number = number
-        self.turn = 0  # its last run, counted over all rules; 0: it has not run yet
-        self.started_on: Basis | None = None  # the data of its last run, however that ended
-        self.succeeded_on: Basis | None = None  # the data of its last run, if that has succeeded
-        self.failures = 0  # in a row
-        self.last_failure: RunFailure | None = None
-        self.not_before: float | None = None  # after a failure: when it is tried again
-        self.leftovers_until: float | None = None  # its runner died: it waits for what is left of the run, so long at most
-
-    @property
-    def waits_until(self) -> float | None:
-        """When the first of its waits ends."""
-        if self.not_before is None or self.leftovers_until is None:
-            return self.leftovers_until if self.not_before is None else self.not_before
-        return min(self.not_before, self.leftovers_until)
 
 
 class Schedule:

@@ -1,4 +1,7 @@
-"""Wording: facts → sentences. The texts of everything that the log tells of the core's decisions."""
+"""Wording: facts → sentences. The texts of everything that the log says of the core's decisions.
+
+It is one module, however long, because it is the list of these texts.
+"""
 
 from __future__ import annotations
 

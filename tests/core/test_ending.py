@@ -6,11 +6,11 @@ import pytest
 
 from disco.core import facts, reasons
 from disco.core.actions import Kill, Log, Outbox
-from disco.core.children import Assignment, Children
+from disco.core.children import Children
 from disco.core.ending import KILL_WAIT, Ending, Phase
 from disco.core.plan import SourcePlan
+from disco.core.progress import Assignment, RuleState
 from disco.core.reasons import Outcome
-from disco.core.schedule import RuleState
 from disco.errors import ExitStatus
 from tests.core.world import rule
 

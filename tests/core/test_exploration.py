@@ -18,7 +18,7 @@ import pytest
 from disco.core import events
 from disco.core.adoption import Adoption, View
 from disco.core.adoption import _Interface as Interface
-from disco.core.children import Assignment, Children, ChildState, RunnerState, SourceState
+from disco.core.children import Children, ChildState, RunnerState, SourceState
 from disco.core.composition import Composition
 from disco.core.contribution import Contribution
 from disco.core.ending import Ending, Phase
@@ -27,7 +27,8 @@ from disco.core.freeze import Freeze
 from disco.core.lifecycle import Lifecycle
 from disco.core.merging import Merging, _Task
 from disco.core.plan import Plan, SourcePlan
-from disco.core.schedule import RuleState, Schedule
+from disco.core.progress import Assignment, RuleState
+from disco.core.schedule import Schedule
 from disco.wire import messages
 from tests.core.world import HUP, World, diff, fragment, rule
 

@@ -8,7 +8,7 @@ from disco.core.actions import Outbox
 from disco.core.adoption import Adoption
 from disco.core.ending import Phase
 from disco.core.freeze import Freeze
-from disco.core.schedule import RuleState
+from disco.core.progress import RuleState
 from tests.core.world import World, diff, fragment, plan, rule, settling
 
 NOW = 1000.0
