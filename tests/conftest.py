@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from lab.harness import Site
 from lab.servers import BackendsError, find_program
+from lab.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

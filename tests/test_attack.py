@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import Running, Site, below, disco_command, eventually, processes
+from lab.processes import below, processes
+from lab.site import Running, Site, disco_command
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab.harness import Running, Site, eventually
+from lab.site import Running, Site
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

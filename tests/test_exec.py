@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.harness import Site, below, disco_command, eventually, is_alive, name_of, processes
+from lab.processes import below, is_alive, name_of, processes
+from lab.site import Site, disco_command
+from lab.waiting import eventually
 
 # Reports everything that a process inherits.
 PROBE = """

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab.harness import Site, below, eventually, is_alive, processes
+from lab.processes import below, is_alive, processes
+from lab.waiting import eventually
+
+if TYPE_CHECKING:
+    from lab.site import Site
 
 # What the first process of the source does; the one that replaces it gives the data.
 FAULTS = {

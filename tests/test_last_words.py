@@ -10,14 +10,15 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import below, eventually, processes
+from lab.processes import below, processes
+from lab.waiting import eventually
 
 from tests.test_exec import needs_unshare, unshare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lab.harness import Running, Site
+    from lab.site import Running, Site
 
 HANG = 20.0  # seconds; whoever waits for a reader waits for ever
 

@@ -13,7 +13,7 @@ import pytest
 from disco import __version__
 
 if TYPE_CHECKING:
-    from lab.harness import Site
+    from lab.site import Site
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import disco_command
+from lab.site import disco_command
 
 if TYPE_CHECKING:
-    from lab.harness import Site
+    from lab.site import Site
 
 ROOT = Path(__file__).resolve().parent.parent
 HANG = 20.0  # seconds

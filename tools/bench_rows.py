@@ -27,12 +27,13 @@ from bench_measure import (
     tree,
 )
 from bench_site import COMMAND, QUIET, Bench, BenchError, await_answers, connect, fill, put
-from lab.harness import Site, eventually
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench_site import Server
+    from lab.site import Site
 
 CHANGES_EACH = 3  # of an interface; what changes more often than that is taken over ever more rarely
 CHANGES_AT_ONCE = 250  # of interfaces: enough to be told from what else the coordinator does

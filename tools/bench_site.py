@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
-from lab.harness import Site, disco_command, eventually, processes
+from lab.processes import processes
 from lab.servers import find_program
+from lab.site import Site, disco_command
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from lab.harness import Running
+    from lab.site import Running
 
     Server = ConsulServer | EtcdServer
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Self
 from fault_servers import EtcdFront, Gate, MissingError, wait_for
 from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
-from lab.harness import Running, Site, is_alive, processes
+from lab.processes import is_alive, processes
 from lab.servers import BackendsError, find_program
+from lab.site import Running, Site
 
 if TYPE_CHECKING:
     import ssl

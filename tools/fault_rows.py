@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fault_bench import Make
-    from lab.harness import Running
+    from lab.site import Running
 
     Options = Mapping[str, str]
 

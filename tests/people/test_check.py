@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab.harness import Site, disco_command
+from lab.site import Site, disco_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lab.harness import Site, disco_command, eventually, processes
+from lab.processes import processes
+from lab.site import Site, disco_command
+from lab.waiting import eventually
 
 from disco.people.dry_run import LEAVES_SHOWN
 
@@ -25,7 +27,7 @@ NEVER = "1h"  # a disco.timeout that no test waits for
 
 @contextmanager
 def begin(site: Site, *argv: str) -> Iterator[subprocess.Popen[str]]:
-    """Start disco with these arguments, without any of the harness's own; at the end it is gone."""
+    """Start disco with these arguments, without any of the lab's own; at the end it is gone."""
     plug_ins = f"sys.path.append({str(site.folder / 'plug-ins')!r})"
     start = [sys.executable, "-c", f"{QUICK}; {plug_ins}; from disco.cli import main; main()"]
     with subprocess.Popen(

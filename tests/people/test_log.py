@@ -15,7 +15,7 @@ from disco.wire import records
 from tests.test_last_words import full_pipe
 
 if TYPE_CHECKING:
-    from lab.harness import Site
+    from lab.site import Site
 
 FORGE = """
 import json

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import Running, Site
+from lab.site import Running, Site
 
 from disco.core import events
 from disco.core.ending import Phase

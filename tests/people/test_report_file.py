@@ -12,7 +12,7 @@ from tests.people.test_check import check, told
 from tests.test_exec import needs_unshare
 
 if TYPE_CHECKING:
-    from lab.harness import Site
+    from lab.site import Site
 
 BEGIN = "echo is not started: disco.timeout passed; "
 

@@ -8,14 +8,14 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import disco_command
+from lab.site import disco_command
 
 from disco.errors import ExitStatus
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from lab.harness import Site
+    from lab.site import Site
 
 # The help
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
-from lab.harness import Site, eventually
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from lab.site import Site
 
 SERVERS: dict[str, type[ConsulServer | EtcdServer]] = {"consul": ConsulServer, "etcd": EtcdServer}
 ADDRESS = {"consul": "consul.host", "etcd": "etcd.endpoints"}  # the option that takes host:port

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from lab.consul_server import ConsulServer
-from lab.harness import eventually
 from lab.servers import make_certificates
+from lab.waiting import eventually
 
 from disco.site import config
 from disco.sources import Context, InvalidValue, Options, SourceError

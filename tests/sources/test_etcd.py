@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab.etcd_server import EtcdCluster, EtcdServer
-from lab.harness import eventually
 from lab.servers import ROOT, free_ports, make_certificates
+from lab.waiting import eventually
 
 from disco import sources
 from disco.site import config

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab.harness import eventually, processes
+from lab.processes import processes
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

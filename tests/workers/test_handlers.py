@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lab.harness import Site, below, eventually, is_alive, name_of, processes
+from lab.processes import below, is_alive, name_of, processes
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab.harness import Running
+    from lab.site import Running, Site
 
 RACE = 'echo $$ > "$OUT/pid.new" && mv "$OUT/pid.new" "$OUT/pid"\n'  # a pid file that is never half written
 

@@ -21,7 +21,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from lab.harness import eventually
+from lab.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
