@@ -32,7 +32,7 @@ The coordinator and each of its children adopt the orphans below them (PR_SET_CH
 library leaves behind stays below its runner or source, whatever it does to its session, name and environment. When that
 child dies the coordinator inherits it all. Only what disco started can get there: orphans of a `docker exec`, or of a
 daemon that is older than disco, go to the first process, which leaves them alone. So one rule is enough: whatever becomes
-the coordinator's child, and was not forked by it, is killed at once (`children`); and a child's end is told together with
+the coordinator's child, and was not forked by it, is killed at once (`leftovers`); and a child's end is told together with
 what is still there of its orphans. A process without children has nothing below it: that is the proof on which a runner
 ends that was told to, on which a rule is run again whose runner died, and on which disco executes COMMAND. It needs no
 /proc.

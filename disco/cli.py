@@ -168,18 +168,18 @@ def _run(level: str, config: str, command: list[str], signals: Signals) -> NoRet
     from pathlib import Path  # noqa: PLC0415
 
     from disco.people import log  # noqa: PLC0415
-    from disco.system import process  # noqa: PLC0415
+    from disco.system import programs  # noqa: PLC0415
 
     handler = log.set_up(level)
     _log.append(handler)
     logger = logging.getLogger(__name__)
-    found = {**_HIDDEN, **process.environment()}
+    found = {**_HIDDEN, **programs.environment()}
     settings, schemas, rules, warnings = _load(Path(config) if config else None, handler)
     for warning in warnings:
         logger.warning("%s", warning)
     path = os.fsdecode(found.get(b"PATH", b"").partition(b"=")[2]) or os.defpath
     name = escape(command[0], PATH_LIMIT)
-    if process.find_program(command[0], path) is None:
+    if programs.find_program(command[0], path) is None:
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
     found.pop(b"DISCO_CFG", None)
     if rules:
@@ -241,7 +241,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
     from disco import entrypoint  # noqa: PLC0415
     from disco.core.goals import DryRun  # noqa: PLC0415
     from disco.people import dry_run, log, wording  # noqa: PLC0415
-    from disco.system import process  # noqa: PLC0415
+    from disco.system import programs  # noqa: PLC0415
 
     handler = log.set_up(level or "ERROR")  # what there is to tell is told at the end
     _log.append(handler)
@@ -256,7 +256,7 @@ def _rehearse(level: str, config: str, command: list[str], signals: Signals, *, 
         if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
             _exit(outcome.status or 0, wording.reason(outcome.reason))
         name = command[0] if command else ""
-        there = not name or process.find_program(name, os.environ.get("PATH", os.defpath)) is not None
+        there = not name or programs.find_program(name, os.environ.get("PATH", os.defpath)) is not None
         _print((dry_run.as_json if as_json else dry_run.as_text)(coordinator.lifecycle.status(), name, is_executable=there))
         os._exit(outcome.status or 0)
 
@@ -393,9 +393,9 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
         CommandNotFoundError, CommandNotExecutableError: it cannot be.
 
     """
-    from disco.system import process  # noqa: PLC0415 -- as in _run
+    from disco.system import programs  # noqa: PLC0415 -- as in _run
 
-    program = process.find_program(command[0], path)
+    program = programs.find_program(command[0], path)
     name = f"COMMAND {command[0] or '(empty)'}"
     if program is None:
         if os.path.exists(command[0]) and "/" in command[0]:  # noqa: PTH110 -- a word of the command line
@@ -408,7 +408,7 @@ def _execute(command: list[str], path: str, environment: dict[bytes, bytes], sig
     if stopped:
         _stopped(stopped[0])
     try:
-        process.execute(program, command, environment.values())
+        programs.execute(program, command, environment.values())
     except OSError as error:
         kind = CommandNotFoundError if isinstance(error, FileNotFoundError) else CommandNotExecutableError
         raise kind(f"{name}: {explain_exec(error)}") from None

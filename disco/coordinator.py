@@ -23,7 +23,7 @@ from disco.core.ending import Phase
 from disco.core.events import ChildId, Kind
 from disco.errors import ProtocolError, explain_failure
 from disco.people import log, report, report_file, wording
-from disco.system import children, process
+from disco.system import leftovers, limits, process, reaping
 from disco.system.signals import find_changed, kill, kill_group
 from disco.text import encode, escape
 from disco.wire import records
@@ -116,9 +116,9 @@ class Coordinator:
     def run(self) -> Outcome:
         """Run until nothing is below this process; return how disco ends."""
         process.adopt_orphans()
-        self._descriptors = process.limit_descriptors()
+        self._descriptors = limits.limit_descriptors()
         self._selector.register(self._signals.listen(), selectors.EVENT_READ)
-        process.return_memory()
+        limits.return_memory()
         find_changed()  # once, not in each child
         gc.freeze()  # children share what is there now, and never copy it by collecting it
         gc.enable()
@@ -129,7 +129,7 @@ class Coordinator:
                     self._do(self.lifecycle.handle(event, time.monotonic()))
         except BaseException:
             # Nothing of ours may outlive this process. Runners see its end, and have handlers to kill first.
-            children.kill_orphans({pid for pid, child in self._pids.items() if not child.kind.value.dies_with_parent})
+            leftovers.kill_orphans({pid for pid, child in self._pids.items() if not child.kind.value.dies_with_parent})
             raise
         assert self.lifecycle.outcome  # noqa: S101 -- what OVER means
         return self.lifecycle.outcome
@@ -260,7 +260,7 @@ class Coordinator:
 
         What a child leaves behind comes to this process as it dies. So a child has ended when all that was killed.
         """
-        ended = list(children.reap(self._pids))
+        ended = list(reaping.reap(lambda ended: leftovers.kill_group_of(ended.si_pid, self._pids)))
         if not ended:
             return []
         found: list[events.Event] = []
@@ -269,7 +269,7 @@ class Coordinator:
             if child := self._pids.pop(pid, None):  # else an orphan
                 found += self._bury(child)
                 ends.append(events.ChildExited(child, status))
-        return [*found, events.LeftoversFound(children.kill_orphans(self._pids) if children.exist() else ()), *ends]
+        return [*found, events.LeftoversFound(leftovers.kill_orphans(self._pids) if reaping.has_children() else ()), *ends]
 
     def _bury(self, child: ChildId) -> list[events.Event]:
         """Forget a dead child; return its last words."""
@@ -352,7 +352,7 @@ class Coordinator:
 
         def main(end: socket.socket) -> None:
             log.enter_child(2)
-            process.limit_descriptors(self._descriptors)
+            limits.limit_descriptors(self._descriptors)
             process.adopt_orphans()  # what it leaves behind stays below it, and comes to us when it dies
             if child.kind.value.dies_with_parent:
                 process.confine()

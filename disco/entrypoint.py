@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from disco.errors import SystemFailure
-from disco.system import children, process, signals
+from disco.system import process, reaping, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ def _wait_for(pid: int, arriving: Signals) -> tuple[int, list[int]]:
             if number != signal.SIGCHLD:
                 signals.kill(pid, signals.RELAYED[number])
                 stops += [number] if number in signals.STOP else []
-        for ended, status in children.reap():
+        for ended, status in reaping.reap():
             if ended == pid:
                 return status, stops
         waiting.poll()

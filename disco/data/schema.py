@@ -33,7 +33,7 @@ from referencing.jsonschema import EMPTY_REGISTRY  # noqa: E402
 
 from disco.data import documents  # noqa: E402
 from disco.errors import ConfigurationError, Problem, raise_problems  # noqa: E402
-from disco.system.signals import Overrun  # noqa: E402
+from disco.system.limits import Overrun  # noqa: E402
 from disco.text import escape, nearest  # noqa: E402
 from disco.wire import messages  # noqa: E402
 

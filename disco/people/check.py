@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from disco.errors import Problem
 from disco.site import files
 from disco.sources.options import match_names
-from disco.system import process
+from disco.system import programs
 from disco.text import LINE_LIMIT, escape, nearest, plural
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def find_warnings(site: Site, command: Sequence[str]) -> list[Problem]:
         doubts = settings.source.doubts(settings.options) if not site.errors else ()
         # A source names its option alone, for it does not know its namespace.
         warnings += [doubt._replace(place=f"{settings.name}.{doubt.place}") for doubt in doubts]
-    if command and process.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
+    if command and programs.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
         what = f"{command[0]} is not there or not executable"
         warnings.append(Problem("COMMAND", what, "install it, unless a handler does that"))
     return warnings

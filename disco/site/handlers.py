@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from disco.errors import ConfigurationError, Problem
-from disco.system import process
+from disco.system import programs
 from disco.text import NAME_LIMIT, escape
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Handlers:
             ConfigurationError: nothing can be run.
 
         """
-        program = process.find_program(name, self._search, folder)
+        program = programs.find_program(name, self._search, folder)
         if program is None:
             raise ConfigurationError(self._explain_missing(name, folder, place))
         if fault := self._find_fault(program):
@@ -85,6 +85,6 @@ class Handlers:
             return f"{escape(words[0], NAME_LIMIT) or 'nothing'}, the interpreter of its #! line, is no program here", _CORRECT
         if interpreter.name == "env":
             wanted = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), "")
-            if wanted and process.find_program(wanted, self._path) is None:
+            if wanted and programs.find_program(wanted, self._path) is None:
                 return f"{escape(wanted, NAME_LIMIT)}, the interpreter of its #! line, is not in PATH", _CORRECT
         return None

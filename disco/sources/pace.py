@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from disco.errors import SourceError
-from disco.system.signals import Overrun, time_limit
+from disco.system.limits import Overrun, time_limit
 from disco.text import duration
 
 if TYPE_CHECKING:

@@ -1,38 +1,29 @@
-"""Processes: fork a child with its pipes, and what Linux can be asked for about one. Reaping and killing is in `children`."""
+"""Processes: fork a child with its pipes, and what the kernel is to know about this process."""
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import resource
-import shutil
 import signal
 import socket
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from disco.errors import SystemFailure
-from disco.system import signals
+from disco.system import libc, signals
 from disco.wire.channel import Channel
 from disco.wire.messages import FROM_CHILDREN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
-PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
-M_MMAP_THRESHOLD = -3
-LARGE = 1 << 20  # bytes
 CHANNEL_FD = 3
 DESCRIPTORS_AT_MOST = 1 << 16  # that are closed one by one where the kernel does not tell which there are
 NAME = "disco:"  # how the kernel's names of our children start
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Child(NamedTuple):
@@ -45,12 +36,11 @@ class Child(NamedTuple):
 
 
 def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: bool = True, besides: Sequence[int] = ()) -> Child:
-    """Fork a child in its own process group that runs `main` with its end of the channel, and holds nothing else of ours.
+    """Fork a child that runs `main` with its end of the channel; return it. The child never returns from here.
 
-    But for the descriptors that it is given `besides`: their numbers are the next ones after CHANNEL_FD.
-
-    Its stdin is /dev/null, its stdout and stderr are its log. It starts with default signals (SIGPIPE ignored) and an empty
-    mask, and never returns from here. With `dies_with_parent` the kernel kills it when the parent is dead.
+    It leads a process group. Its stdin is /dev/null, its stdout and stderr are its log. Of our descriptors it holds those
+    `besides` alone, with the numbers after CHANNEL_FD. It starts with default signals (SIGPIPE ignored) and an empty mask.
+    dies_with_parent: the kernel kills it when the parent is dead.
 
     Raises:
         OSError: no process, no memory or no descriptor.
@@ -82,9 +72,9 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
     status = 1
     try:
         begin(name, parent)
-        # First all of them out of the way: hardly ever another number.
-        high = [one if one >= len(given) else fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, len(given)) for one in given]
-        for target, descriptor in enumerate(high):
+        # Those with a number that another one is to get are moved first; hardly ever is there one.
+        moved = [number if number >= len(given) else fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, len(given)) for number in given]
+        for target, descriptor in enumerate(moved):
             os.dup2(descriptor, target, inheritable=target < CHANNEL_FD)
         _close_above(len(given) - 1)
         signals.reset(signals.INTERPRETER)  # else a write that nobody reads, or that is too large, would kill it
@@ -97,11 +87,11 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
 
 
 def begin(name: str, parent: int) -> None:
-    """Be a forked process: with a process group and a name of its own; dying with its parent, if that is given."""
+    """Give a forked process its own process group and name; parent: whose death it does not survive (0: it does)."""
     lead_group(0)
-    _libc.prctl(PR_SET_NAME, f"{NAME}{name}".encode()[:15], 0, 0, 0)
+    libc.set_name(f"{NAME}{name}")
     if parent:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before that
             os._exit(0)
 
@@ -115,9 +105,8 @@ def lead_group(pid: int) -> None:
 
 
 def _close_above(last: int) -> None:
-    # At once where kernel and C library can (Linux 5.9): to look which there are costs each child as much as it has siblings.
-    close_range = getattr(_libc, "close_range", None)
-    if close_range and close_range(ctypes.c_uint(last + 1), ctypes.c_uint(-1), 0) == 0:
+    # At once where that works: to list the descriptors would cost each child as much as it has siblings.
+    if libc.close_from(last + 1):
         return
     try:
         highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 -- numbers only
@@ -137,80 +126,17 @@ def _last_words(error: BaseException) -> None:
         pass
 
 
-def prctl(option: int, value: int) -> None:
-    """Set an attribute of this process; raise SystemFailure if the kernel refuses."""
-    if _libc.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))):
-        reason = os.strerror(ctypes.get_errno())
-        raise SystemFailure(f"the kernel refuses prctl({option}): {reason} (a sandbox or seccomp profile?)")
-
-
 def adopt_orphans() -> None:
     """Become the parent of every orphan below this process."""
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def hide() -> None:
     """Keep processes of the same user from looking into this one, and into what it forks: it holds secrets. Exec ends that."""
-    prctl(PR_SET_DUMPABLE, 0)
+    libc.prctl(PR_SET_DUMPABLE, 0)
 
 
 def confine() -> None:
     """Let this process, and what it executes, gain no rights (by setuid programs), and leave no memory behind in a core file."""
-    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Allow this process as many descriptors as it may have (a child takes two, a source three), or the limits given.
-
-    Return what was found.
-    """
-    found = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits or (found[1], found[1]))
-    return found
-
-
-def return_memory() -> None:
-    """Have the C library give this process's and its children's large blocks back to the system when they are freed.
-
-    glibc takes a large block's end as a sign that its like will be wanted again, and from then on keeps up to 64 MiB
-    (mallopt(3)): what passed through once would stay in each process. Another library may have nothing to set.
-    """
-    if set_option := getattr(_libc, "mallopt", None):
-        set_option(M_MMAP_THRESHOLD, LARGE)
-
-
-def find_program(name: str, path: str, folder: Path | None = None) -> str | None:
-    """Return what to execute for a name: looked up in `path`, or, with a `/` in it, relative to the folder; None if not there."""
-    if "/" in name:
-        name = str(folder / name) if folder else name
-        return name if os.path.isfile(name) and os.access(name, os.X_OK) else None  # noqa: PTH113
-    return shutil.which(name, path=path)
-
-
-def environment() -> dict[bytes, bytes]:
-    """Return the environment as this process was given it, whole entries by name: the kernel's copy, to which nobody adds anything.
-
-    Of a name that is there twice the first counts, as for the C library. An entry without `=` is its own name.
-    """
-    try:
-        with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 -- before pathlib is needed
-            entries = file.read().split(b"\0")
-    except OSError:
-        entries = [name + b"=" + value for name, value in os.environb.items()]
-    found: dict[bytes, bytes] = {}
-    for entry in filter(None, entries):
-        found.setdefault(entry.partition(b"=")[0] if b"=" in entry else entry, entry)
-    return found
-
-
-def execute(program: str, argv: list[str], entries: Iterable[bytes]) -> NoReturn:
-    """Replace this process; raise OSError if that is not possible. entries: of the environment, whatever they look like."""
-    words = [os.fsencode(word) for word in argv]
-    _libc.execve(os.fsencode(program), _array(words), _array(list(entries)))  # os.execve takes variables only
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number), program)
-
-
-def _array(words: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    return (ctypes.c_char_p * (len(words) + 1))(*words, None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -27,8 +26,32 @@ _ORIGINALS = {relayed: number for number, relayed in RELAYED.items()}
 # What the interpreter ignores for itself: how disco found them cannot be known, the default is what programs expect.
 INTERPRETER = (signal.SIGPIPE, signal.SIGXFSZ)
 ALL = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
-_REPEAT = 0.1  # seconds until a limit that was swallowed raises again
-_SOON = 0.001  # seconds; 0 would switch a timer off
+
+
+class Wakeup:
+    """A pipe that becomes readable when a signal arrives: what a loop waits on beside everything else."""
+
+    def __init__(self) -> None:
+        """Let the interpreter write to it from now on, and to no other."""
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        return self._reader
+
+    def drain(self) -> None:
+        """Read it empty: which signals arrived is noted elsewhere."""
+        try:
+            while os.read(self._reader, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Close both ends, of a pipe that another one has replaced."""
+        os.close(self._reader)
+        os.close(self._writer)
 
 
 class Signals:
@@ -40,7 +63,7 @@ class Signals:
         self._arrived: set[int] = set()
         self._found_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._found_ignored = [number for number in HANDLED if signal.getsignal(number) == signal.SIG_IGN]
-        self._wakeup: tuple[int, int] | None = None
+        self._wakeup: Wakeup | None = None
         for number in HANDLED:
             signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
@@ -63,17 +86,15 @@ class Signals:
         A forked process calls this again, for a descriptor of its own.
         """
         self._early = None
-        for descriptor in self._wakeup or ():
-            os.close(descriptor)
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = (reader, writer)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        return reader
+        inherited, self._wakeup = self._wakeup, Wakeup()
+        if inherited:
+            inherited.close()
+        return self._wakeup.fileno()
 
     def take(self) -> list[int]:
         """Return the numbers that arrived since the last call, the stop signals first."""
         if self._wakeup:
-            drain(self._wakeup[0])
+            self._wakeup.drain()
         arrived = []
         while self._arrived:  # a signal may arrive in between: pop is atomic, a copy and a clear would lose it
             arrived.append(self._arrived.pop())
@@ -128,15 +149,6 @@ def kill(pid: int, number: int) -> None:
         pass
 
 
-def drain(descriptor: int) -> None:
-    """Read a non-blocking descriptor empty."""
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except BlockingIOError:
-        pass
-
-
 @contextmanager
 def blocked() -> Iterator[None]:
     """Keep what has handlers away for the body of a `with`: around a fork, so that no handler runs in the wrong process."""
@@ -162,52 +174,3 @@ def reset(ignored: Collection[int] = ()) -> None:
     for number in find_changed():
         signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-class Overrun(Exception):  # noqa: N818 -- what happened
-    """A limit set by `time_limit` or `cpu_limit` has passed."""
-
-
-def _raise_overrun(_number: int, _frame: FrameType | None) -> None:
-    raise Overrun
-
-
-class _Limit:
-    """A `with` whose body is interrupted by Overrun after a time; in the main thread of a process only.
-
-    The timer repeats: an exception raised inside a `__del__` or a broad `except` of a library is swallowed. One limit may
-    lie within another: what is left of the outer one bounds the inner one, and goes on when that ends.
-    """
-
-    def __init__(self, timer: int, number: int, clock: Callable[[], float], seconds: float) -> None:
-        self._timer = timer
-        self._number = number
-        self._clock = clock
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        self._began = self._clock()
-        self._outer_left, self._outer_repeats = signal.getitimer(self._timer)
-        self._outer = signal.signal(self._number, _raise_overrun)
-        signal.setitimer(self._timer, min(self._seconds, self._outer_left or self._seconds), _REPEAT)
-
-    def __exit__(self, *_exception: object) -> None:
-        try:
-            signal.signal(self._number, signal.SIG_IGN)
-        finally:  # the last one may be raised right there: the timer must not outlive the body all the same
-            signal.signal(self._number, signal.SIG_IGN)
-            signal.setitimer(self._timer, 0)
-        if self._outer_left:
-            signal.signal(self._number, self._outer)
-            left = max(self._outer_left - (self._clock() - self._began), _SOON)
-            signal.setitimer(self._timer, left, self._outer_repeats)
-
-
-def time_limit(seconds: float) -> _Limit:
-    """Raise Overrun in the body of a `with` after so many seconds."""
-    return _Limit(signal.ITIMER_REAL, signal.SIGALRM, time.monotonic, seconds)
-
-
-def cpu_limit(seconds: float) -> _Limit:
-    """Raise Overrun in the body of a `with` after so many seconds of this process's own CPU time: load does not count."""
-    return _Limit(signal.ITIMER_VIRTUAL, signal.SIGVTALRM, time.process_time, seconds)

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from disco.data import documents, schema
-from disco.system.signals import Overrun, cpu_limit
+from disco.system.limits import Overrun, cpu_limit
 from disco.wire.messages import Merge, Merged, digest
 
 if TYPE_CHECKING:

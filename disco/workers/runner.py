@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from disco.data import documents
 from disco.errors import ProtocolError, explain_exec
-from disco.system import children
-from disco.system.signals import blocked, drain, kill, kill_group, reset
+from disco.system import leftovers, reaping
+from disco.system.signals import Wakeup, blocked, kill, kill_group, reset
 from disco.text import escape
 from disco.wire.messages import Run, RunFinished, Started
 
@@ -132,23 +132,21 @@ class Runner:
         self._outputs: list[Output] = []
         self._tail: deque[tuple[str, bool]] = deque(maxlen=TAIL_LINES)  # each line, and whether the log has it
         self._stopping = False
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakeup = reader
         self._terminated = False
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._note_terminate)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._wakeup = Wakeup()
         self._selector.register(channel, selectors.EVENT_READ)
-        self._selector.register(reader, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
 
     def _note_terminate(self, *_: object) -> None:
         self._terminated = True
 
     def serve(self) -> None:
         """Wait and act until there is nothing left to do."""
-        while not (self._stopping and not self._handler and not children.exist()):
+        while not (self._stopping and not self._handler and not reaping.has_children()):
             ready = {key.fd for key, _ in self._selector.select(self._timeout())}
-            drain(self._wakeup)
+            self._wakeup.drain()
             self._serve_channel(self._channel.fileno() in ready)
             for output in [output for output in self._outputs if output.descriptor in ready]:
                 self._read(output, OUTPUT_CHUNK)
@@ -160,7 +158,7 @@ class Runner:
 
     def _terminate(self) -> None:
         """Tell all below to end, each of them once."""
-        below = _below()
+        below = leftovers.find_below()
         if self._handler and self._handler not in below:  # /proc does not show it
             below.append(-self._handler)
         for pid in below:
@@ -182,7 +180,7 @@ class Runner:
             if self._channel.eof:
                 if self._handler:
                     kill_group(self._handler)  # at once, even where the others are hard to find
-                children.kill_all()
+                leftovers.kill_all()
                 os._exit(0)
         self._channel.flush()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.unsent else 0)
@@ -227,21 +225,14 @@ class Runner:
             self._outputs.remove(output)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if ended is None:
-                return
-            if ended.si_pid == self._handler:
-                if ended.si_code != os.CLD_EXITED or ended.si_status:
-                    # While it is not reaped nobody else can have its id: what else is in its group dies with a failure.
-                    kill_group(self._handler)
-                _, status = os.waitpid(self._handler, 0)
-                self._ended(os.waitstatus_to_exitcode(status))
-            else:
-                os.waitpid(ended.si_pid, 0)
+        for pid, status in reaping.reap(self._kill_rest_of_group):
+            if pid == self._handler:
+                self._ended(status)
+
+    def _kill_rest_of_group(self, ended: os.waitid_result) -> None:
+        """Let what else is in a handler's group die with its failure."""
+        if ended.si_pid == self._handler and (ended.si_code != os.CLD_EXITED or ended.si_status):
+            kill_group(self._handler)
 
     def _ended(self, status: int) -> None:
         for output in list(self._outputs):
@@ -269,7 +260,7 @@ class Runner:
                 problem=problem,
                 tail=tuple(line for line, _ in self._tail),
                 seconds=time.monotonic() - self._began,
-                children=children.exist(),
+                children=reaping.has_children(),
                 unusable=unusable,
             )
         )
@@ -335,12 +326,3 @@ def _file_of(parts: tuple[Part, ...]) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _below() -> list[int]:
-    import psutil  # noqa: PLC0415 -- slow, and rarely needed
-
-    try:
-        return [process.pid for process in psutil.Process().children(recursive=True)]
-    except (psutil.Error, OSError):
-        return []

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from disco.data import documents, schema
 from disco.errors import SourceError, place_of
 from disco.sources import InvalidValue
-from disco.system.signals import Overrun, cpu_limit, time_limit
+from disco.system.limits import Overrun, cpu_limit, time_limit
 from disco.text import duration, escape, plural, redact
 from disco.wire import messages
 from disco.wire.messages import Diff, Fragment, Heartbeat, ReadFailed

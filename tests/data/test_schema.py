@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from disco.data import documents, schema
 from disco.errors import ConfigurationError, DocumentError
-from disco.system.signals import Overrun, cpu_limit
+from disco.system.limits import Overrun, cpu_limit
 from disco.wire import messages
 
 if TYPE_CHECKING:

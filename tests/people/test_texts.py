@@ -48,7 +48,7 @@ BUGS = {
     "in the command line": "from disco import cli; cli._parse = bad",
     "before anything is started": "from disco.site import loading; loading.load = bad",
     "while children run": "from disco.core.lifecycle import Lifecycle; Lifecycle.handle = bad",
-    "at exec": "from disco.system import process; process.execute = bad",
+    "at exec": "from disco.system import programs; programs.execute = bad",
 }
 BUG = r"disco: a bug in disco: RuntimeError at \S+:\d+ .*report it\n"
 

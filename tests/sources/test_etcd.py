@@ -39,7 +39,7 @@ DRIVER = """
 import gc, json, logging, os, sys, time
 from disco import sources
 from disco.site import config
-from disco.system.signals import Overrun, time_limit
+from disco.system.limits import Overrun, time_limit
 from disco.sources import etcd
 
 pairs, interfaces, limit, constants, hold, once = json.loads(sys.argv[1])
