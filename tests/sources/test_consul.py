@@ -29,7 +29,8 @@ from lab.waiting import eventually
 
 from disco.site import config
 from disco.sources import Context, InvalidValue, Options, SourceError
-from disco.sources.consul import SOURCE, _locate
+from disco.sources.consul import SOURCE
+from disco.sources.consul_options import locate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -950,7 +951,7 @@ def test_idle_costs_one_request_per_wait_on_one_connection(follow: Follow) -> No
 def test_waits_of_a_fleet_are_spread(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     """The query after an answer that came at once waits for a part of `wait`, those after it for the whole."""
     monkeypatch.setattr("random.uniform", lambda low, high: low + (high - low) / 4)
-    monkeypatch.setattr("disco.sources.consul.PAUSE", 0.1)
+    monkeypatch.setattr("disco.sources.consul_query.PAUSE", 0.1)
     with Fake(Reply(), Reply(hold=True), Reply(hold=True), Reply(index=11), Reply(index=11, hold=True)) as fake:
         follower = follow(f"{fake.pairs}:consul.wait=300ms")
         for _ in range(6):
@@ -1174,7 +1175,7 @@ def test_a_name_that_does_not_resolve(follow: Follow) -> None:
 )
 def test_where_consul_is(pairs: str, environ: dict[str, str], expected: str) -> None:
     """An explicit option wins over the environment, `port` and `scheme` over what the environment's address says."""
-    found = _locate(load(pairs, environ))
+    found = locate(load(pairs, environ))
     assert f"{found.scheme} {found.host} {found.port}" == expected
 
 
