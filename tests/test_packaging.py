@@ -5,23 +5,22 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from disco import __version__
+from tests.documents import PAGES, ROOT
 
 if TYPE_CHECKING:
     from lab.site import Site
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_every_text_names_the_distribution_that_is_disco() -> None:
-    """Messages and README install the distribution `disco-entrypoint`, with extras that it has: `disco` is somebody else's."""
-    files = [ROOT / "README.md", *sorted((ROOT / "disco").rglob("*.py"))]
+    """Messages and documents install the distribution `disco-entrypoint`, with extras that it has: `disco` is somebody else's."""
+    files = [*PAGES, *sorted((ROOT / "disco").rglob("*.py"))]
     named = [found for file in files for found in re.findall(r"pip install '([\w.-]+)\[([^]]*)\]'", file.read_text())]
     assert PROJECT["name"] == "disco-entrypoint"
     assert {name for name, _ in named} == {PROJECT["name"], "."}
@@ -30,9 +29,9 @@ def test_every_text_names_the_distribution_that_is_disco() -> None:
     assert PROJECT["optional-dependencies"]["all"] == [f"{PROJECT['name']}[consul,etcd,formats]"]
 
 
-def test_the_readme_names_the_wheel_that_is_built() -> None:
-    """The wheel that the README copies into an image has the name and the version of this project."""
-    wheels = set(re.findall(r"[\w.]+-[\w.]+-py3-none-any\.whl", (ROOT / "README.md").read_text()))
+def test_the_documents_name_the_wheel_that_is_built() -> None:
+    """The wheel that the documents copy into an image has the name and the version of this project."""
+    wheels = {wheel for page in PAGES for wheel in re.findall(r"[\w.]+-[\w.]+-py3-none-any\.whl", page.read_text())}
     assert wheels == {f"{PROJECT['name'].replace('-', '_')}-{__version__}-py3-none-any.whl"}
 
 

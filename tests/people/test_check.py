@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,6 @@ from lab.site import Site, disco_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary-7f3a"
 
 
@@ -418,15 +416,6 @@ def test_stdout_that_cannot_be_written(simple: Site) -> None:
 
 
 # --graph
-
-
-def test_graph_of_the_readme_s_example() -> None:
-    """The README shows what disco draws of its example."""
-    environ = {"PATH": os.environ["PATH"], "DISCO_CFG": "flat.file=tests/mysql.yaml:disco.path=tests"}
-    argv = [*disco_command(), "--graph", "echo", "doit"]
-    done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"```mermaid\n{done.stdout}```\n" in (ROOT / "README.md").read_text()
 
 
 def test_graph(simple: Site) -> None:

@@ -1,0 +1,179 @@
+"""What README and docs/ tell can be done, and they tell all options and exit statuses that there are."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from lab.consul_server import ConsulServer
+from lab.etcd_server import EtcdServer
+
+from disco.errors import ExitStatus
+from disco.site.config import DISCO_OPTIONS
+from disco.sources.options import SOURCE_OPTIONS, Option
+from disco.sources.registry import BUILT_IN, find
+from tests.conftest import need_program
+from tests.documents import PAGES, ROOT, blocks, commands, differs, name_of, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from lab.site import Site
+
+TEXTS = {name_of(page): page.read_text() for page in PAGES}
+SERVERS = {"docs/sources/consul.md": ("consul", 8500, ConsulServer), "docs/sources/etcd.md": ("etcd", 2379, EtcdServer)}
+ELSEWHERE = ("python3 -m venv ", "pip ", "tox", ". .", "docker ", "kubectl ")  # commands that no test runs
+LINES_OF_README = 150
+ETCDCTL = """\
+#!{python}
+import sys
+sys.path[:0] = ["{tools}"]
+from lab.etcd_server import EtcdServer
+server = EtcdServer("etcd", None)
+server.port = {port}
+_, command, key, value = sys.argv
+assert command == "put"
+server.put(key, value)
+print("OK")
+"""  # the distribution's server comes without its client
+
+
+@contextlib.contextmanager
+def served(page: str, folder: Path, program: Callable[[str], Path]) -> Iterator[tuple[dict[str, str], tuple[int, int]]]:
+    """Start the server that a page needs; give the environment for its client, and the port as the page says and as it is."""
+    path = "/usr/local/bin:/usr/bin:/bin"
+    if page not in SERVERS:
+        yield {"PATH": path}, (0, 0)
+        return
+    name, port, kind = SERVERS[page]
+    found = program(name)
+    with kind(found, folder / name) as server:
+        client = folder / "bin"
+        client.mkdir()
+        if name == "etcd":
+            (client / "etcdctl").write_text(ETCDCTL.format(python=sys.executable, tools=ROOT / "tools", port=server.port))
+            (client / "etcdctl").chmod(0o755)
+        else:
+            (client / "consul").symlink_to(found)
+        yield {"PATH": f"{client}:{path}", "CONSUL_HTTP_ADDR": server.address}, (port, server.port)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_print_what_a_page_shows(page: Path, tmp_path: Path) -> None:
+    """Each command of a page, run in their order in a copy of the examples, prints what stands below it."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    with served(name_of(page), tmp_path, need_program) as (environ, port):
+        differences = [difference for typed in run(page, folder, environ, port) if (difference := differs(*typed))]
+    assert not differences, "\n".join(differences)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_are_shown_as_they_are(page: Path) -> None:
+    """Where a block says which of the project's files it shows, it is all of that file."""
+    for block in blocks(page):
+        if (ROOT / block.path).is_file():
+            assert block.text == (ROOT / block.path).read_text(), block.path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_no_test_runs_is_for_other_programs(page: Path) -> None:
+    """Commands that are shown without being run are none of disco's, and no others are hidden in indented lines."""
+    shown = [line for block in blocks(page) if block.language == "sh" for line in block.text.splitlines()]
+    assert all(line.startswith(ELSEWHERE) for line in shown)
+    assert not re.findall(r"^    \$ ", TEXTS[name_of(page)], re.MULTILINE)
+
+
+def test_every_example_is_shown_and_run() -> None:
+    """Each site in examples/ is in a command of a page that a test runs."""
+    typed = " ".join(
+        command.text for page in PAGES for block in blocks(page) if block.language == "console" for command in commands(block)
+    )
+    for site in (ROOT / "examples").iterdir():
+        assert f"examples/{site.name}" in typed
+
+
+def test_the_oldest_example_is_told_word_for_word() -> None:
+    """The first command that disco ever had stands in the documents, so that it is run, and prints what it says."""
+    shown = 'disco:disco.path=tests disco echo "doit"\n…\ndoit\n'
+    assert f"$ env DISCO_CFG=flat.file=tests/mysql.yaml:{shown.partition(':')[2]}" in TEXTS["docs/getting-started.md"]
+
+
+def test_the_front_page_is_short() -> None:
+    """The README is a front page, and names the project's two commands word for word."""
+    assert TEXTS["README.md"].count("\n") <= LINES_OF_README
+    for tool in ("demo", "test"):
+        assert re.search(rf"(?m)^    tools/{tool} +\w", TEXTS["README.md"])
+        assert (ROOT / "tools" / tool).is_file()
+
+
+def test_the_plug_in_works(site: Site) -> None:
+    """The example of a source is a plug-in, and the configuration that the page shows for it runs it."""
+    page = ROOT / "docs" / "writing-a-source.md"
+    (code,) = (block.text for block in blocks(page) if block.path == "counter.py")
+    site.plug_in("yield {}", name="counter")  # its metadata; then the page's code takes the place of this one
+    (site.folder / "plug-ins" / "counter.py").write_text(code)
+    del site.cfg["counter.timeout"]
+    (key, value) = re.findall(r"`DISCO_CFG=(counter\.\w+)=(\w+)`", page.read_text())[0]
+    site.cfg[key] = value
+    site.schema("counter")
+    site.rules({"when": "counter", "do": "see"})
+    site.handler("see")
+    running = site.run()
+    assert running.process.returncode == 0, running.log
+    assert site.seen()[0] == {"counter": {"number": int(value)}}
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link to a page, to a heading or to a file of the project has its target."""
+    headings = {
+        page: {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+        for page, text in TEXTS.items()
+    }
+    for name in [*TEXTS, "CONTRIBUTING.md", "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / name).read_text()):
+            if "://" in target:
+                continue
+            path, _, heading = target.partition("#")
+            file = (ROOT / name).parent / path if path else ROOT / name
+            assert file.exists(), f"{name}: {target}"
+            assert not heading or heading in headings[name_of(file.resolve())], f"{name}: {target}"
+
+
+def test_every_page_can_be_reached() -> None:
+    """From the front page every other one is one link away."""
+    for name in TEXTS:
+        assert name == "README.md" or f"]({name})" in TEXTS["README.md"], name
+
+
+def test_the_tables_hold_every_option_and_no_other() -> None:
+    """Each option has one row in all documents, and the default that it names is the one in the code."""
+    row = re.compile(r"^\| `((?:<source>|disco|flat|consul|etcd)\.[a-z_]+)` \| ([^|]*) \|", re.MULTILINE)
+    rows = [found for text in TEXTS.values() for found in row.findall(text)]
+    known = dict(declared())
+    assert sorted(key for key, _ in rows) == sorted(known)
+    for key, type_and_default in rows:
+        option = known[key]
+        default = re.search(r"[,;] `([^`]+)`$", type_and_default)
+        if default:
+            assert option.type(default[1]) == option.default, key
+        else:
+            assert not isinstance(option.default, (int, float)), key
+
+
+def test_the_table_of_exit_statuses_is_complete() -> None:
+    """Each status of disco's own is explained."""
+    shown = re.findall(r"^\| ([\d, N+]+) \|", TEXTS["docs/operations.md"], re.MULTILINE)
+    assert set(map(int, re.findall(r"\d+", " ".join(shown)))) == set(map(int, ExitStatus))
+
+
+def declared() -> Iterator[tuple[str, Option]]:
+    """Yield every option that disco and its own sources declare, by the key that the documents use."""
+    yield from ((f"disco.{option.name}", option) for option in DISCO_OPTIONS)
+    yield from ((f"<source>.{option.name}", option) for option in SOURCE_OPTIONS)
+    for name in BUILT_IN:
+        yield from ((f"{name}.{option.name}", option) for option in find(name, "").options)
