@@ -10,7 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -92,6 +97,23 @@ def make(name: str, python: Path, *requirements: str) -> Path:
     _run([*pip, *requirements], PIP_CONSTRAINT=str(CONSTRAINTS))
     stamp.write_text(wanted)
     return programs
+
+
+def enter_disco(tool: Path, argv: Sequence[str]) -> None:
+    """Run a tool again with a Python that has disco and the clients of its backends, unless this one is such a Python.
+
+    That is tox's, if it has been made, else that of an environment made for it.
+
+    Raises:
+        EnvironmentsError: it cannot be made.
+
+    """
+    if Path(sys.executable).with_name("disco").exists() and all(map(find_spec, ("consul", "etcd3"))):
+        return
+    programs = ROOT / ".tox" / "py311" / "bin"
+    if not (programs / "disco").exists() or Path(sys.prefix).resolve() == programs.parent.resolve():
+        programs = make("demo", need_python(), "--editable", ".[all]")
+    os.execv(programs / "python", [str(programs / "python"), str(tool), *argv])
 
 
 def _run(argv: list[str], **variables: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,18 +30,16 @@ def test_promises_are_kept_under_stress(tmp_path: Path) -> None:
 def test_plan_is_the_seed_s() -> None:
     """The same seed decides the same, another one something else."""
     code = (
-        "import importlib.machinery, importlib.util, sys\n"
-        f"loader = importlib.machinery.SourceFileLoader('stress', {str(ROOT / 'tools' / 'stress')!r})\n"
-        "stress = importlib.util.module_from_spec(importlib.util.spec_from_loader('stress', loader))\n"
-        "sys.modules['stress'] = stress\n"
-        "sys.dont_write_bytecode = True\n"
-        "loader.exec_module(stress)\n"
-        "print(stress.make_site(stress.parse(['--seed', sys.argv[1]]), ['flat', 'steady'], 30.0, faulty=True))\n"
+        "import sys\n"
+        "from stress_lab.main import parse\n"
+        "from stress_lab.plan import make_site\n"
+        "print(make_site(parse(['--seed', sys.argv[1]]), ['flat', 'steady'], 30.0, faulty=True))\n"
     )
+    environ = os.environ | {"PYTHONPATH": str(ROOT / "tools")}
 
     def plan(seed: str) -> str:
         argv = [sys.executable, "-c", code, seed]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=environ).stdout
 
     assert plan("1") == plan("1")
     assert plan("1") != plan("2")
