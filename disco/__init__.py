@@ -75,7 +75,7 @@ how often a rule ran again) is in the coordinator.
 Messages
 ========
 
-Frames of a JSON header and raw bodies (`messages`): known fields of known types within a size limit, never a pickle. A
+Frames (`frames`) of a JSON header and raw bodies: known fields of known types within a size limit, never a pickle. A
 header is small, since the coordinator parses it; a Diff that needs more is sent in parts, and joined before anybody sees
 it. A digest is compared with its body. A child that sends anything else is killed and replaced; one that says too much at
 once waits until it is read.

@@ -27,7 +27,7 @@ from disco.system import leftovers, limits, process, reaping
 from disco.system.signals import find_changed, kill, kill_group
 from disco.text import encode, escape
 from disco.wire import records
-from disco.wire.channel import CHUNK, Channel, Line
+from disco.wire.channel import CHUNK, BlockingChannel, Channel
 from disco.wire.messages import BODY_LIMIT
 
 if TYPE_CHECKING:
@@ -378,13 +378,13 @@ class Coordinator:
         elif child.kind is Kind.CHECKER:
             from disco.workers import checker  # noqa: PLC0415 -- as above
 
-            checker.run(Line(end), self._schemas)
+            checker.run(BlockingChannel(end), self._schemas)
         else:
             from disco.workers import watcher  # noqa: PLC0415 -- as above
 
             job = self._jobs[child.name]
             watcher.tick(process.CHANNEL_FD + 1)
-            watcher.run(job.source, job.context, self._schemas, Line(end).send, job.limits)
+            watcher.run(job.source, job.context, self._schemas, BlockingChannel(end).send, job.limits)
 
     def _kill(self, action: actions.Kill) -> None:
         if action.child not in self._processes:

@@ -430,10 +430,10 @@ def test_daemon_of_a_living_source_is_gone_before_exec(site: Site) -> None:
 
 TELL = """
 import socket
-from disco.wire import messages
+from disco.wire import frames, messages
 def tell(**bodies):
     changed = {name: messages.Fragment(messages.digest(body), (), body) for name, body in bodies.items()}
-    for parts in messages.frames(messages.Diff(True, changed, (), (), 0)):
+    for parts in frames.split(messages.Diff(True, changed, (), (), 0)):
         for part in parts: os.write(3, part)
 """
 

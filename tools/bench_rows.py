@@ -53,13 +53,13 @@ CONSUL_WITH_ROOM = {"configuration": {"limits": {"http_max_conns_per_client": 20
 # Tells, for each diff that the coordinator receives, the bytes of its frame and how many interfaces are in it.
 COUNT_DIFFS = """
 import os
-from disco.wire import channel, messages
+from disco.wire import channel, frames, messages
 plain = channel.Channel.receive
 def receive(self, *arguments):
     for message in plain(self, *arguments):
         if isinstance(message, messages.Diff):
             with open(os.environ["OUT"] + "/diffs", "a") as file:
-                print(sum(map(len, messages.encode(message))), len(message.changed), file=file)
+                print(sum(map(len, frames.encode(message))), len(message.changed), file=file)
         yield message
 channel.Channel.receive = receive
 """

@@ -1033,7 +1033,8 @@ time.sleep(1e6)
 # A source that was taken over speaks the protocol itself. `tell` sends a Diff with these fragments, whatever else a Diff may hold.
 LIES = """
 from typing import get_origin, get_type_hints
-from disco.wire.messages import Diff, Fragment, encode
+from disco.wire.frames import encode
+from disco.wire.messages import Diff, Fragment
 from disco.schema import canonical, digest
 def blank(kind): return kind(*((get_origin(hint) or hint)() for hint in get_type_hints(kind).values()))
 def tell(fragments, **fields):

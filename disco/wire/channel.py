@@ -1,7 +1,7 @@
 """Framed messages over one end of a socket pair.
 
 `Channel` is the coordinator's (and the runner's) end: it never blocks, and never reads more than asked at a time.
-`Line` is the end of a child that has nothing else to wait for: it blocks. End of file means that the other side is
+`BlockingChannel` is the end of a child that has nothing else to wait for: it blocks. End of file means that the other side is
 dead.
 """
 
@@ -12,39 +12,16 @@ import termios
 from array import array
 from typing import TYPE_CHECKING
 
-from disco.wire.messages import ALL, Diff, Message, Parts, decode, frame_size, frames
+from disco.wire import frames
+from disco.wire.messages import ALL
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-CHUNK = 256 << 10
+    from disco.wire.messages import Message
 
-
-class Frames:
-    """Bytes in, messages out, however the bytes were split."""
-
-    def __init__(self, kinds: frozenset[type] = ALL) -> None:
-        """Start empty; messages of other kinds are none."""
-        self._kinds = kinds
-        self._buffer = bytearray()
-        self._parts = Parts()
-
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """Take bytes and yield each message that is whole now; raise ProtocolError for what is none."""
-        self._buffer += data
-        while (size := frame_size(self._buffer)) is not None and len(self._buffer) >= size:
-            if size == len(self._buffer):
-                frame, self._buffer = self._buffer, bytearray()  # no copy of the common case
-            else:
-                frame = self._buffer[:size]
-                del self._buffer[:size]
-            message: Message | None = decode(frame, self._kinds)
-            del frame  # it may be large
-            if isinstance(message, Diff):
-                message = self._parts.join(message)
-            if message is not None:
-                yield message
+CHUNK = 256 << 10  # bytes read at a time
 
 
 class Channel:
@@ -54,7 +31,7 @@ class Channel:
         """Own the socket from now on; what is received is of these kinds."""
         end.setblocking(False)
         self._end = end
-        self._frames = Frames(kinds)
+        self._reader = frames.FrameReader(kinds)
         self._outbox: list[memoryview] = []
         self.eof = False
 
@@ -80,7 +57,7 @@ class Channel:
                 self.eof = True
                 return
             budget -= len(data)
-            yield from self._frames.feed(data)
+            yield from self._reader.feed(data)
 
     def arrived(self) -> int:
         """Return how many bytes can be read now; at least 1, so that an end of file is seen."""
@@ -90,7 +67,7 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Queue a message and write what fits. The protocol bounds the queue: at most one request is outstanding."""
-        self._outbox += (memoryview(part) for frame in frames(message) for part in frame if part)
+        self._outbox += (memoryview(part) for frame in frames.split(message) for part in frame if part)
         self.flush()
 
     def flush(self) -> None:
@@ -118,18 +95,18 @@ class Channel:
         self._end.close()
 
 
-class Line:
+class BlockingChannel:
     """A blocking end, for a child whose only business it is."""
 
     def __init__(self, end: socket.socket) -> None:
         """Own the socket from now on."""
         end.setblocking(True)
         self._end = end
-        self._frames = Frames()
+        self._reader = frames.FrameReader()
 
     def send(self, message: Message) -> None:
         """Write a whole message, waiting as long as the coordinator needs (backpressure, not loss)."""
-        for frame in frames(message):
+        for frame in frames.split(message):
             for part in frame:
                 self._end.sendall(part)
 
@@ -141,4 +118,4 @@ class Line:
 
         """
         while data := self._end.recv(CHUNK):
-            yield from self._frames.feed(data)
+            yield from self._reader.feed(data)

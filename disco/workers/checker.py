@@ -13,16 +13,16 @@ from disco.wire.messages import Merge, Merged, digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from disco.wire.channel import Line
+    from disco.wire.channel import BlockingChannel
 
 log = logging.getLogger(__name__)
 
 
-def run(line: Line, schemas: Mapping[str, schema.Schema]) -> None:
-    """Answer each Check until the end of file."""
-    for task in line.receive():
+def run(channel: BlockingChannel, schemas: Mapping[str, schema.Schema]) -> None:
+    """Answer each Merge until the end of file."""
+    for task in channel.receive():
         if isinstance(task, Merge):
-            line.send(check(task, schemas[task.interface]))
+            channel.send(check(task, schemas[task.interface]))
 
 
 def check(task: Merge, known: schema.Schema) -> Merged:

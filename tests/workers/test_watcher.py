@@ -24,7 +24,7 @@ from disco.data.documents import DEPTH_LIMIT, Literal
 from disco.errors import ConfigurationError, Problem
 from disco.sources import Context, InvalidValue, KeyTree, Options, Source, SourceError, build_tree, deadline, flat, registry
 from disco.sources.options import patterns
-from disco.wire import messages
+from disco.wire import frames
 from disco.wire.messages import Diff, Heartbeat, Message, ReadFailed
 from disco.workers import watcher
 
@@ -193,7 +193,7 @@ def test_many_invalid_interfaces(tmp_path: Path) -> None:
     assert len(diff.changed) == 2000
     assert all(part.problems for part in diff.changed.values())
     assert sum(len(problem) for part in diff.changed.values() for problem in part.problems) < 2 << 20
-    assert all(messages.SIZES.unpack_from(parts[0])[0] <= 256 << 10 for parts in messages.frames(diff))
+    assert all(frames.SIZES.unpack_from(parts[0])[0] <= 256 << 10 for parts in frames.split(diff))
 
 
 def test_unknown_names(publish: Callable[..., list[Message]]) -> None:

@@ -1,0 +1,244 @@
+"""The form of messages on the wire: frames.
+
+A frame is `SIZES` (length of the header, length of the bodies), a JSON header and the bodies. A field of type `bytes`
+or `Part` stands in the header as its length; the bodies follow in the same order. A header is small, for the coordinator
+parses it: a Diff of many interfaces is several frames. Nothing is pickled: a peer talks to backends and handlers and is not
+trusted. So a frame is bounded and holds known fields of known types, or it is a ProtocolError.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+from disco.errors import ProtocolError
+from disco.wire.messages import (
+    ALL,
+    BODY_LIMIT,
+    DIFF_LIMIT,
+    HEADER_LIMIT,
+    INTERFACE_LIMIT,
+    PROBLEM_LENGTH,
+    PROBLEM_LIMIT,
+    UNKNOWN_LIMIT,
+    Diff,
+    Fragment,
+    Merged,
+    Message,
+    Part,
+    digest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIZES = struct.Struct("!II")
+Value = Any  # of a header's, or of a message's field
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in ALL}
+_Reader = Callable[[Value, "_Bodies"], Value]  # makes a field's value of a header's, and of the bodies that this stands for
+
+
+def split(message: Message) -> Iterator[list[Part]]:
+    """Yield the frames of a message, each as its parts: one frame, but of a Diff as many as its header needs."""
+    parts = encode(message)
+    header, _ = SIZES.unpack_from(parts[0])
+    if header <= HEADER_LIMIT or not isinstance(message, Diff) or len(message.changed) + len(message.removed) <= 1:
+        yield parts
+        return
+    changed, removed = list(message.changed.items()), message.removed
+    half, cut = -(-len(changed) // 2), len(removed) // 2  # so that neither part is empty
+    yield from split(message._replace(changed=dict(changed[:half]), removed=removed[:cut], more=True))
+    yield from split(message._replace(changed=dict(changed[half:]), removed=removed[cut:]))
+
+
+class FrameReader:
+    """Bytes in, messages out, however the bytes were split."""
+
+    def __init__(self, kinds: frozenset[type] = ALL) -> None:
+        """Start empty; messages of other kinds are none."""
+        self._kinds = kinds
+        self._buffer = bytearray()
+        self._joiner = DiffJoiner()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take bytes and yield each message that is whole now; raise ProtocolError for what is none."""
+        self._buffer += data
+        while (size := frame_size(self._buffer)) is not None and len(self._buffer) >= size:
+            if size == len(self._buffer):
+                frame, self._buffer = self._buffer, bytearray()  # no copy of the common case
+            else:
+                frame = self._buffer[:size]
+                del self._buffer[:size]
+            message: Message | None = decode(frame, self._kinds)
+            del frame  # it may be large
+            if isinstance(message, Diff):
+                message = self._joiner.join(message)
+            if message is not None:
+                yield message
+
+
+def encode(message: Message) -> list[Part]:
+    """Return the frame of a message as its parts: sizes and header, then each body."""
+    bodies: list[Part] = []
+    header = json.dumps([type(message).__name__, _pack(message, bodies)], separators=(",", ":")).encode()
+    return [SIZES.pack(len(header), sum(map(len, bodies))) + header, *bodies]
+
+
+def frame_size(start: bytes | bytearray) -> int | None:
+    """Return the whole length of the frame that starts so, None while unknown; raise ProtocolError over a limit."""
+    if len(start) < SIZES.size:
+        return None
+    header, body = SIZES.unpack_from(start)
+    if header > HEADER_LIMIT or body > BODY_LIMIT:
+        message = f"a frame of {header} + {body} bytes is over the limit"
+        raise ProtocolError(message)
+    return int(SIZES.size + header + body)
+
+
+def decode(frame: bytes | bytearray, kinds: frozenset[type] = ALL) -> Message:
+    """Return the message of a whole frame; raise ProtocolError for anything that is none, or not of these kinds."""
+    view = memoryview(frame).toreadonly()
+    try:
+        header_size, _ = SIZES.unpack_from(frame)
+        start = SIZES.size + header_size
+        name, content = json.loads(bytes(view[SIZES.size : start]))
+        kind = _TYPES[name]
+        if kind not in kinds:
+            raise ProtocolError(f"an unexpected {name}")
+        bodies = _Bodies(view[start:])
+        message = _reader(kind)(content, bodies)
+        bodies.finish()
+    except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
+        reason = f"malformed message ({type(error).__name__})"
+        raise ProtocolError(reason) from None
+    return message  # type: ignore[no-any-return]  # _TYPES holds the members of Message
+
+
+class DiffJoiner:
+    """The parts of a Diff that were received, until the last one is."""
+
+    def __init__(self) -> None:
+        """Hold none."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._changed: dict[str, Fragment] = {}
+        self._removed: list[str] = []
+        self._size = 0
+
+    def join(self, part: Diff) -> Diff | None:
+        """Return the whole Diff, None while parts of it are to come; raise ProtocolError if it is too large."""
+        if part.more and not (part.changed or part.removed):
+            raise ProtocolError("an empty part of a diff")
+        self._changed |= part.changed
+        self._removed += part.removed
+        self._size += sum(len(fragment.body) for fragment in part.changed.values())
+        many = len(self._changed) + len(self._removed)
+        if many > 2 * INTERFACE_LIMIT or self._size > DIFF_LIMIT:
+            raise ProtocolError(f"a diff of {many} interfaces and {self._size} bytes, which is over the limit")
+        if part.more:
+            return None
+        diff = part._replace(changed=self._changed, removed=tuple(self._removed))
+        self._clear()
+        return diff
+
+
+class _Bodies:
+    """The bytes behind a header, handed out in order."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._at = 0
+
+    def take(self, size: Value) -> memoryview:
+        if type(size) is not int or size < 0 or size > len(self._view) - self._at:
+            raise ValueError
+        self._at += size
+        return self._view[self._at - size : self._at]
+
+    def finish(self) -> None:
+        if self._at != len(self._view):
+            raise ValueError
+
+
+def _pack(value: Value, bodies: list[Part]) -> Value:
+    if isinstance(value, Part):
+        bodies.append(value)
+        return len(value)
+    if isinstance(value, tuple):  # a message or a fragment too
+        return [_pack(item, bodies) for item in value]
+    if isinstance(value, dict):
+        return {key: _pack(item, bodies) for key, item in value.items()}
+    return value
+
+
+@cache  # made once for each type: a header may hold very many values
+def _reader(kind: Value) -> _Reader:
+    """Return what makes a value of this type of a header's; it raises TypeError or ValueError where that is none."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind in (bytes, Part):
+        return lambda value, bodies: bytes(bodies.take(value)) if kind is bytes else bodies.take(value)
+    if kind is Fragment or kind in _TYPES.values():
+        return _tuple_reader(kind)
+    if origin is tuple and arguments[0] is str:
+
+        def read_texts(value: Value, _bodies: _Bodies) -> tuple[str, ...]:
+            if type(value) is not list or not set(map(type, value)) <= {str}:
+                raise TypeError
+            return tuple(value)
+
+        return read_texts
+    if origin is not None:
+        read = _reader(arguments[1] if origin is dict else arguments[0])
+
+        def read_all(value: Value, bodies: _Bodies) -> Value:
+            if origin is dict and type(value) is dict:
+                return {key: read(item, bodies) for key, item in value.items()}
+            if origin is tuple and type(value) is list:
+                return tuple([read(item, bodies) for item in value])
+            raise TypeError
+
+        return read_all
+
+    def read_plain(value: Value, _bodies: _Bodies) -> Value:
+        if kind is float and type(value) in (float, int) and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
+            return float(value)
+        if kind is float or type(value) is not kind or (kind is int and abs(value) >= 1 << 63):
+            raise TypeError
+        return value
+
+    return read_plain
+
+
+def _tuple_reader(kind: Value) -> _Reader:
+    fields = [_reader(hint) for hint in get_type_hints(kind).values()]
+    check = _CHECKS.get(kind)
+
+    def read(value: Value, bodies: _Bodies) -> Value:
+        if type(value) is not list or len(value) != len(fields):
+            raise TypeError
+        found = kind(*[field(item, bodies) for field, item in zip(fields, value, strict=True)])
+        if check:
+            check(found)
+        return found
+
+    return read
+
+
+def _check_verdict(verdict: Fragment | Merged) -> None:
+    # A digest decides which data a rule succeeded on, and which bodies are the same.
+    if verdict.body and verdict.digest != digest(verdict.body):
+        raise ProtocolError("a digest that is not its body's")
+    if len(verdict.problems) > PROBLEM_LIMIT or any(len(problem) > PROBLEM_LENGTH + 1 for problem in verdict.problems):
+        raise ProtocolError(f"more than {PROBLEM_LIMIT} problems of one interface, or one of more than {PROBLEM_LENGTH} characters")
+
+
+def _check_diff(diff: Diff) -> None:
+    if len(diff.unknown) > UNKNOWN_LIMIT:
+        raise ProtocolError(f"more than {UNKNOWN_LIMIT} unknown names")
+
+
+_CHECKS: dict[type, Callable[[Any], None]] = {Fragment: _check_verdict, Merged: _check_verdict, Diff: _check_diff}
