@@ -12,7 +12,7 @@ import json
 import struct
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from disco.errors import ProtocolError
 from disco.wire.messages import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZES = struct.Struct("!II")
-Value = Any  # of a header's, or of a message's field
+Value: TypeAlias = Any  # of a header's, or of a message's field
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in ALL}
 _Reader = Callable[[Value, "_Bodies"], Value]  # makes a field's value of a header's, and of the bodies that this stands for
 
@@ -178,7 +178,8 @@ def _pack(value: Value, bodies: list[Part]) -> Value:
 @cache  # made once for each type: a header may hold very many values
 def _reader(kind: Value) -> _Reader:
     """Return what makes a value of this type of a header's; it raises TypeError or ValueError where that is none."""
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin: Value = get_origin(kind)
+    arguments = get_args(kind)
     if kind in (bytes, Part):
         return lambda value, bodies: bytes(bodies.take(value)) if kind is bytes else bodies.take(value)
     if kind is Fragment or kind in _TYPES.values():
