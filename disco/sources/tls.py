@@ -1,8 +1,10 @@
-"""TLS of sources: the files that it needs, and what OpenSSL's codes say when it fails."""
+"""TLS of sources: the files that it needs, and why it fails, from OpenSSL's codes or by a probe."""
 
 from __future__ import annotations
 
+import socket
 import ssl
+import time
 from typing import TYPE_CHECKING
 
 from disco.data import documents
@@ -12,11 +14,14 @@ from disco.text import escape
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from disco.sources.options import Options
+
 FILE_LIMIT = 1 << 20  # bytes; the certificates that a system trusts are a quarter of it
+PROBE_LIMIT = 2.0  # seconds for finding out why TLS fails
 # What Python makes of a connection that ends within TLS: which of the two, differs from version to version.
 TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
-# OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what is told.
+# OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what people read.
 _CERTIFICATE = {
     **dict.fromkeys((2, 18, 19, 20, 21), "certificate is signed by none that is trusted here (ca_cert)"),
     9: "certificate is not valid yet",
@@ -24,7 +29,7 @@ _CERTIFICATE = {
     23: "certificate is revoked",
     **dict.fromkeys((62, 64), "certificate is for another name"),
 }
-# OpenSSL's names of what went wrong → what is told.
+# OpenSSL's names of what went wrong → what people read.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 _NO_CLIENT = "the server does not accept the client certificate, or asks for one (cert, key)"
 _REASONS = {
@@ -56,4 +61,36 @@ def explain_tls(error: BaseException, remedy: str) -> str:
         if reason in _NO_TLS:
             return f"this port does not speak TLS: {remedy}"
         return _REASONS.get(reason, escape(reason.lower().replace("_", " "), 80))
+    return ""
+
+
+def find_tls_problem(endpoint: str, options: Options, until: float) -> str:
+    """Return why TLS with a server fails where a library does not say it; empty if the probe does not see it in time.
+
+    endpoint: HOST:PORT. options: of the source, with `ca_cert`, `cert` and `key`. until: monotonic seconds.
+    """
+    host, _, port = endpoint.rpartition(":")
+    host = host.strip("[]")
+    end = min(until, time.monotonic() + PROBE_LIMIT)
+
+    def left() -> float:
+        return max(end - time.monotonic(), 0.001)
+
+    try:
+        trust = ssl.create_default_context(cafile=options["ca_cert"])
+        trust.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC is not as strict
+        trust.set_alpn_protocols(["h2"])
+        if options["cert"]:
+            trust.load_cert_chain(options["cert"], options["key"], password=str)  # never ask the terminal
+        with socket.create_connection((host, int(port)), left()) as plain:
+            plain.settimeout(left())  # of the handshake as a whole
+            with trust.wrap_socket(plain, server_hostname=host) as probe:
+                probe.settimeout(left())
+                probe.recv(1)  # with TLS 1.3 a client's certificate is refused after the handshake only
+    except (ConnectionResetError, BrokenPipeError, *TLS_CLOSED):
+        return "TLS: the connection was closed (if the server does not want TLS, set no ca_cert)"
+    except ssl.SSLError as error:
+        return f"TLS: {explain_tls(error, 'set no ca_cert')}"
+    except OSError:
+        pass  # the library's own words will do
     return ""

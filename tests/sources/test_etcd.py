@@ -26,7 +26,7 @@ from lab.waiting import eventually
 
 from disco import sources
 from disco.site import config
-from disco.sources import etcd
+from disco.sources import etcd, etcd_channel, etcd_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,26 +40,26 @@ import gc, json, logging, os, sys, time
 from disco import sources
 from disco.site import config
 from disco.system.limits import Overrun, time_limit
-from disco.sources import etcd
+from disco.sources import etcd, etcd_channel, etcd_session
 
 pairs, interfaces, limit, constants, hold, once = json.loads(sys.argv[1])
 logging.basicConfig(level=logging.DEBUG)
 for name, value in constants.items():
-    setattr(etcd, name, value)
+    setattr(etcd_session if hasattr(etcd_session, name) else etcd_channel, name, value)
 settings, problems = config.load(pairs, None, {})
 assert not problems, problems
 context = sources.Context(
     name="etcd", part="", options=settings.sources[0].options, interval=1.0, interfaces=frozenset(interfaces), memory={},
     note=lambda text: notes.append(text))
 notes = [""]
-follow = etcd._Session.follow
+follow = etcd_session.Session.follow
 def late(session, known):
     if os.path.exists(hold):
         tell(held=True)
     while os.path.exists(hold):
         time.sleep(0.01)
     yield from follow(session, known)
-etcd._Session.follow = late
+etcd_session.Session.follow = late
 
 def tell(**what):
     what["variable"] = os.environ.get("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION")
@@ -67,7 +67,7 @@ def tell(**what):
 
 gc.disable()  # as in the watcher: what a try leaves behind is not taken away by chance
 while True:
-    left = sum(type(one) is etcd._Session for one in gc.get_objects())
+    left = sum(type(one) is etcd_session.Session for one in gc.get_objects())
     before, generator = None, etcd.SOURCE.watch(context)
     while True:
         began = time.monotonic()
@@ -418,9 +418,10 @@ def test_other_data_between_watches(start: Callable[..., EtcdServer], read: Call
 
 def test_events_as_documented() -> None:
     """An answer's special cases are those of etcd's documentation, whatever else is in the answer."""
-    session: Any = object.__new__(etcd._Session)
-    session._endpoint, session._prefix = "e:1", b"p/"
-    known = etcd._Known(b"p/", frozenset({"mysql"}), 7, 10)
+    session: Any = object.__new__(etcd_session.Session)
+    session._prefix, session._channel = b"p/", object.__new__(etcd_channel.Channel)
+    session._channel.endpoint, session._channel._target = "e:1", "prefix 'p/'"
+    known = etcd_session.Snapshot(b"p/", frozenset({"mysql"}), 7, 10)
     known.put(b"p/mysql/a", b"1")
 
     def answer(revision: int = 10, cluster: int = 7, **more: Any) -> Any:
@@ -431,16 +432,16 @@ def test_events_as_documented() -> None:
         kv = SimpleNamespace(key=b"p/mysql/a", value=value or b"", mod_revision=revision)
         return SimpleNamespace(kv=kv, type=int(value is None), DELETE=1)
 
-    with pytest.raises(etcd._Refused, match="compacted"):  # its header says revision 0
+    with pytest.raises(etcd_channel.WatchLostError, match="compacted"):  # its header says revision 0
         session._apply(known, answer(0, 0, compact_revision=9, canceled=True))
-    with pytest.raises(etcd._Refused, match="permission denied for prefix 'p/'"):
+    with pytest.raises(etcd_channel.WatchLostError, match="permission denied for prefix 'p/'"):
         session._apply(known, answer(created=True, canceled=True, cancel_reason="etcdserver: permission denied"))
-    with pytest.raises(etcd._Refused, match="the server ended the watch"):
+    with pytest.raises(etcd_channel.WatchLostError, match="the server ended the watch"):
         session._apply(known, answer(canceled=True, cancel_reason=HUSH))
     for wrong in (answer(cluster=8), answer(9, created=True)):
         with pytest.raises(sources.SourceError, match="another or a restored cluster") as caught:
             session._apply(known, wrong)
-        assert not isinstance(caught.value, etcd._Refused)
+        assert not isinstance(caught.value, etcd_channel.WatchLostError)
     assert not session._apply(known, answer(20, created=True))
     assert known.revision == 10  # `created` says nothing of what was told
     assert not session._apply(known, answer(events=[event(10, b"old"), event(9, None)]))
@@ -489,8 +490,7 @@ def test_waiting_costs_nothing(server: EtcdServer, read: Callable[..., Reader]) 
 
 def test_broken_loop_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """An event loop that an interruption has left as if it ran is never used again: the process ends, and is replaced."""
-    monkeypatch.setattr(etcd, "load_client", lambda: None)
-    monkeypatch.setattr(etcd, "_loop", lambda: SimpleNamespace(is_running=lambda: True))
+    monkeypatch.setattr(etcd_channel, "loop", lambda: SimpleNamespace(is_running=lambda: True))
     context: Any = SimpleNamespace(options=config.load("etcd.host=127.0.0.1", None, {})[0].sources[0].options)
     with pytest.raises(SystemExit):
         next(iter(etcd.SOURCE.watch(context)))
@@ -499,11 +499,11 @@ def test_broken_loop_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
 WAITS = """
 import json
 from types import SimpleNamespace
-from disco.sources import etcd
+from disco.sources import etcd_session
 waits = []
 for number in range(100):
     options = {"prefix": "", "timeout": 10.0, "wait": 55.0, "ca_cert": None}
-    session = etcd._Session(SimpleNamespace(options=options), "127.0.0.1:1")
+    session = etcd_session.Session(SimpleNamespace(options=options), "127.0.0.1:1")
     waits.append(session._wait)
     session.close()
 print(json.dumps(waits))
@@ -930,8 +930,7 @@ def _put(server: EtcdServer, value: str) -> int:
 FAKE = r"""
 import sys, threading
 from concurrent.futures import ThreadPoolExecutor
-from disco.sources.etcd import load_client
-rpc = load_client().etcdrpc
+from disco.sources.etcd_channel import rpc
 import grpc
 
 how = sys.argv[1]
