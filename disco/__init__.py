@@ -59,7 +59,7 @@ The life of a change
    un-satisfies its rule. A rule that runs again and again on nothing but other data gets a *freeze*: nothing is adopted
    until every rule has succeeded, or one has failed.
 5. When every rule has succeeded on the basis of now, and every required source has answered, the *goal* is reached
-   (`goals`; that of a dry run is another one). disco stops all that it started (`ending`), and `cli` execs COMMAND.
+   (`goals`; that of a dry run is another one). disco stops all that it started (`ending`), and `start` execs COMMAND.
 
 What people are to know of all that is a *fact* (`facts`), of which `people.wording` makes a sentence. What they may ask about is
 in the *status* (`status`), a frozen snapshot from which reports, the dry run and the last words are made.
@@ -119,11 +119,13 @@ Folders
 The folders are floors of one house: a module imports from its own folder, and from what comes after that in this list (for the
 type checker too), and nowhere is there a cycle. tests/test_architecture.py reads the list and holds the code to it.
 
-    9. __main__, cli                the command line
-    8. coordinator, entrypoint      the processes: who waits, forks, sends, kills
-    7. people                       what people read: log, report, --check, --dry-run, --graph
+    9. __main__, cli, start, arguments, last_words
+                                    a start, from the first signal to exec or to the exit status
+    8. planning, coordinator, entrypoint
+                                    the processes: what each is to do; who waits, forks, sends, kills
+    7. people                       what people read: log, report, --check, --dry-run, --graph, --options
     6. core                         what happens next: small machines, and the lifecycle that routes events to them; pure
-    5. site                         what people write: configuration and rules, loaded and checked
+    5. site                         what people write: configuration, schemas and rules, loaded once into a frozen `Site`
     4. workers                      what children run: watcher, checker, runner
     3. sources                      the contract of a source, its options, and those that disco has
     2. data                         documents and schemas
@@ -132,8 +134,8 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
 
 `core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources and
 workers know nothing of the coordinator, the core or the site. `sources.registry` loads a source's module by its type's name: the
-one import that cannot be seen. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `cli`
-prints (but for the log) and exits.
+one import that cannot be seen. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `last_words`
+prints (but for the log). What people write goes one way: `start` → `site.loading` → `planning` → `coordinator`.
 
 What departs from the obvious
 =============================

@@ -29,6 +29,7 @@ class SourceProcess(NamedTuple):
 
     name: of the process. part: the one interface that it is for; empty if it is for all. place: where it reads, for people.
     interfaces: those that it may provide, of the ones that have a schema. is_declared: the option `interfaces` says so.
+    step_limit: how long (seconds) one step of its generator may take.
     """
 
     name: str
@@ -37,6 +38,7 @@ class SourceProcess(NamedTuple):
     place: str
     interfaces: frozenset[str]
     is_declared: bool
+    step_limit: float
 
 
 class Site(NamedTuple):
@@ -133,6 +135,7 @@ def _find_processes(settings: Settings, known: Iterable[str], faults: list[Probl
                     place=redact(source.place(options, part)),
                     interfaces=registry.provided(source, options, part, known),
                     is_declared=options["interfaces"] is not None,
+                    step_limit=source.step_limit(options, settings.interval),
                 )
         except ConfigurationError as error:
             faults += error.problems

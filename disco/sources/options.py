@@ -103,12 +103,32 @@ def match_names(patterns: Iterable[str], names: Iterable[str]) -> frozenset[str]
     return frozenset(name for name in names if joined.fullmatch(name))
 
 
+def name_of(type_: Callable[[str], Any]) -> str:
+    """Return a type's short name for people, such as duration; a source's own type is called as its function, less `take`."""
+    name = str(getattr(type_, "__name__", "<lambda>"))
+    return _NAMES.get(name) or name.strip("_").removeprefix("take_").replace("_", " ")
+
+
+_NAMES = {
+    "seconds": "duration",
+    "count": "number",
+    "directories": "directories joined by ':'",
+    "words": "list joined by ','",
+    "patterns": "list joined by ',', with *",
+    "int": "number",
+    "float": "number",
+    "str": "text",
+    "<lambda>": "text",
+}
+
+
 def choice(*names: str) -> Callable[[str], str]:
     """Return the type of an option that takes one of these names."""
 
     def take(value: str) -> str:
         return value if value in names else _expect("one of " + ", ".join(names))
 
+    take.__name__ = " or ".join(names)
     return take
 
 
@@ -119,6 +139,7 @@ def at_least(minimum: float, kind: Callable[[str], Any]) -> Callable[[str], Any]
         number = kind(value)
         return number if number >= minimum else _expect(f"at least {minimum:g}")
 
+    take.__name__ = f"{name_of(kind)} of at least {minimum:g}"
     return take
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,24 @@ from disco.text import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from importlib.metadata import EntryPoint
 
     from disco.sources.options import Options
 
 BUILT_IN = ("flat", "consul", "etcd")
 GROUP = "disco.sources"
 _REMEDY = "correct the plug-in, or remove the source"
+
+
+def find_names() -> list[str]:
+    """Return the names of all types that there are, plug-ins included."""
+    return sorted({*BUILT_IN, *_find_plug_ins()})
+
+
+def _find_plug_ins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and only plug-ins need it
+
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def find(name: str, place: str) -> Source:
@@ -33,9 +46,7 @@ def find(name: str, place: str) -> Source:
     if name in BUILT_IN:
         source: Source = import_module(f"disco.sources.{name}").SOURCE
         return source
-    from importlib.metadata import entry_points  # noqa: PLC0415 -- slow, and only plug-ins need it
-
-    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    entries = _find_plug_ins()
     if name not in entries:
         known = sorted({*BUILT_IN, *entries})
         # A namespace's type is its name: `disko` is meant for disco's own options.
@@ -73,6 +84,7 @@ def _guard(name: str, source: Source) -> Source:
     """
 
     def guard(what: str, call: Callable[..., Any], kind: type, *, many: bool = False) -> Callable[..., Any]:
+        @wraps(call)
         def ask(*given: Any) -> Any:  # noqa: ANN401 -- whatever the plug-in's function takes and gives
             try:
                 answer = call(*given)
