@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from disco.errors import ConfigurationError, Problem
@@ -12,7 +12,6 @@ from disco.text import NAME_LIMIT, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
 _CORRECT = "install it, or correct the line"
@@ -59,7 +58,7 @@ class Handlers:
     def _explain_missing(self, name: str, folder: Path, place: str) -> Problem:
         shown = escape(name, NAME_LIMIT)
         is_path = "/" in name
-        for file in (os.path.join(place, name) for place in ([folder] if is_path else self._places)):  # noqa: PTH118 -- as below
+        for file in (Path(place, name) for place in ([folder] if is_path else self._places)):
             if os.path.isfile(file):  # noqa: PTH113 -- unlike Path's it never raises, whatever may not be looked at
                 return Problem(place, f"handler {shown}: {file} is not executable", f"chmod +x {file}")
         looked = "from this file's directory" if is_path else "in disco.path, then PATH"
@@ -83,7 +82,7 @@ class Handlers:
         interpreter, *arguments = os.fsdecode(line).split() or [""]
         if not (os.path.isfile(interpreter) and os.access(interpreter, os.X_OK)):  # noqa: PTH113 -- as above
             return f"{escape(interpreter, NAME_LIMIT) or 'nothing'}, the interpreter of its #! line, is no program here", _CORRECT
-        if PurePath(interpreter).name == "env":
+        if Path(interpreter).name == "env":
             wanted = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
             if wanted and programs.find_program(wanted, self._path) is None:
                 return f"{escape(wanted, NAME_LIMIT)}, the interpreter of its #! line, is not in PATH", _CORRECT
