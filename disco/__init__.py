@@ -109,7 +109,7 @@ lease may expire, and the child then gets 2 s more under the eyes of a coordinat
 `docker pause` or heavy load nobody is killed for the coordinator's own sleep.
 
 The memory of a source is watched from outside, since a handler of a signal in Python waits for whatever C code is at work.
-The kernel's timer of its CPU time lets the interpreter write a byte into a pipe (`watcher.tick`), even from there; the
+The kernel's timer of its CPU time lets the interpreter write a byte into a pipe (`watcher.report_cpu_time`), even from there; the
 coordinator then looks at /proc/PID/statm. So an idle source costs nothing. It looks with each message too, should a library
 have taken the signal for itself.
 

@@ -383,7 +383,7 @@ class Coordinator:
             from disco.workers import watcher  # noqa: PLC0415 -- as above
 
             job = self._jobs[child.name]
-            watcher.tick(process.CHANNEL_FD + 1)
+            watcher.report_cpu_time(process.CHANNEL_FD + 1)
             watcher.run(job.source, job.context, self._schemas, BlockingChannel(end).send, job.limits)
 
     def _kill(self, action: actions.Kill) -> None:

@@ -13,6 +13,7 @@ from disco.core.actions import Kill, Start
 from disco.core.deadlines import Deadlines
 from disco.core.events import ChildId, Kind
 from disco.core.facts import Cause, Exit
+from disco.system.backoff import backoff
 from disco.system.signals import KILL
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 CHECKER = ChildId(Kind.CHECKER, "checker")
 LAST_CHANCE = 2.0  # seconds that an overdue child gets, watched by a coordinator that is awake
-BACKOFF_FIRST, BACKOFF_LAST = 0.25, 30.0
 FORKS_AT_MOST = 6  # of one child that may fail in a row, over about ten seconds
 
 
@@ -184,8 +184,7 @@ class Children:
 
     def back_off(self, child: ChildState, now: float) -> float:
         """Start a child that has no process again, after the pause (seconds) that is returned."""
-        wait = min(BACKOFF_LAST, BACKOFF_FIRST * 2.0 ** min(child.deaths, 10))
-        wait = max(BACKOFF_FIRST / 10, wait * self._jitter())
+        wait = backoff(child.deaths, self._jitter())
         child.deaths += 1
         self._enter(child, State.BACKOFF, now + wait)
         return wait

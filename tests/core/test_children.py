@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.core.actions import Kill, Outbox, Start
-from disco.core.children import ALIVE, BACKOFF_LAST, FORKS_AT_MOST, LAST_CHANCE, Children, SourceState, State
+from disco.core.children import ALIVE, FORKS_AT_MOST, LAST_CHANCE, Children, SourceState, State
 from disco.core.facts import Cause, Exit
 from disco.core.plan import SourcePlan
+from disco.system.backoff import LAST
 
 if TYPE_CHECKING:
     from disco.core.actions import Action
@@ -101,7 +102,7 @@ def test_backoff_grows_to_its_last(nursery: Nursery) -> None:
         nursery.children.expire(now)
         assert source.state is State.STARTING
     assert waits[:4] == [0.25, 0.5, 1.0, 2.0]
-    assert waits[-1] == BACKOFF_LAST
+    assert waits[-1] == LAST
 
 
 def test_renewal(nursery: Nursery) -> None:

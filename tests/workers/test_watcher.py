@@ -26,7 +26,7 @@ from disco.sources import Context, InvalidValue, KeyTree, Options, Source, Sourc
 from disco.sources.options import patterns
 from disco.wire import frames
 from disco.wire.messages import Diff, Heartbeat, Message, ReadFailed
-from disco.workers import watcher
+from disco.workers import sender, watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -62,10 +62,10 @@ def publish(schemas: dict[str, Schema]) -> Callable[..., list[Message]]:
     def give(*snapshots: Any, text: bool = False, quiet: float = 1000.0) -> list[Message]:
         said: list[Message] = []
         source = Source(options=(), watch=iter, text=text)  # type: ignore[arg-type]
-        publisher = watcher.DiffSender(source, schemas, frozenset(schemas), said.append, quiet)
+        publisher = sender.DiffSender(source, schemas, frozenset(schemas), said.append, quiet)
         for snapshot in snapshots:
             if isinstance(snapshot, str):
-                publisher.trouble(snapshot, 1.0)
+                publisher.report_failure(snapshot, 1.0)
             else:
                 publisher.publish(snapshot)
         return said
@@ -187,7 +187,7 @@ def test_many_invalid_interfaces(tmp_path: Path) -> None:
         (tmp_path / f"{name}.schema").write_text(json.dumps({"required": ["some"], "additionalProperties": False}))
     known = {name: schema.read(tmp_path / f"{name}.schema") for name in names}
     said: list[Message] = []
-    publisher = watcher.DiffSender(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
+    publisher = sender.DiffSender(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
     publisher.publish({name: {"\0" * 10 + str(key): 1 for key in range(30)} for name in names})
     (diff,) = diffs(said)
     assert len(diff.changed) == 2000
@@ -319,13 +319,13 @@ def test_the_same_object_is_not_looked_at(publish: Callable[..., list[Message]],
     """The very same object again costs nothing."""
     data = {"app": {"a": 1}}
     looked: list[object] = []
-    real = watcher._dump_all
+    real = sender._measure_all
 
     def look(*given: Any) -> Any:
         looked.append(given)
         return real(*given)
 
-    monkeypatch.setattr(watcher, "_dump_all", look)
+    monkeypatch.setattr(sender, "_measure_all", look)
     publish(data, data, data)
     assert len(looked) == 1
 
@@ -537,14 +537,15 @@ def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -
 def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits double to 30 s, with full jitter; being well again resets them; a server's wish is kept within bounds, and spread."""
     monkeypatch.setattr(random, "uniform", lambda _low, high: high)
+    monkeypatch.setattr(random, "random", lambda: 1.0)
     run(schemas, script(*[[SourceError("x")]] * 9, [{}, {}, SourceError("x")], [SourceError("x")]), 15)
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 0.25, 0.5]
-    assert [watcher.backoff(3, asked) for asked in (0.0, 8.0, 1000.0)] == [0.3125, 10.0, 75.0]
+    assert [watcher.choose_pause(3, asked) for asked in (0.0, 8.0, 1000.0)] == [0.3125, 10.0, 75.0]
     monkeypatch.undo()
-    fleet = [watcher.backoff(0, 8.0) for _ in range(200)]  # all of which the server has sent away until the same moment
+    fleet = [watcher.choose_pause(0, 8.0) for _ in range(200)]  # all of which the server has sent away until the same moment
     assert 8.0 <= min(fleet) < 8.5
     assert 9.5 < max(fleet) <= 10.0
-    found = [watcher.backoff(10_000, None) for _ in range(200)]
+    found = [watcher.choose_pause(10_000, None) for _ in range(200)]
     assert 0.025 <= min(found) < 10
     assert 20 < max(found) <= 30
 
@@ -1012,7 +1013,7 @@ def test_nest_deep() -> None:
     """A key that is too deep costs no more than its own interface."""
     tree = build_tree([("app/" + "a/" * 500_000 + "a", b"x"), ("db/a", b"x")])
     assert tree["db"] == {"a": "x"}
-    (reason,) = watcher._unusable(tree["app"])
+    (reason,) = sender._find_invalid(tree["app"])
     assert reason == "/a" * (DEPTH_LIMIT - 1) + " is deeper than 64 levels"
 
 

@@ -1,0 +1,231 @@
+"""What of a source's snapshots is news: compare, decode, validate, and send what changed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from disco.data import documents, schema
+from disco.errors import SourceError
+from disco.sources import InvalidValue
+from disco.system.limits import Overrun, cpu_limit
+from disco.text import escape, plural, redact
+from disco.wire import messages
+from disco.wire.messages import Diff, Fragment, Heartbeat, ReadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from disco.data.schema import Schema
+    from disco.sources import Source
+    from disco.wire.messages import Message
+
+KEY_LIMIT = 100_000
+NOTE_LIMIT = REASON_LIMIT = 500  # characters
+PROBLEMS_LIMIT = 1 << 20  # characters of all that is wrong in one diff; beyond, each interface has fewer problems
+WELL_STEPS = 2  # good steps in a row after which a source is well again
+
+log = logging.getLogger(__name__)
+
+
+class DiffSender:
+    """Knows what was sent last, and so what of a snapshot is news."""
+
+    def __init__(
+        self,
+        source: Source,
+        schemas: Mapping[str, Schema],
+        interfaces: frozenset[str],
+        send: Callable[[Message], None],
+        silence: float,
+    ) -> None:
+        """Send nothing yet. interfaces: what the source may provide. silence: seconds after which a heartbeat is due."""
+        self._source = source
+        self._schemas = {name: schemas[name] for name in schemas if name in interfaces}
+        self._refused = schemas.keys() - interfaces
+        self._send = send
+        self._silence = silence
+        self._measured: dict[str, _Measured] = {}  # by interface
+        self._sent_digests: dict[str, str] = {}  # by interface
+        self._sent_unknown: tuple[tuple[str, ...], int] | None = None
+        self._note = self._sent_note = ""
+        self._snapshot: object = self  # which no source yields
+        self._sent_at = time.monotonic()
+        self._heartbeats_due = 0  # good steps that are reported without news too: a source is well again only after some
+
+    def publish(self, snapshot: Mapping[str, Any]) -> None:
+        """Send what is new in a snapshot.
+
+        Raises:
+            SourceError: the snapshot is no mapping, or over a limit.
+
+        """
+        is_due = self._heartbeats_due > 0
+        self._heartbeats_due = max(0, self._heartbeats_due - 1)
+        if snapshot is not self._snapshot or self._note != self._sent_note:
+            diff = self._diff(snapshot)
+            self._snapshot = snapshot
+            if diff:
+                log.debug(
+                    "sending %s changed, %d removed, %d unknown",
+                    plural(len(diff.changed), "interface"), len(diff.removed), diff.unknown_count,
+                )  # fmt: skip
+                self._send_message(diff)
+                return
+        if is_due or self._is_silent():
+            self._send_message(Heartbeat(answered=True))
+
+    def note(self, text: str) -> None:
+        """Take what people should know; it goes with the next snapshot."""
+        self._note = escape(redact(text), NOTE_LIMIT)
+
+    def report_failure(self, reason: str, retry_in: float) -> None:
+        """Send why nothing could be read, and in how many seconds that is tried again."""
+        self._send_message(ReadFailed(reason=escape(redact(reason), REASON_LIMIT), retry_in=retry_in))
+        self._heartbeats_due = WELL_STEPS
+
+    def _send_message(self, message: Message) -> None:
+        self._send(message)
+        self._sent_at = time.monotonic()
+
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._sent_at >= self._silence
+
+    def _diff(self, snapshot: Mapping[str, Any]) -> Diff | None:
+        measured, dumped = _measure_all(snapshot, self._schemas, self._measured)
+        unknown = sorted(
+            (str(name) for name in snapshot if name not in self._schemas),
+            key=lambda name: (name not in self._refused, name),  # what some rule may wait for comes first
+        )
+        shown = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[: messages.UNKNOWN_LIMIT]), len(unknown))
+        first = self._sent_unknown is None
+        changed: dict[str, Fragment] = {}
+        for interface in list(dumped):
+            before = self._measured.get(interface)
+            if before is None or before.digest != measured[interface].digest:
+                if self._is_silent():  # many of these may take long
+                    self._send_message(Heartbeat(answered=False))
+                fragment = self._make_fragment(interface, snapshot[interface], dumped.pop(interface))
+                if first or fragment.digest != self._sent_digests.get(interface):
+                    changed[interface] = fragment
+        removed = tuple(interface for interface in self._measured if interface not in measured)
+        _bound_problems(changed)
+        is_news = first or changed or removed or shown != self._sent_unknown or self._note != self._sent_note
+        self._measured, self._sent_unknown, self._sent_note = measured, shown, self._note
+        for interface in removed:
+            del self._sent_digests[interface]
+        self._sent_digests |= {name: fragment.digest for name, fragment in changed.items()}
+        if not is_news:
+            return None
+        return Diff(first=first, changed=changed, removed=removed, unknown=shown[0], unknown_count=shown[1], note=self._note)
+
+    def _make_fragment(self, interface: str, data: Any, dumped: bytes) -> Fragment:  # noqa: ANN401 -- any JSON data
+        """Return an interface's data with its verdict; what is no mapping, or holds an InvalidValue, has no body."""
+        judge = self._schemas[interface]
+        digest = messages.digest(dumped)
+        if reasons := schema.bounded(_find_invalid(data)):
+            return Fragment(digest=digest, problems=reasons, body=b"")
+        try:
+            with cpu_limit(schema.time_allowed(len(dumped))):
+                # The verdict is about what is sent: read back, since the source's own mappings may be of another kind, or change.
+                if not (self._source.text and documents.is_plain(data)):
+                    data = json.loads(dumped)
+                if self._source.text:
+                    data, dumped = judge.decode(data), b""  # no two copies at a time of what may be large
+                    dumped = schema.canonical(data)
+                problems = judge.problems(data)
+        except Overrun:
+            return Fragment(digest=digest, problems=(schema.TOO_SLOW,), body=b"")
+        body = dumped if isinstance(data, dict) else b""
+        verdict = "invalid" if problems else "valid"
+        about = {"fields": {"interface": interface, "event": "validated"}}
+        log.debug("interface %s: %s, %s", interface, plural(len(dumped), "byte"), verdict, extra=about)
+        return Fragment(digest=messages.digest(dumped), problems=problems, body=body)
+
+
+class _Measured(NamedTuple):
+    """An interface's data as it was yielded, the object itself; its number of nodes; its canonical JSON's size and digest."""
+
+    data: Any
+    nodes: int
+    size: int
+    digest: str
+
+
+def _measure_all(
+    snapshot: Mapping[str, Any], known: Mapping[str, Any], before: Mapping[str, _Measured]
+) -> tuple[dict[str, _Measured], dict[str, bytes]]:
+    """Measure each known interface, and return the canonical JSON of those that are not the very object from before.
+
+    Raises:
+        SourceError: all of them together are over a limit, or JSON cannot hold one.
+
+    """
+    if not isinstance(snapshot, Mapping):
+        raise SourceError("the source yielded no mapping")
+    measured: dict[str, _Measured] = {}
+    dumped: dict[str, bytes] = {}
+    nodes, size = 1, 0
+    for interface, data in snapshot.items():
+        if interface not in known:
+            continue
+        measure = before.get(interface)
+        if measure and measure.data is not data:
+            measure = None
+        count, depth = (measure.nodes, 0) if measure else documents.measure(data)
+        nodes += count + 1  # its name
+        if len(measured) == messages.INTERFACE_LIMIT:
+            raise SourceError(f"more than {messages.INTERFACE_LIMIT} interfaces: split them among several sources")
+        if nodes > 2 * KEY_LIMIT + 1:
+            raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
+        if depth > documents.DEPTH_LIMIT:
+            raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
+        if not measure:
+            body = dumped[interface] = _dump(data)
+            measure = _Measured(data, count, len(body), messages.digest(body))
+        size += measure.size
+        if size > documents.SIZE_LIMIT:
+            limit = documents.SIZE_LIMIT >> 20
+            raise SourceError(f"more than {limit} MiB of data: narrow what is read (a longer prefix, fewer files)")
+        measured[interface] = measure
+    return measured, dumped
+
+
+def _bound_problems(changed: dict[str, Fragment]) -> None:
+    """Leave each interface as many problems as there is room for, but at least one."""
+    invalid = {name: fragment for name, fragment in changed.items() if fragment.problems}
+    if sum(len(problem) for fragment in invalid.values() for problem in fragment.problems) > PROBLEMS_LIMIT:
+        room = max(1, PROBLEMS_LIMIT // (messages.PROBLEM_LENGTH * len(invalid)))
+        for name, fragment in invalid.items():
+            changed[name] = fragment._replace(problems=schema.bounded(fragment.problems, min(room, schema.PROBLEM_LIMIT)))
+
+
+def _dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
+    try:
+        return schema.canonical(data, _stand_in)
+    except (TypeError, ValueError, RecursionError):
+        raise SourceError("the source yielded what JSON cannot hold") from None
+
+
+def _stand_in(value: object) -> str | list[str]:
+    """Return what a value is compared by that JSON does not know: in a store's data only a Literal is a text in a list."""
+    if isinstance(value, documents.Literal):
+        return [value.text]
+    if isinstance(value, InvalidValue):
+        return f"invalid: {value.reason}"
+    raise TypeError
+
+
+def _find_invalid(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:  # noqa: ANN401 -- any JSON data
+    """Yield the reason of each InvalidValue, with its pointer."""
+    if isinstance(data, InvalidValue):
+        yield f"{schema.pointer(path) or 'the interface'} {data.reason}"
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _find_invalid(value, (*path, key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            yield from _find_invalid(value, (*path, index))
