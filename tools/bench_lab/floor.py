@@ -1,7 +1,7 @@
 """The floor of tools/bench: what disco does in a start without trouble, as one bare program without any of its promises.
 
-    python bench_floor.py flat FILE SCHEMA HANDLER COMMAND [ARG...]
-    python bench_floor.py consul|etcd HOST:PORT/PREFIX SCHEMA HANDLER COMMAND [ARG...]
+    python bench_lab/floor.py flat FILE SCHEMA HANDLER COMMAND [ARG...]
+    python bench_lab/floor.py consul|etcd HOST:PORT/PREFIX SCHEMA HANDLER COMMAND [ARG...]
 
 Reads the interfaces once, validates the one that the schema is named after, runs the handler with it on stdin, and executes
 COMMAND. Beside the standard library it imports what anybody would: a YAML parser, a validator, the backend's client.

@@ -1,11 +1,8 @@
-"""Where a row of tools/bench runs: its sites, its servers, its witness; all of that ends with the row."""
+"""Where a row runs: its sites, its servers, its witness; all of that ends with the row."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -14,65 +11,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
-from lab.processes import processes
+from lab.processes import end_all
 from lab.servers import find_program
 from lab.site import Site, disco_command
-from lab.waiting import eventually
+
+from bench_lab.witness import PATIENCE, BenchError, Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lab.site import Running
 
     Server = ConsulServer | EtcdServer
 
-PATIENCE = 120.0  # seconds for any one thing to come
-BATCH = 64  # keys in one transaction: Consul's limit
-QUIET = 0.2  # seconds after which a source that has answered waits in its next blocking query, and its pace allows two requests
-FLOOR, BARE = (Path(__file__).with_name(f"bench_{name}.py") for name in ("floor", "bare"))
+FLOOR, BARE = (Path(__file__).with_name(f"{name}.py") for name in ("floor", "bare"))
 READ = "#!/bin/sh\nexec cat > /dev/null\n"
 # The time is `date`'s: nothing that starts faster tells more than hundredths of a second.
 NOTE = '#!/bin/sh\nexec date "+$DISCO_RULE %s%N" > "$WITNESS"\n'
 COMMAND = ("date", "+COMMAND %s%N")  # its stdout is the witness
-
-
-class BenchError(Exception):
-    """A row cannot go on; the text says why."""
-
-
-class Witness:
-    """A named pipe into which handlers and COMMAND write who they are and when they began: who waits for them need not poll."""
-
-    def __init__(self, path: Path) -> None:
-        """Make the pipe, and hold it open, so that no writer waits for its reader."""
-        os.mkfifo(path)
-        self.path = path
-        self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._rest = b""
-        self._lines: list[tuple[str, int]] = []
-
-    def close(self) -> None:
-        """Close the pipe."""
-        os.close(self.descriptor)
-
-    def next(self) -> tuple[str, int]:
-        """Return who began next, and when (ns since the epoch); raise BenchError if nobody does."""
-        while not self._lines:
-            if not select.select([self.descriptor], [], [], PATIENCE)[0]:
-                raise BenchError(f"no handler and no COMMAND began within {PATIENCE:g} s")
-            *lines, self._rest = (self._rest + os.read(self.descriptor, 1 << 16)).split(b"\n")
-            self._lines += [(name, int(at)) for name, at in (line.decode().rsplit(" ", 1) for line in lines)]
-        return self._lines.pop(0)
-
-    def wait_for(self, name: str) -> int:
-        """Return when this one began; others before it do not count."""
-        while (found := self.next())[0] != name:
-            pass
-        return found[1]
-
-    def wait_for_all(self, count: int) -> list[int]:
-        """Return when so many began."""
-        return [self.next()[1] for _ in range(count)]
 
 
 class Bench:
@@ -195,48 +151,3 @@ class Bench:
     def time_floor(self, site: Site, *arguments: str) -> float:
         """Return how long the floor program takes, in ms."""
         return self.time(site, [sys.executable, str(FLOOR), *arguments])
-
-
-def connect(site: Site, kind: str, server: Server, prefix: str, name: str = "") -> None:
-    """Let a source of a site (by default the one that is named after its type) read what is below a prefix."""
-    name = name or kind
-    site.cfg |= {f"{name}.type": kind, f"{name}.host": "127.0.0.1", f"{name}.port": str(server.port), f"{name}.prefix": prefix}
-
-
-def fill(server: Server, pairs: Mapping[str, str]) -> None:
-    """Store many keys."""
-    keys = list(pairs)
-    for first in range(0, len(keys), BATCH):
-        server.transact({key: pairs[key] for key in keys[first : first + BATCH]})
-
-
-def put(write: Callable[[], object]) -> tuple[int, int]:
-    """Write something; return when that began, and when it returned (ns since the epoch)."""
-    began = time.time_ns()
-    write()
-    return began, time.time_ns()
-
-
-def await_answers(running: Running, count: int = 1, *, quiet: float = QUIET) -> None:
-    """Wait until so many sources have answered for the first time, and then are quiet."""
-
-    def answered() -> bool:
-        if running.process.poll() is not None:
-            raise BenchError(f"disco ended with {running.process.returncode}: {running.log[-500:]}")
-        return running.log.count(": first answer") >= count
-
-    eventually(answered, "the first answers", PATIENCE)
-    time.sleep(quiet)
-
-
-def end_all(mark: str) -> None:
-    """Kill every process that has a mark in its environment, and wait until it is gone."""
-
-    def look() -> bool:
-        found = processes(mark)
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return not found
-
-    eventually(look, f"the end of what has {mark} in its environment")

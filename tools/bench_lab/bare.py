@@ -1,9 +1,9 @@
 """What tools/bench measures disco's processes beside: the bare thing that one of them cannot do without, and nothing else.
 
-    python bench_bare.py look FILE                  look at a file once a second
-    python bench_bare.py watch HOST:PORT PREFIX     watch the keys below a prefix of etcd
-    python bench_bare.py follow HOST:PORT PREFIX    read the keys below a prefix of Consul, again after each change
-    python bench_bare.py read COUNT FILE SCHEMA     read and validate a file in each of so many forked children
+    python bench_lab/bare.py look FILE                  look at a file once a second
+    python bench_lab/bare.py watch HOST:PORT PREFIX     watch the keys below a prefix of etcd
+    python bench_lab/bare.py follow HOST:PORT PREFIX    read the keys below a prefix of Consul, again after each change
+    python bench_lab/bare.py read COUNT FILE SCHEMA     read and validate a file in each of so many forked children
 
 Each runs until it is killed. The last two tell the witness, which is their stdout, each time that something was read.
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bench_measure import Line
+    from bench_lab.line import Line
 
 
 def draw(rows: Mapping[str, Sequence[Line]], file: Path) -> None:

@@ -1,0 +1,1 @@
+"""The inside of tools/bench: rows, where they run, and what disco is measured beside."""

@@ -1,0 +1,58 @@
+"""The rows of a start."""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench_lab.bench import COMMAND
+from bench_lab.line import Line
+from bench_lab.sites import (
+    DATA,
+    SCHEMA,
+    hold,
+    start_server,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench_lab.bench import Bench
+
+
+def witness(bench: Bench) -> Iterator[Line]:
+    """Measure what is in all latencies, and is not disco's: the start of what tells the time."""
+    site = bench.site()
+    site.environ["DISCO_RULE"] = "rule"
+
+    def start(*argv: str) -> float:
+        began = time.time_ns()
+        with bench.run_directly(site, *argv):
+            return (bench.witness.next()[1] - began) / 1e6
+
+    handler, command = bench.take_in_turns(50, partial(start, str(site.etc / "note")), partial(start, *COMMAND))
+    yield Line("a handler's start to the time that it tells", "ms", handler)
+    yield Line("COMMAND's start to the time that it tells", "ms", command)
+
+
+def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
+    """Measure a start with a COMMAND that does nothing, beside a bare program that reads, validates, runs and executes the same."""
+    server, site = start_server(bench, kind), bench.site()
+    site.schema("mysql", SCHEMA)
+    site.rules({"when": "mysql", "do": "read"})
+    hold(site, kind, server, {"mysql": DATA})
+    place = site.cfg["flat.file"] if server is None else f"{server.address}/{site.cfg[f'{kind}.prefix']}"
+    floor = (kind, place, str(site.etc / "mysql.schema"), str(site.etc / "read"), "true")
+    ours, floors = bench.take_in_turns(20, partial(bench.time_disco, site, "true"), partial(bench.time_floor, site, *floor))
+    yield Line("start to exec, by the floor program's", "ms", ours, floors, limit=1.4 if server is None else 1.2)
+
+
+def no_rules(bench: Bench) -> Iterator[Line]:
+    """Measure `disco true` where there is nothing to do, beside an interpreter that imports YAML."""
+    site = bench.site()
+    site.cfg["disco.rules"] = "optional"
+    yaml = [sys.executable, "-c", "import yaml"]
+    ours, floors = bench.take_in_turns(30, partial(bench.time_disco, site, "true"), partial(bench.time, site, yaml))
+    yield Line("disco true, by python -c 'import yaml'", "ms", ours, floors, limit=2)
