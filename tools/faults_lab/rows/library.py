@@ -154,7 +154,6 @@ body = memoryview(mmap.mmap(-1, 150 << 20, mmap.MAP_PRIVATE))
 for n in itertools.count(): tell({f'new{n}': ('0' * 32, body)})
 """,
     "lies: a message of 5 million names": """
-import disco.wire.messages
 frame = b''.join(encode(blank(Diff)._replace(removed=('',) * 5_000_000)))
 while True: channel.sendall(frame)
 """,
