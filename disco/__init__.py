@@ -128,7 +128,7 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
     5. site                         what people write: configuration, schemas and rules, loaded once into a frozen `Site`
     4. workers                      what children run: watcher, checker, runner
     3. sources                      the contract of a source, its options, and those that disco has
-    2. data                         documents and schemas
+    2. data                         JSON values, documents in YAML, schemas, decoding, verdicts
     1. system, wire                 the kernel; messages between processes
     0. errors, text                 how disco can end; texts for people
 

@@ -1,1 +1,1 @@
-"""Documents and schemas: from bytes to checked data, and back to canonical bytes."""
+"""Data: from bytes to checked JSON values, and back to canonical bytes."""

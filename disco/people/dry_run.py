@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from disco.data import documents, schema
+from disco.data import values
 from disco.people import report, wording
 from disco.text import LINE_LIMIT, PATH_LIMIT, escape, plural
 
@@ -151,7 +151,7 @@ def _source(source: SourceStatus) -> dict[str, Any]:
 def _leaves(body: bytes) -> dict[str, str]:
     """Return the JSON pointer of each leaf, escaped and cut, with its type; items of a list are told as one."""
     try:
-        data = documents.read_body(body)
+        data = values.read_body(body)
     except ValueError:  # empty, or a source lies
         return {}
     types: dict[str, dict[str, None]] = {}
@@ -168,4 +168,4 @@ def _find_leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, 
         for value in data:
             yield from _find_leaves(value, (*path, "*"))
     else:
-        yield escape(schema.pointer(path), PATH_LIMIT) or "(itself)", _TYPES[type(data)]
+        yield escape(values.pointer(path), PATH_LIMIT) or "(itself)", _TYPES[type(data)]

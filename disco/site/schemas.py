@@ -51,7 +51,7 @@ def load(directories: Sequence[Path]) -> Schemas:
             errors.append(Problem(str(path), what, "remove one of the two, or give it another 'name'"))
         else:
             loaded[new.interface] = new
-    warnings = (doubt for one in loaded.values() for doubt in one.doubts)
+    warnings = (warning for schema in loaded.values() for warning in schema.warnings)
     return Schemas(loaded, frozenset(names | loaded.keys()), tuple(errors), tuple(warnings))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from disco.data.documents import SIZE_LIMIT
+from disco.data.values import SIZE_LIMIT
 from disco.errors import SourceError
 from disco.sources.etcd_channel import Channel, NoAuthenticationError, WatchLostError, rpc, run
 from disco.sources.tree import KeyTree

@@ -8,7 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco.data import documents
+from disco.data import documents, values
 from disco.errors import DocumentError, Problem
 from disco.sources import Context, Option, Options, Source, SourceError
 from disco.sources.options import path
@@ -116,8 +116,8 @@ def load(files: Iterable[str]) -> dict[str, Any]:
         try:
             content = documents.read_file(file)
             size += len(content)
-            if size > documents.SIZE_LIMIT:
-                raise SourceError(f"{file}: all files together are larger than {documents.SIZE_LIMIT >> 20} MiB")
+            if size > values.SIZE_LIMIT:
+                raise SourceError(f"{file}: all files together are larger than {values.SIZE_LIMIT >> 20} MiB")
             found = documents.parse(content, file, places=False).data
         except DocumentError as error:
             raise SourceError(str(error)) from None

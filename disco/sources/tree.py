@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from disco.data.documents import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
+from disco.data.values import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -6,35 +6,36 @@ import logging
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from disco.data import documents, schema
+from disco.data import values, verdicts
 from disco.system.limits import Overrun, cpu_limit
 from disco.wire.messages import Merge, Merged, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from disco.data.schema import Schema
     from disco.wire.channel import BlockingChannel
 
 log = logging.getLogger(__name__)
 
 
-def run(channel: BlockingChannel, schemas: Mapping[str, schema.Schema]) -> None:
+def run(channel: BlockingChannel, schemas: Mapping[str, Schema]) -> None:
     """Answer each Merge until the end of file."""
     for task in channel.receive():
         if isinstance(task, Merge):
             channel.send(check(task, schemas[task.interface]))
 
 
-def check(task: Merge, known: schema.Schema) -> Merged:
+def check(task: Merge, known: Schema) -> Merged:
     """Merge and validate: an overrun is a verdict too, and so are bodies that are none."""
     body = b""
     try:
-        with cpu_limit(schema.time_allowed(sum(map(len, task.bodies)))):
-            data = reduce(documents.merge, map(documents.read_body, task.bodies))
+        with cpu_limit(verdicts.time_allowed(sum(map(len, task.bodies)))):
+            data = reduce(values.merge, map(values.read_body, task.bodies))
             problems = known.problems(data)
-            body = schema.canonical(data)
+            body = values.canonical(data)
     except Overrun:
-        problems = (schema.TOO_SLOW,)
+        problems = (verdicts.TOO_SLOW,)
     except ValueError:
         problems = ("what one of its sources sent cannot be merged: it is no JSON object, or too deep (a plug-in's fault?)",)
     verdict = "invalid" if problems else "valid"

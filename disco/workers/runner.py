@@ -17,7 +17,7 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
-from disco.data import documents
+from disco.data import values
 from disco.errors import ProtocolError, explain_exec
 from disco.system import leftovers, reaping
 from disco.system.signals import Wakeup, blocked, kill, kill_group, reset
@@ -304,7 +304,7 @@ def _find_unusable(task: Run) -> str:
     """
     for name, body in zip(task.stdin[::2], task.stdin[1::2], strict=False):
         try:
-            documents.check_body(body)
+            values.check_body(body)
         except ValueError:
             return str(json.loads(bytes(name[1:-1])))  # between a brace or comma, and a colon
     return ""

@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from disco.data import documents, schema
+from disco.data import values, verdicts
 from disco.errors import SourceError
 from disco.sources import InvalidValue
 from disco.system.limits import Overrun, cpu_limit
-from disco.text import escape, plural, redact
+from disco.text import NAME_LIMIT, escape, plural, redact
 from disco.wire import messages
 from disco.wire.messages import Diff, Fragment, Heartbeat, ReadFailed
 
@@ -100,7 +100,7 @@ class DiffSender:
             (str(name) for name in snapshot if name not in self._schemas),
             key=lambda name: (name not in self._refused, name),  # what some rule may wait for comes first
         )
-        shown = (tuple(escape(name, schema.NAME_LIMIT) for name in unknown[: messages.UNKNOWN_LIMIT]), len(unknown))
+        shown = (tuple(escape(name, NAME_LIMIT) for name in unknown[: messages.UNKNOWN_LIMIT]), len(unknown))
         first = self._sent_unknown is None
         changed: dict[str, Fragment] = {}
         for interface in list(dumped):
@@ -126,19 +126,19 @@ class DiffSender:
         """Return an interface's data with its verdict; what is no mapping, or holds an InvalidValue, has no body."""
         judge = self._schemas[interface]
         digest = messages.digest(dumped)
-        if reasons := schema.bounded(_find_invalid(data)):
+        if reasons := verdicts.bounded(_find_invalid(data)):
             return Fragment(digest=digest, problems=reasons, body=b"")
         try:
-            with cpu_limit(schema.time_allowed(len(dumped))):
+            with cpu_limit(verdicts.time_allowed(len(dumped))):
                 # The verdict is about what is sent: read back, since the source's own mappings may be of another kind, or change.
-                if not (self._source.text and documents.is_plain(data)):
+                if not (self._source.text and values.is_plain(data)):
                     data = json.loads(dumped)
                 if self._source.text:
                     data, dumped = judge.decode(data), b""  # no two copies at a time of what may be large
-                    dumped = schema.canonical(data)
+                    dumped = values.canonical(data)
                 problems = judge.problems(data)
         except Overrun:
-            return Fragment(digest=digest, problems=(schema.TOO_SLOW,), body=b"")
+            return Fragment(digest=digest, problems=(verdicts.TOO_SLOW,), body=b"")
         body = dumped if isinstance(data, dict) else b""
         verdict = "invalid" if problems else "valid"
         about = {"fields": {"interface": interface, "event": "validated"}}
@@ -175,20 +175,20 @@ def _measure_all(
         measure = before.get(interface)
         if measure and measure.data is not data:
             measure = None
-        count, depth = (measure.nodes, 0) if measure else documents.measure(data)
+        count, depth = (measure.nodes, 0) if measure else values.measure(data)
         nodes += count + 1  # its name
         if len(measured) == messages.INTERFACE_LIMIT:
             raise SourceError(f"more than {messages.INTERFACE_LIMIT} interfaces: split them among several sources")
         if nodes > 2 * KEY_LIMIT + 1:
             raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
-        if depth > documents.DEPTH_LIMIT:
-            raise SourceError(f"data deeper than {documents.DEPTH_LIMIT} levels")
+        if depth > values.DEPTH_LIMIT:
+            raise SourceError(f"data deeper than {values.DEPTH_LIMIT} levels")
         if not measure:
             body = dumped[interface] = _dump(data)
             measure = _Measured(data, count, len(body), messages.digest(body))
         size += measure.size
-        if size > documents.SIZE_LIMIT:
-            limit = documents.SIZE_LIMIT >> 20
+        if size > values.SIZE_LIMIT:
+            limit = values.SIZE_LIMIT >> 20
             raise SourceError(f"more than {limit} MiB of data: narrow what is read (a longer prefix, fewer files)")
         measured[interface] = measure
     return measured, dumped
@@ -200,19 +200,19 @@ def _bound_problems(changed: dict[str, Fragment]) -> None:
     if sum(len(problem) for fragment in invalid.values() for problem in fragment.problems) > PROBLEMS_LIMIT:
         room = max(1, PROBLEMS_LIMIT // (messages.PROBLEM_LENGTH * len(invalid)))
         for name, fragment in invalid.items():
-            changed[name] = fragment._replace(problems=schema.bounded(fragment.problems, min(room, schema.PROBLEM_LIMIT)))
+            changed[name] = fragment._replace(problems=verdicts.bounded(fragment.problems, min(room, verdicts.PROBLEM_LIMIT)))
 
 
 def _dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
     try:
-        return schema.canonical(data, _stand_in)
+        return values.canonical(data, _stand_in)
     except (TypeError, ValueError, RecursionError):
         raise SourceError("the source yielded what JSON cannot hold") from None
 
 
 def _stand_in(value: object) -> str | list[str]:
     """Return what a value is compared by that JSON does not know: in a store's data only a Literal is a text in a list."""
-    if isinstance(value, documents.Literal):
+    if isinstance(value, values.Literal):
         return [value.text]
     if isinstance(value, InvalidValue):
         return f"invalid: {value.reason}"
@@ -222,7 +222,7 @@ def _stand_in(value: object) -> str | list[str]:
 def _find_invalid(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:  # noqa: ANN401 -- any JSON data
     """Yield the reason of each InvalidValue, with its pointer."""
     if isinstance(data, InvalidValue):
-        yield f"{schema.pointer(path) or 'the interface'} {data.reason}"
+        yield f"{values.pointer(path) or 'the interface'} {data.reason}"
     elif isinstance(data, dict):
         for key, value in data.items():
             yield from _find_invalid(value, (*path, key))

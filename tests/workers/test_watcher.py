@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from disco.data import schema
-from disco.data.documents import DEPTH_LIMIT, Literal
+from disco.data import schema, values, verdicts
+from disco.data.values import DEPTH_LIMIT, Literal
 from disco.errors import ConfigurationError, Problem
 from disco.sources import Context, InvalidValue, KeyTree, Options, Source, SourceError, build_tree, deadline, flat, registry
 from disco.sources.options import patterns
@@ -287,12 +287,12 @@ def test_just_within_limits(publish: Callable[..., list[Message]]) -> None:
 
 def test_exploding_data(publish: Callable[..., list[Message]], monkeypatch: pytest.MonkeyPatch) -> None:
     """An interface whose validation takes too long is invalid, and harms no other; meanwhile something is said."""
-    monkeypatch.setattr(schema, "time_allowed", lambda _size: 0.05)
+    monkeypatch.setattr(verdicts, "time_allowed", lambda _size: 0.05)
     said = publish({"slow": {"a": "a" * 60 + "!"}, "zzz": 1, "app": {}}, quiet=0.0)
     assert Heartbeat(answered=False) in said
     last = said[-1]
     assert isinstance(last, Diff)
-    assert last.changed["slow"].problems == (schema.TOO_SLOW,)
+    assert last.changed["slow"].problems == (verdicts.TOO_SLOW,)
     assert last.changed["slow"].body == b""
     assert last.changed["app"].problems == ()
 
@@ -336,13 +336,13 @@ def test_the_same_object_of_an_interface_is_not_looked_at(
     """The very same object again as one interface's data costs nothing, and only what else changed is said."""
     app = {"a": 1}
     looked: list[object] = []
-    real = schema.canonical
+    real = values.canonical
 
     def look(data: Any, *given: Any) -> Any:
         looked.append(data)
         return real(data, *given)
 
-    monkeypatch.setattr(schema, "canonical", look)
+    monkeypatch.setattr(values, "canonical", look)
     said = diffs(publish({"app": app, "db": {"port": 1}}, {"app": app, "db": {"port": 2}}, {"app": app}, {"app": {"a": 2}}))
     assert looked == [{"a": 1}, {"port": 1}, {"port": 2}, {"a": 2}]
     assert [(set(diff.changed), diff.removed) for diff in said] == [

@@ -1,0 +1,144 @@
+"""Decoding: the texts of a store as typed values, where a schema says what they are.
+
+Only what must hold says so ($ref, allOf), never what may (anyOf, oneOf, if).
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from disco.data.values import Literal, strict_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from disco.data.values import Json
+
+    Targets = Mapping[int, tuple[Json, bool]]  # by id of a mapping: where its $ref leads, and whether nothing beside it counts
+
+INTEGER_LENGTH, INTEGER_DIGITS = 300, 20  # characters and digits of an integer that has a fraction or an exponent
+
+
+def decode(data: Json, content: Json, targets: Targets) -> Json:
+    """Return data with each text replaced by the value that the schema says it is.
+
+    Where the schema has a `type` that admits no string, text that is exactly the JSON form of an admitted type becomes
+    that value, which is not decoded further. Without a schema nothing is guessed. What does not fit stays text, for the
+    verdict, and so does a `Literal`.
+    """
+    if isinstance(data, str):
+        return _decode_text(data, {"object"})
+    return _decode(data, [content], targets)
+
+
+def admits_mappings(content: Json, targets: Targets) -> bool:
+    """Return False where `type` (or the schema `false`) excludes every mapping, and so every interface."""
+    types = _admitted(_applying([content], targets))
+    return content is not False and (types is None or "object" in types)
+
+
+def _decode(data: Json, schemas: Iterable[Json], targets: Targets) -> Json:
+    if isinstance(data, Literal):
+        return data.text
+    applying = list(_applying(schemas, targets))
+    if isinstance(data, str):
+        types = _admitted(applying)
+        return data if types is None or "string" in types else _decode_text(data, types)
+    if isinstance(data, dict):
+        return {key: _decode(value, _for_key(applying, key), targets) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_decode(value, _for_item(applying, index), targets) for index, value in enumerate(data)]
+    return data
+
+
+def _applying(schemas: Iterable[Json], targets: Targets) -> Iterator[Mapping[str, Json]]:
+    """Yield the schemas, and those that they include by $ref and allOf: all of these must hold."""
+    waiting, seen = list(schemas), set()
+    while waiting:
+        content = waiting.pop(0)
+        if not isinstance(content, dict) or id(content) in seen:
+            continue
+        seen.add(id(content))
+        target, alone = targets.get(id(content), (None, False))
+        waiting.append(target)
+        if not alone:
+            yield content
+            waiting += content.get("allOf", ())
+
+
+def _admitted(applying: Iterable[Mapping[str, Json]]) -> set[str] | None:
+    """Return the types that all the schemas admit; None if no schema has a `type`."""
+    admitted: set[str] | None = None
+    for content in applying:
+        types = content.get("type")
+        if types is not None:
+            names = {types} if isinstance(types, str) else set(types)
+            if "number" in names:
+                names.add("integer")
+            admitted = names if admitted is None else admitted & names
+    return admitted
+
+
+def _for_key(applying: Iterable[Mapping[str, Json]], key: str) -> Iterator[Json]:
+    for content in applying:
+        matched = False
+        if key in content.get("properties", ()):
+            matched = True
+            yield content["properties"][key]
+        for pattern, below in content.get("patternProperties", {}).items():
+            if re.search(pattern, key):
+                matched = True
+                yield below
+        if not matched and "additionalProperties" in content:
+            yield content["additionalProperties"]
+
+
+def _for_item(applying: Iterable[Mapping[str, Json]], index: int) -> Iterator[Json]:
+    for content in applying:
+        items = content.get("items")
+        # Before 2020-12 a list under `items` was what `prefixItems` is now.
+        prefix = content.get("prefixItems", items if isinstance(items, list) else [])
+        if index < len(prefix):
+            yield prefix[index]
+        elif isinstance(items, dict):
+            yield items
+        elif isinstance(items, list) and "additionalItems" in content:
+            yield content["additionalItems"]
+
+
+def _decode_text(text: str, types: set[str]) -> Json:
+    """Return the value whose exact JSON form the text is, if the types admit it; else the text."""
+    try:
+        value = strict_json(text)
+    except ValueError:
+        return text
+    if isinstance(value, (dict, list)):
+        return value if ("object" if isinstance(value, dict) else "array") in types else text
+    if text != text.strip():
+        return text
+    if isinstance(value, bool) or value is None:
+        return value if ("null" if value is None else "boolean") in types else text
+    if isinstance(value, int):
+        return value if "integer" in types else text  # which "number" admits too
+    if isinstance(value, float):
+        if "number" in types:
+            return value
+        number = _as_integer(text, value) if "integer" in types else None
+        return text if number is None else number
+    return text
+
+
+def _as_integer(text: str, value: float) -> int | None:
+    """Return the exact integer that a JSON number such as 1e3 or 5.0 stands for; None if it has a fraction.
+
+    None too for an exponent that would make hundreds of digits of a few bytes.
+    """
+    if abs(value) < 1:
+        is_zero = not text.lower().partition("e")[0].strip("-0.")
+        return 0 if is_zero else None
+    if len(text) > INTEGER_LENGTH or abs(value) >= 10.0 ** max(INTEGER_DIGITS, len(text)):
+        return None
+    numerator, denominator = Decimal(text).as_integer_ratio()
+    return numerator if denominator == 1 else None

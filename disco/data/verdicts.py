@@ -1,0 +1,93 @@
+"""Verdicts: what an interface's data lacks, in bounded texts that never show a value, and the time that judging may take."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from disco.data.values import pointer
+from disco.text import NAME_LIMIT, escape
+from disco.wire import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import jsonschema
+
+    from disco.data.values import Json
+
+PROBLEM_LIMIT = messages.PROBLEM_LIMIT - 1  # problems of one interface, before "and more"
+TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
+
+_NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
+_ALTERNATIVES = {
+    "anyOf": "fits none of the alternatives in the schema",
+    "oneOf": "does not fit exactly one of the alternatives in the schema",
+    "unevaluatedProperties": "has a key that the schema does not know",
+}
+
+
+def time_allowed(size: int) -> float:
+    """Return the seconds of CPU time that decoding and validating data of `size` bytes may take."""
+    return 1.0 + size / (1 << 20)
+
+
+def bounded(problems: Iterable[str], limit: int = PROBLEM_LIMIT) -> tuple[str, ...]:
+    """Return the first `limit` problems, each cut to its limit, and "and more" if there are others."""
+    shown = [escape(problem, messages.PROBLEM_LENGTH) for problem in islice(problems, limit + 1)]
+    return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
+
+
+def explain(error: jsonschema.ValidationError) -> list[str]:  # noqa: PLR0911 -- one return for each kind of keyword
+    """Return the sentences that explain a validator's error. They show names of the data's keys, and no value of the data."""
+    content: Json = error.schema
+    wanted: Json = error.validator_value
+    instance: Json = error.instance
+    at, keyword = pointer(list(error.absolute_path)), str(error.validator)
+    here = at or "the interface"
+    if _is_about_a_name(error.absolute_schema_path):
+        return [f"{at}{pointer([str(instance)])} is not a name that the schema allows"]
+    if keyword == "required" and isinstance(wanted, list):
+        return [f"{at}{pointer([name])} is required" for name in wanted if name not in instance]
+    if keyword in ("dependentRequired", "dependencies"):
+        return [
+            f"{at}{pointer([name])} is required with {pointer([given])}"
+            for given, names in wanted.items()
+            if given in instance and isinstance(names, list)
+            for name in names
+            if name not in instance
+        ] or [f"{here} does not satisfy {keyword}"]
+    if keyword == "type":
+        types = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
+        return [f"{here} is {_type_name(instance)}, the schema wants {types}"]
+    if keyword == "additionalProperties" and isinstance(instance, dict):
+        known = content.get("properties", {})
+        patterns = content.get("patternProperties", {})
+        extra = [name for name in instance if name not in known and not any(re.search(p, name) for p in patterns)]
+        return [f"{at}{pointer([name])} is not a key that the schema knows" for name in extra[:PROBLEM_LIMIT]]
+    if keyword in ("enum", "const"):
+        return [f"{here} is not one of the values that the schema allows"]
+    if isinstance(wanted, (int, float, str)) and not isinstance(wanted, bool):
+        return [f"{here} does not satisfy {keyword} {escape(str(wanted), NAME_LIMIT)}"]
+    if keyword in _ALTERNATIVES:
+        return [f"{here} {_ALTERNATIVES[keyword]} ({keyword})"]
+    if error.validator is None or (keyword == "not" and wanted == {}):
+        return [f"{here} is not allowed by the schema"]
+    return [f"{here} does not satisfy {keyword}"]
+
+
+def _is_about_a_name(path: Iterable[str | int]) -> bool:
+    """Return whether the keyword `propertyNames` is on a schema's path; what follows some keywords is a name, not a keyword."""
+    steps = iter(path)
+    for step in steps:
+        if step == "propertyNames":
+            return True
+        if step in _NAMING:
+            next(steps, None)
+    return False
+
+
+def _type_name(value: Json) -> str:
+    names = {bool: "a boolean", str: "text", int: "an integer", float: "a number", list: "an array", dict: "a mapping"}
+    return names.get(type(value), "null")
