@@ -128,6 +128,20 @@ def test_the_plug_in_works(site: Site) -> None:
     assert site.seen()[0] == {"counter": {"number": int(value)}}
 
 
+def test_the_rules_are_rules(site: Site) -> None:
+    """The rules that the documents explain are rules, all forms of them."""
+    page = ROOT / "docs" / "rules-and-handlers.md"
+    (text,) = (block.text for block in blocks(page) if block.language == "yaml")
+    (site.etc / "site.rules").write_text(text)
+    for interface in ("mysql", "redis", "consul-ui", "grafana"):
+        site.schema(interface)
+    for name in re.findall(r"do: (\S+)", text):
+        site.handler(name)
+    site.flat({})
+    running = site.run(options=("--check",))
+    assert (running.process.returncode, running.output) == (0, "disco --check: 0 errors, 0 warnings\n")
+
+
 def test_links_lead_somewhere() -> None:
     """Each link to a page, to a heading or to a file of the project has its target."""
     headings = {
