@@ -12,6 +12,7 @@ from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
 
 from disco.errors import ExitStatus
+from disco.people.options import ANY, Row, list_rows
 from disco.site.config import DISCO_OPTIONS
 from disco.sources.options import SOURCE_OPTIONS, Option
 from disco.sources.registry import BUILT_IN, find
@@ -165,18 +166,16 @@ def test_every_page_can_be_reached() -> None:
 
 
 def test_the_tables_hold_every_option_and_no_other() -> None:
-    """Each option has one row in all documents, and the default that it names is the one in the code."""
-    row = re.compile(r"^\| `((?:<source>|disco|flat|consul|etcd)\.[a-z_]+)` \| ([^|]*) \|", re.MULTILINE)
-    rows = [found for text in TEXTS.values() for found in row.findall(text)]
-    known = dict(declared())
-    assert sorted(key for key, _ in rows) == sorted(known)
-    for key, type_and_default in rows:
-        option = known[key]
+    """Each option of `disco --options` has one row in all documents, with its default and its variables."""
+    pattern = re.compile(r"^\| `((?:<source>|disco|flat|consul|etcd)\.[a-z_]+)` \| ([^|]*) \| (.*) \|$", re.MULTILINE)
+    shown = [found for text in TEXTS.values() for found in pattern.findall(text)]
+    known = {row.key.replace(ANY, "<source>"): (option, row) for option, row in declared()}
+    assert sorted(key for key, _, _ in shown) == sorted(known)
+    for key, type_and_default, meaning in shown:
+        option, row = known[key]
         default = re.search(r"[,;] `([^`]+)`$", type_and_default)
-        if default:
-            assert option.type(default[1]) == option.default, key
-        else:
-            assert not isinstance(option.default, (int, float)), key
+        assert (option.type(default[1]) if default else None) == (option.type(row.default) if row.default else None), key
+        assert set(row.variables) <= set(re.findall(r"\w+", meaning)), key
 
 
 def test_the_table_of_exit_statuses_is_complete() -> None:
@@ -185,9 +184,8 @@ def test_the_table_of_exit_statuses_is_complete() -> None:
     assert set(map(int, re.findall(r"\d+", " ".join(shown)))) == set(map(int, ExitStatus))
 
 
-def declared() -> Iterator[tuple[str, Option]]:
-    """Yield every option that disco and its own sources declare, by the key that the documents use."""
-    yield from ((f"disco.{option.name}", option) for option in DISCO_OPTIONS)
-    yield from ((f"<source>.{option.name}", option) for option in SOURCE_OPTIONS)
-    for name in BUILT_IN:
-        yield from ((f"{name}.{option.name}", option) for option in find(name, "").options)
+def declared() -> Iterator[tuple[Option, Row]]:
+    """Yield every option that disco and its own sources declare, and how `disco --options` shows it."""
+    types = [(name, find(name, "").options) for name in BUILT_IN]
+    for name, options in [("disco", DISCO_OPTIONS), (ANY, SOURCE_OPTIONS), *types]:
+        yield from zip(options, list_rows(name, options), strict=True)
