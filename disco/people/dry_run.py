@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from disco.core.status import RuleStatus, SourceStatus, Status
+    from disco.data.values import Json
 
 LEAVES_SHOWN = 100  # of one interface, as text; JSON holds them all
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
@@ -160,7 +161,7 @@ def _leaves(body: bytes) -> dict[str, str]:
     return {name: " or ".join(several) for name, several in types.items()}
 
 
-def _find_leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 -- any JSON data
+def _find_leaves(data: Json, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:
     if isinstance(data, dict) and data:
         for key, value in data.items():
             yield from _find_leaves(value, (*path, key))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from disco.data.values import Json
+
 CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
 VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable: the kernel's MAX_ARG_STRLEN, its end and a name included
 _KEYS = ("when", "do", "name", "after")
@@ -152,7 +154,7 @@ class _Reader:
     def _problem(self, reason: str, *at: str | int, remedy: str = "correct it") -> None:
         self.problems.append(Problem(self._document.at(*at), reason, remedy))
 
-    def _rule(self, index: int, entry: Any) -> Rule | None:  # noqa: ANN401 -- what the file holds
+    def _rule(self, index: int, entry: Json) -> Rule | None:
         at = ("rules", index)
         if not isinstance(entry, dict):
             self._problem("a rule is a mapping with 'when' and 'do'", *at)

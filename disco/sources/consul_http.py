@@ -21,6 +21,7 @@ from disco.text import escape, plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from disco.data.values import Json
     from disco.sources.consul_options import Address
     from disco.sources.http import Answer
     from disco.sources.options import Options
@@ -50,7 +51,7 @@ class Client(base.Consul):  # type: ignore[misc]
         """Return the transport."""
         return self._transport
 
-    def read_keys(self, prefix: str, index: int | None, wait: str, dc: str | None) -> Any:  # noqa: ANN401 -- JSON of Consul's
+    def read_keys(self, prefix: str, index: int | None, wait: str, dc: str | None) -> Json:
         """Return index and items of all keys with a prefix (None: there is none), as `kv.get` does, but values stay base64."""
         params = [("recurse", "1"), *([("index", index), ("wait", wait)] if index else []), *([("dc", dc)] if dc else [])]
         callback = CB.json(index=True, postprocess=_as_list)
@@ -91,7 +92,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         path: str,
         params: Sequence[tuple[str, Any]] = (),
         headers: dict[str, str] | None = None,
-    ) -> Any:  # noqa: ANN401 -- what py-consul's callback makes of the answer
+    ) -> Json:
         """Return what the callback makes of an answer that says something of the data; raise SourceError for any other."""
         self._has_token = "X-Consul-Token" in (headers or {})
         if self.consistency != "default":  # py-consul sends it with a read of keys only

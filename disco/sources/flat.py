@@ -17,6 +17,8 @@ from disco.text import escape, plural
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from disco.data.values import Json
+
 SUFFIXES = (".yaml", ".yml", ".json")
 LOOKS, NEXT_LOOK = 10, 0.05  # at what is changing: how often at most, and seconds in between
 UNREAD_LIMIT = 5  # names told of files that are not read
@@ -134,7 +136,7 @@ def load(files: Iterable[str]) -> dict[str, Any]:
     return data
 
 
-def _describe(content: bytes, found: Any) -> str:  # noqa: ANN401 -- any JSON data but a mapping
+def _describe(content: bytes, found: Json) -> str:
     """Return what a file looks like that holds no mapping: nothing of its content."""
     if isinstance(found, list):
         return "a list"

@@ -37,7 +37,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import responses
 from socket import gaierror
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -52,6 +52,7 @@ from disco.text import duration, escape
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from disco.data.values import Json
     from disco.sources.options import Options
 
 BODY_LIMIT = 32 << 20  # bytes; base64 makes 4/3 of the 16 MiB that a source may have
@@ -83,7 +84,7 @@ class Answer(NamedTuple):
             raise SourceError(f"answered with JSON of more than {PART_LIMIT} parts: {_NARROW}")
         return self.body.decode()
 
-    def json(self) -> Any:  # noqa: ANN401 -- any JSON data
+    def json(self) -> Json:
         """Return the body's JSON data; raise SourceError if it is none, or too much."""
         try:
             return json.loads(self.text())

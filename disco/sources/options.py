@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from disco.data import documents
 from disco.errors import DocumentError, SourceError
@@ -143,7 +143,7 @@ def at_least(minimum: float, kind: Callable[[str], Any]) -> Callable[[str], Any]
     return take
 
 
-def _expect(what: str) -> Any:  # noqa: ANN401 -- never returns
+def _expect(what: str) -> NoReturn:
     raise ValueError(what)
 
 

@@ -10,6 +10,8 @@ from disco.data.values import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from disco.data.values import Json
+
 Key = TypeVar("Key", str, bytes)
 Value = TypeVar("Value", str, bytes)
 
@@ -34,7 +36,7 @@ class KeyTree(Generic[Key, Value]):
         interfaces: frozenset[str],
         path: Callable[[Key], str],
         content: Callable[[Value], bytes | InvalidValue],
-        foreign: Any = None,  # noqa: ANN401 -- whatever the source yields
+        foreign: Json = None,
     ) -> None:
         """Begin without any key."""
         self._interfaces = interfaces
@@ -145,7 +147,7 @@ def build_tree(pairs: Iterable[tuple[str, bytes | InvalidValue | None]]) -> dict
     return tree
 
 
-def is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 -- any JSON data
+def is_same(one: Json, other: Json) -> bool:
     """Return whether two snapshots, or two interfaces' data, hold the same; unlike `==` it tells 1, 1.0 and true apart."""
     return one == other and repr(one) == repr(other)
 
@@ -167,7 +169,7 @@ def _as_folder(leaf: str | InvalidValue) -> dict[str, Any] | InvalidValue:
     return _literally(data) if is_plain(data) else InvalidValue("holds half of a character (a lone surrogate)")
 
 
-def _literally(data: Any) -> Any:  # noqa: ANN401 -- any JSON data
+def _literally(data: Json) -> Json:
     """Return data from JSON among texts that are decoded later: its own are what they are."""
     if isinstance(data, dict):
         return {key: _literally(value) for key, value in data.items()}

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import select
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from disco.text import escape
 
@@ -60,7 +60,7 @@ def encode(level: int, text: str, fields: Fields) -> bytes:
     return line
 
 
-def dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
+def dump(data: object) -> bytes:
     """Return data as JSON on one line; text that is no UTF-8 as JSON's own escapes, which Python's look like."""
     return json.dumps(data, ensure_ascii=False).encode(errors="backslashreplace")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from disco.data.schema import Schema
+    from disco.data.values import Json
     from disco.sources import Source
     from disco.wire.messages import Message
 
@@ -122,7 +123,7 @@ class DiffSender:
             return None
         return Diff(first=first, changed=changed, removed=removed, unknown=shown[0], unknown_count=shown[1], note=self._note)
 
-    def _make_fragment(self, interface: str, data: Any, dumped: bytes) -> Fragment:  # noqa: ANN401 -- any JSON data
+    def _make_fragment(self, interface: str, data: Json, dumped: bytes) -> Fragment:
         """Return an interface's data with its verdict; what is no mapping, or holds an InvalidValue, has no body."""
         judge = self._schemas[interface]
         digest = messages.digest(dumped)
@@ -203,7 +204,7 @@ def _bound_problems(changed: dict[str, Fragment]) -> None:
             changed[name] = fragment._replace(problems=verdicts.bounded(fragment.problems, min(room, verdicts.PROBLEM_LIMIT)))
 
 
-def _dump(data: Any) -> bytes:  # noqa: ANN401 -- any JSON data
+def _dump(data: Json) -> bytes:
     try:
         return values.canonical(data, _stand_in)
     except (TypeError, ValueError, RecursionError):
@@ -219,7 +220,7 @@ def _stand_in(value: object) -> str | list[str]:
     raise TypeError
 
 
-def _find_invalid(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[str]:  # noqa: ANN401 -- any JSON data
+def _find_invalid(data: Json, path: tuple[str | int, ...] = ()) -> Iterator[str]:
     """Yield the reason of each InvalidValue, with its pointer."""
     if isinstance(data, InvalidValue):
         yield f"{values.pointer(path) or 'the interface'} {data.reason}"

@@ -134,7 +134,7 @@ LIES = """
 from typing import get_origin, get_type_hints
 from disco.wire.frames import encode
 from disco.wire.messages import Diff, Fragment, digest
-from disco.data.schema import canonical
+from disco.data.values import canonical
 def blank(kind): return kind(*((get_origin(hint) or hint)() for hint in get_type_hints(kind).values()))
 def tell(fragments, **fields):
     changed = {name: blank(Fragment)._replace(digest=mark, body=body) for name, (mark, body) in fragments.items()}
