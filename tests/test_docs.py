@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -182,6 +183,16 @@ def test_the_table_of_exit_statuses_is_complete() -> None:
     """Each status of disco's own is explained."""
     shown = re.findall(r"^\| ([\d, N+]+) \|", TEXTS["docs/operations.md"], re.MULTILINE)
     assert set(map(int, re.findall(r"\d+", " ".join(shown)))) == set(map(int, ExitStatus))
+
+
+def test_the_table_of_faults_names_what_shows_them() -> None:
+    """Each pattern for `tools/faults` selects rows, with each of its words, and each test that is named is there."""
+    table = TEXTS["docs/operations.md"]
+    rows = subprocess.run([sys.executable, ROOT / "tools" / "faults", "--list"], capture_output=True, text=True, check=True).stdout
+    words = [word for pattern in re.findall(r"tools/faults --only '?([^`']+)'?`", table) for word in pattern.split(r"\|")]
+    assert words
+    assert [word for word in words if not re.search(word, rows)] == []
+    assert all((ROOT / file).is_file() for file in re.findall(r"tests/test_\w+\.py", table))
 
 
 def declared() -> Iterator[tuple[Option, Row]]:
