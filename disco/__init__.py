@@ -119,7 +119,7 @@ Folders
 The folders are floors of one house: a module imports from its own folder, and from what comes after that in this list (for the
 type checker too), and nowhere is there a cycle. tests/test_architecture.py reads the list and holds the code to it.
 
-    9. __main__, cli, start, arguments, last_words
+    9. __main__, cli, start, arguments, gathering, last_words
                                     a start, from the first signal to exec or to the exit status
     8. planning, coordinator, entrypoint
                                     the processes: what each is to do; who waits, forks, sends, kills

@@ -35,17 +35,17 @@ def main() -> NoReturn:
     gc.disable()  # what is imported and loaded now stays: nothing to collect before the loop
     _occupy_standard_descriptors()
     signals = Signals(last_words.leave_early)
-    arguments = None
+    call = None
     try:
-        from disco import start  # noqa: PLC0415 -- takes its time: signals have to be handled by now
+        from disco import arguments, start  # noqa: PLC0415 -- takes its time: signals have to be handled by now
 
-        arguments = start.parse(sys.argv[1:])
-        start.run(arguments, signals)
+        call = arguments.parse(sys.argv[1:])
+        start.run(call, signals)
     except DiscoError as error:
         last_words.leave(error.status, *map(str, error.problems))
     except Exception as error:  # noqa: BLE001 -- the outermost boundary: a bug in disco, or no room
         trace = ""
-        if arguments and arguments.level == "DEBUG":
+        if call and call.level == "DEBUG":
             import traceback  # noqa: PLC0415 -- for bugs only
 
             trace = "".join(traceback.format_tb(error.__traceback__))  # without the exception's text, which may hold a secret

@@ -1,4 +1,4 @@
-"""Every way disco can end, and the exceptions that lead there: one table."""
+"""Every way in which disco can end, the exceptions that lead there, and words for failures that are not disco's."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-# What a system says that has no more of something: no bug of ours.
+# The system has no more of something, which is no bug of disco.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
-
-
 _EXEC = {
     errno.ENOEXEC: "not a program for this machine, or a script without a #! line",
     errno.E2BIG: "its arguments and the environment are too long for the system (ulimit -s; one of them: 128 KiB)",
@@ -49,12 +47,12 @@ class Problem(NamedTuple):
 
 
 class DiscoError(Exception):
-    """Something that stops disco; its class knows the exit status, its lines are for people."""
+    """Stop disco: the class knows the exit status, and each problem is one line for people."""
 
     status: ExitStatus = ExitStatus.SYSTEM
 
     def __init__(self, *problems: str | Problem) -> None:
-        """Take the problems, one line each; none may hold a value from a source or a secret."""
+        """Take the problems; none may hold a secret, or a value from a source."""
         super().__init__("; ".join(map(str, problems)))
         self.problems = problems
 
@@ -95,16 +93,16 @@ class CommandNotExecutableError(DiscoError):
 
 
 class DocumentError(Exception):
-    """A document cannot be taken; it says where (line and column) and why, never what stood there."""
+    """A document cannot be used. It says where (line and column) and why, never what is written there."""
 
     def __init__(self, place: str, reason: str, remedy: str = "correct it") -> None:
-        """Take what a problem is made of."""
+        """Take the parts of a Problem."""
         super().__init__(f"{place}: {reason}")
         self.problem = Problem(place, reason, remedy)
 
 
 class SourceError(Exception):
-    """A backend could not be read now; the source is called again later.
+    """A backend cannot be read now; disco calls the source again later.
 
     The text is for people: it names the place and the reason, never a value, a credential or a URL's user part.
     """
@@ -117,14 +115,14 @@ class SourceError(Exception):
 
 
 class ProtocolError(Exception):
-    """A peer sent what is no message."""
+    """A peer sent something that is no message."""
 
 
 def raise_problems(problems: Iterable[Problem]) -> None:
     """Raise one ConfigurationError of all the problems, if there are any."""
-    lines = tuple(problems)
-    if lines:
-        raise ConfigurationError(*lines)
+    found = tuple(problems)
+    if found:
+        raise ConfigurationError(*found)
 
 
 def explain_exec(error: Exception) -> str:
@@ -141,7 +139,7 @@ def explain_exec(error: Exception) -> str:
 
 
 def explain_failure(error: Exception) -> str:
-    """Return why a process of disco's own ends although nobody wanted that, for people: never the exception's text."""
+    """Return why a process of disco failed, for people. The exception's own text is left out: it may hold a value."""
     if isinstance(error, MemoryError):
         return "out of memory: give the container more"
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
@@ -150,7 +148,7 @@ def explain_failure(error: Exception) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """Return where an exception was raised: never its text, which may hold a value."""
+    """Return the file and line in which an exception was raised."""
     at = error.__traceback__
     while at and at.tb_next:
         at = at.tb_next

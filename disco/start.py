@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from disco import last_words
-from disco.arguments import Arguments, parse
 from disco.errors import (
     CommandNotExecutableError,
     CommandNotFoundError,
@@ -25,13 +24,10 @@ from disco.text import PATH_LIMIT, escape, nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from disco.core.reasons import Outcome
-    from disco.core.status import Status
+    from disco.arguments import Arguments
     from disco.people.log import StderrHandler
     from disco.site.loading import Site
     from disco.system.signals import Signals
-
-__all__ = ["parse", "run"]
 
 DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.timeout does not say
 
@@ -73,46 +69,15 @@ def run_command(arguments: Arguments, signals: Signals) -> NoReturn:
         logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
     environment.pop(b"DISCO_CFG", None)
     if site.rules:
-        _satisfy_rules(site, command, environment, signals, handler)
+        from disco import gathering  # noqa: PLC0415 -- only rules need a coordinator
+
+        gathering.satisfy_rules(site, command, environment, signals, handler)
     else:
         where = ", ".join(map(str, site.settings.path))
         without = "is started at once, without any configuration"
         logger.warning("no rules in %s, and disco.rules is optional: %s %s", where, name, without)
         logger.info("no rules: executing %s", name, extra={"fields": {"event": "exec"}})
     _execute(command, path, environment, signals)
-
-
-def _satisfy_rules(
-    site: Site, command: Sequence[str], environment: dict[bytes, bytes], signals: Signals, handler: StderrHandler
-) -> None:
-    """Return when every rule has succeeded and nothing is left of what disco started; exit if that does not come about."""
-    from disco import entrypoint, planning  # noqa: PLC0415 -- a site without rules needs no coordinator
-    from disco.core.goals import Exec  # noqa: PLC0415 -- as above
-    from disco.people import wording  # noqa: PLC0415 -- as above
-
-    coordinator = planning.prepare(site, command, environment, signals, Exec())
-
-    def work() -> None:
-        handler.process = "coordinator"
-        outcome = coordinator.run()
-        if outcome.status is not None:
-            _give_up(outcome, coordinator.lifecycle.status())
-        reason, name = wording.reason(outcome.reason), escape(command[0], PATH_LIMIT)
-        logging.getLogger(__name__).info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
-
-    status = entrypoint.delegate(work, signals)
-    if status is not None:
-        os._exit(status)
-
-
-def _give_up(outcome: Outcome, status: Status) -> NoReturn:
-    """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
-    from disco.people import report, wording  # noqa: PLC0415 -- as in _satisfy_rules
-
-    number = outcome.status or 0
-    missing = "" if number in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM} else report.summary(status)
-    why = wording.reason(outcome.reason)
-    last_words.leave(number, f"{why}; {status.plan.command} was not started{missing and f': {missing}'} (exit status {number})")
 
 
 def _execute(command: Sequence[str], path: str, environment: dict[bytes, bytes], signals: Signals) -> NoReturn:
@@ -142,27 +107,12 @@ def _execute(command: Sequence[str], path: str, environment: dict[bytes, bytes],
 
 def run_dry(arguments: Arguments, signals: Signals) -> NoReturn:
     """Read the sources, and print what they hold and what would run."""
-    from disco import entrypoint, planning  # noqa: PLC0415 -- as in _satisfy_rules
-    from disco.core.goals import DryRun  # noqa: PLC0415 -- as above
-    from disco.people import dry_run, wording  # noqa: PLC0415 -- only this mode prints that
+    from disco import gathering  # noqa: PLC0415 -- as in run_command
 
     handler = _set_up_log(arguments.level or "ERROR")  # what there is to say is printed at the end
     site = _load(arguments, handler)
     settings = site.settings._replace(timeout=site.settings.timeout or DRY_TIMEOUT, report_file=None)
-    coordinator = planning.prepare(site._replace(settings=settings), arguments.command, {}, signals, DryRun())
-
-    def work() -> NoReturn:
-        handler.process = "coordinator"
-        outcome = coordinator.run()
-        signals.stop_listening(last_words.leave_late)  # a reader of stdout that hangs must not keep disco from being stopped
-        if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
-            last_words.leave(outcome.status or 0, wording.reason(outcome.reason))
-        name = arguments.command[0] if arguments.command else ""
-        is_there = not name or programs.find_program(name, os.environ.get("PATH", os.defpath)) is not None
-        show = dry_run.as_json if arguments.as_json else dry_run.as_text
-        last_words.answer(show(coordinator.lifecycle.status(), name, is_executable=is_there), outcome.status or 0)
-
-    os._exit(entrypoint.delegate(work, signals) or 0)
+    gathering.rehearse(site._replace(settings=settings), arguments.command, signals, handler, as_json=arguments.as_json)
 
 
 def print_check(arguments: Arguments) -> NoReturn:

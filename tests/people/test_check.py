@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -385,23 +384,6 @@ def test_wrong_combinations(simple: Site, argv: list[str]) -> None:
     """--json goes with --check alone, and the two modes exclude each other: status 64."""
     done = disco(simple, *argv)
     assert (done.returncode, done.stdout) == (64, "")
-
-
-def test_neither_psutil_nor_coordinator_is_imported(simple: Site) -> None:
-    """A check loads only what it needs."""
-    script = (
-        "import os, sys; from disco.cli import main\n"
-        "leave = os._exit\n"
-        "def tell(status):\n"
-        "    print(sorted({'psutil', 'disco.coordinator', 'disco.people.check', 'consul'} & set(sys.modules)), flush=True)\n"
-        "    leave(status)\n"
-        "os._exit = tell\n"
-        "sys.argv[1:] = ['--check']; main()"
-    )
-    simple.cfg["consul.host"] = "127.0.0.1"
-    environ = simple.environ | {"DISCO_CFG": ":".join(f"{key}={value}" for key, value in simple.cfg.items())}
-    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "['disco.people.check']"
 
 
 def test_stdout_that_cannot_be_written(simple: Site) -> None:

@@ -45,7 +45,7 @@ def get_help() -> str:
 
 BAD = "def bad(*_, **__): raise RuntimeError('hunt' + 'er2')\n"
 BUGS = {
-    "in the command line": "from disco import start; start.parse = bad",
+    "in the command line": "from disco import arguments; arguments.parse = bad",
     "before anything is started": "from disco.site import loading; loading.load = bad",
     "while children run": "from disco.core.lifecycle import Lifecycle; Lifecycle.handle = bad",
     "at exec": "from disco.system import programs; programs.execute = bad",

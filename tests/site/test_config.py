@@ -1,15 +1,11 @@
-"""Configuration: DISCO_CFG's grammar, the types of options, the file, and what is told of what is wrong."""
+"""Configuration: the types of options, where their values come from, and what is reported of wrong ones."""
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from disco.errors import ConfigurationError, Problem, SourceError
 from disco.site import config
@@ -84,67 +80,6 @@ def problem(pairs: str, **more: Any) -> str:
     return problems[0]
 
 
-# The grammar
-
-
-@pytest.mark.parametrize(
-    ("pairs", "expected"),
-    [
-        ("", {}),
-        (" : :: ", {}),
-        ("any.x=1", {"any.x": "1"}),
-        ("any.x=1:any.y=2", {"any.x": "1", "any.y": "2"}),
-        ("any.x=1:::any.y=2::", {"any.x": "1", "any.y": "2"}),
-        ("  ::any.x = 1 \n: : \t any.y\t=  2  :\n", {"any.x": "1", "any.y": "2"}),
-        ("any.x=1:any.y=2:any.x=3", {"any.x": "3", "any.y": "2"}),
-        (
-            "any.host=http://10.0.0.1:8500:disco.path=/etc/disco:/opt/site",
-            {"any.host": "http://10.0.0.1:8500", "disco.path": "/etc/disco:/opt/site"},
-        ),
-        ("any.host=10.0.0.1:8500:any.x=1", {"any.host": "10.0.0.1:8500", "any.x": "1"}),
-        ("any.host=[fe80::1]:8500:any.x=1", {"any.host": "[fe80::1]:8500", "any.x": "1"}),
-        ("any.host=fe80::1%eth0::any.x=1", {"any.host": "fe80::1%eth0", "any.x": "1"}),
-        ("any.host=::1:any.x=1", {"any.host": "::1", "any.x": "1"}),
-        ("any.url=http://u:p@h:1/x?a=b:c=d:any.x=1", {"any.url": "http://u:p@h:1/x?a=b:c=d", "any.x": "1"}),
-        ("any.x=a=b==", {"any.x": "a=b=="}),
-        ("any.x=a: b : c:any.y=1", {"any.x": "a: b : c", "any.y": "1"}),
-        (r"any.x=a\:any.y=b:any.z=c", {"any.x": "a:any.y=b", "any.z": "c"}),
-        (r"any.x=a\:", {"any.x": "a:"}),
-        (r"any.x=a\::any.y=b", {"any.x": "a:", "any.y": "b"}),
-        (r"any.x=a:\:any.y=b", {"any.x": "a::any.y=b"}),
-        (r"any.x=C:\dir\n\\:any.y=b", {"any.x": "C:\\dir\\n\\:any.y=b"}),
-        (r"any.x=C:\dir :any.y=b", {"any.x": "C:\\dir", "any.y": "b"}),
-        ("any.a-b.c_1.D=x", {"any.a-b.c_1.D": "x"}),
-        ("any.x=:any.y=1", {"any.x": "", "any.y": "1"}),
-        ("any.x=1:9a.b=c:any.é=d", {"any.x": "1:9a.b=c:any.é=d"}),
-        ("disco.path=/a::/b", {"disco.path": "/a:/b"}),
-    ],
-)
-def test_grammar(pairs: str, expected: dict[str, str]) -> None:
-    """A `:` separates where a key and `=`, or the end, follow; every other one, and an escaped one, is the value's."""
-    assert values(pairs) == expected
-
-
-RESERVED = {"type", "timeout", "required", "settle", "memory", "interfaces"}
-KEYS: st.SearchStrategy[str] = st.from_regex(r"any(\.[A-Za-z_][A-Za-z0-9_-]{0,3}){1,2}", fullmatch=True).filter(
-    lambda key: key[4:] not in RESERVED
-)
-
-
-@given(st.dictionaries(KEYS, st.text(alphabet="ab:/. =\\0[]", max_size=12)))
-def test_escaped_values_survive(pairs: dict[str, str]) -> None:
-    """Whatever a value is, with each `:` escaped it arrives, but for white space around it."""
-    pairs = {key: value.rstrip("\\") for key, value in pairs.items()}  # which would escape the separator
-    found = values(":".join(f"{key}={value.replace(':', chr(92) + ':')}" for key, value in pairs.items()))
-    assert found == {key: value.strip() for key, value in pairs.items()}
-
-
-@pytest.mark.parametrize("pairs", ["flat", "=x", "/etc/disco", "1.2=3", ".a=b", "any.x", "a..b=c"])
-def test_no_pair(pairs: str) -> None:
-    """What is no pair is told by its number, and the pair that it follows."""
-    assert problem(pairs) == "DISCO_CFG: pair 1: expected key=value, with a key like disco.path"
-
-
 def test_sources_are_ordered_as_first_named() -> None:
     """Sources come in the order in which they were first named, whatever is set later, and have their type's name."""
     settings, problems = load("flat.file=/a:east.type=consul:consul.host=a:flat.required=no:east.host=b")
@@ -155,42 +90,6 @@ def test_sources_are_ordered_as_first_named() -> None:
         ("consul", "consul"),
     ]
     assert [one.options["required"] for one in settings.sources] == [False, True, True]
-
-
-@pytest.mark.parametrize("unit", [":", " :", "a:", ": ", "a.b:", "a.b=:", " ", "\\:", "a.b ", "a."])
-def test_length_costs_no_more_than_it_is(unit: str) -> None:
-    """Splitting takes a time in proportion to the length, whatever it is made of."""
-    times = []
-    for count in (20_000, 200_000):
-        began = time.process_time()
-        load("any.x=a" + unit * count + "x")
-        times.append(time.process_time() - began)
-    assert times[1] < 40 * max(times[0], 0.02)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "told"),
-    [
-        (
-            "flat.file=/a.yaml;disco.timeout=5",
-            "DISCO_CFG: flat.file: the value holds what looks like a further pair, disco.timeout=",
-        ),
-        ("flat.file=/a.yaml,consul.host=h:consul.port=5", "a further pair, consul.host="),
-        ("flat.file=/a.yaml\ndisco.path=/x", "a further pair, disco.path="),
-        ("flat.file=/a.yaml; flat.required=no", "a further pair, flat.required="),
-        ("timeout=5", "DISCO_CFG: timeout: a key has a namespace; did you mean disco.timeout?"),
-        ("hots=5:disco.path=/x", "DISCO_CFG: hots: a key has a namespace"),
-    ],
-)
-def test_pairs_joined_otherwise(pairs: str, told: str) -> None:
-    """A key without its namespace, and a pair that hides in another one's value, are told by their names."""
-    found = load(pairs)[1]
-    assert any(told in text for text in found), found
-
-
-def test_values_that_only_look_like_pairs() -> None:
-    """What looks like a pair of a namespace that there is not belongs to the value."""
-    assert values("any.x=http://h/?a.b=c;d.e=f g.h=i") == {"any.x": "http://h/?a.b=c;d.e=f g.h=i"}
 
 
 # Types
@@ -384,24 +283,13 @@ def test_file_is_merged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("- a", "1:1: expected a mapping like 'disco: {path: ...}'"),
-        ("disco:\n  path: {}\n", "2:9: disco.path: expected a text, a number, a boolean or a list of texts"),
-        ("disco:\n  grace: null\n", "2:10: disco.grace: expected a text, a number, a boolean or a list of texts"),
-        (
-            "consul:\n  services: [[a]]",
-            "2:13: consul.services: expected a text, a number, a boolean or a list of texts",
-        ),
-        ("host: x", "1:7: host: expected a key in a namespace, like disco.path"),
-        ("consul:\n  'a b': x", "2:10: consul.a b: expected a key in a namespace, like disco.path"),
-        ('consul:\n  "a\\nb": x', "2:11: consul.a\\nb: expected a key in a namespace, like disco.path"),
         ("consul:\n  prot: 1", "2:9: consul.prot: no such option; did you mean consul.port?"),
         ("consul:\n  port: hunter2", "2:9: consul.port: expected a port from 1 to 65535"),
-        ("consul:\n port: [", "3:1: did not find expected node content"),
         ("consul: {}\nnope: {}", "2:7: nope: no source type 'nope'"),
     ],
 )
-def test_wrong_file(tmp_path: Path, content: str, expected: str) -> None:
-    """What is wrong in the file is told with file, line and column."""
+def test_wrong_options_in_a_file(tmp_path: Path, content: str, expected: str) -> None:
+    """A wrong option of the file is reported with file, line and column."""
     file = tmp_path / "disco.yaml"
     file.write_text(content)
     assert problem("", file=file) == f"{file}:{expected}"
@@ -419,10 +307,3 @@ def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is a problem beside the others."""
     _, problems = load("disco.workers=0", tmp_path / "none")
     assert problems == [f"-c: {tmp_path}/none: No such file or directory", "DISCO_CFG: disco.workers: expected at least 1"]
-
-
-def test_any_name_is_a_source_in_a_file(tmp_path: Path) -> None:
-    """JSON is a configuration file too, and what it sets is what DISCO_CFG would set."""
-    file = tmp_path / "disco.json"
-    file.write_text(json.dumps({"any": {"x": "\U0001f600", "y": 1.5, "z": False}}))
-    assert values("", file=file) == {"any.x": "\U0001f600", "any.y": "1.5", "any.z": "false"}

@@ -1,0 +1,71 @@
+"""Gathering: let the coordinator work in a process of its own, for COMMAND or for a dry run, and end as it decides."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from disco import entrypoint, last_words, planning
+from disco.core.goals import DryRun, Exec
+from disco.errors import ExitStatus
+from disco.people import report, wording
+from disco.system import programs
+from disco.text import PATH_LIMIT, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from disco.core.reasons import Outcome
+    from disco.core.status import Status
+    from disco.people.log import StderrHandler
+    from disco.site.loading import Site
+    from disco.system.signals import Signals
+
+
+def satisfy_rules(
+    site: Site, command: Sequence[str], environment: Mapping[bytes, bytes], signals: Signals, handler: StderrHandler
+) -> None:
+    """Return when every rule has succeeded and nothing is left of what disco started; exit if that does not come about."""
+    coordinator = planning.prepare(site, command, environment, signals, Exec())
+
+    def work() -> None:
+        handler.process = "coordinator"
+        outcome = coordinator.run()
+        if outcome.status is not None:
+            _give_up(outcome, coordinator.lifecycle.status())
+        reason, name = wording.reason(outcome.reason), escape(command[0], PATH_LIMIT)
+        logging.getLogger(__name__).info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
+
+    status = entrypoint.delegate(work, signals)
+    if status is not None:
+        os._exit(status)
+
+
+def _give_up(outcome: Outcome, status: Status) -> NoReturn:
+    """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
+    number = outcome.status or 0
+    says_all = number in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM}
+    missing = "" if says_all else report.summary(status)
+    why = wording.reason(outcome.reason)
+    last_words.leave(number, f"{why}; {status.plan.command} was not started{missing and f': {missing}'} (exit status {number})")
+
+
+def rehearse(site: Site, command: Sequence[str], signals: Signals, handler: StderrHandler, *, as_json: bool) -> NoReturn:
+    """Read the sources, print what they hold and what would run, and exit as a start would; command: empty if it is not known."""
+    from disco.people import dry_run  # noqa: PLC0415 -- only a dry run prints that
+
+    coordinator = planning.prepare(site, command, {}, signals, DryRun())
+
+    def work() -> NoReturn:
+        handler.process = "coordinator"
+        outcome = coordinator.run()
+        signals.stop_listening(last_words.leave_late)  # a reader of stdout that hangs must not keep disco from being stopped
+        if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
+            last_words.leave(outcome.status or 0, wording.reason(outcome.reason))
+        name = command[0] if command else ""
+        is_executable = not name or programs.find_program(name, os.environ.get("PATH", os.defpath)) is not None
+        show = dry_run.as_json if as_json else dry_run.as_text
+        last_words.answer(show(coordinator.lifecycle.status(), name, is_executable=is_executable), outcome.status or 0)
+
+    os._exit(entrypoint.delegate(work, signals) or 0)
