@@ -123,7 +123,7 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
                                     a start, from the first signal to exec or to the exit status
     8. planning, coordinator, entrypoint
                                     the processes: what each is to do; who waits, forks, sends, kills
-    7. people                       what people read: log, report, --check, --dry-run, --graph, --options
+    7. people, testing              what people read: log, report, --check, --dry-run, --graph, --options; tests for authors
     6. core                         what happens next: small machines, and the lifecycle that routes events to them; pure
     5. site                         what people write: configuration, schemas and rules, loaded once into a frozen `Site`
     4. workers                      what children run: watcher, checker, runner

@@ -23,11 +23,10 @@ decodes, validates and sends, retries after an error, and replaces the process w
 
 The rules for a generator:
 
-- It yields everything it knows, by interface, each time that something may have changed. Whether it did is not its concern.
-  All of one snapshot is of one moment.
-- The same object again says: the backend answered, and nothing is new. The same object again as one interface's data says so
-  of that interface, which then costs next to nothing. So what was yielded is never changed in place, but made anew (`KeyTree`
-  does both for a key/value store).
+- It yields everything it knows, by interface, each time that something may have changed. All of one snapshot is of one moment.
+- The same object again says: the backend answered, and nothing is new (`is_same` compares). The same object again as one
+  interface's data says so of that interface, which then costs next to nothing. So what was yielded is never changed in place,
+  but made anew (`KeyTree` does both for a key/value store).
 - It raises `SourceError` with a reason for people when the backend cannot be read, and is called anew later. Of any other
   exception people see the class alone.
 - No session and no cache outlives a call. What a later call must know (how new the backend's data was) is kept in

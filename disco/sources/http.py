@@ -2,8 +2,10 @@
 
 For example, a source that polls a JSON document (`timeout` has every source, the options of TLS it declares itself):
 
+    import time
     from contextlib import closing
-    from disco.sources import Context, Option, Pace, Source
+
+    from disco.sources import Context, Option, Source, is_same
     from disco.sources.options import path
 
     def watch(context: Context) -> Iterator[Mapping[str, Any]]:
@@ -11,11 +13,14 @@ For example, a source that polls a JSON document (`timeout` has every source, th
 
         headers = {"Authorization": f"Bearer {context.options['token']}"}
         with closing(Client("https://config.example:8443", context.options)) as client:
+            data = None
             while True:
                 answer = client.get("/v1/config", headers)
                 if answer.status != 200:
                     raise answer.error()                 # with the status, and with Retry-After if the server sent it
-                yield answer.json()
+                news = answer.json()
+                data = data if is_same(data, news) else news
+                yield data
                 time.sleep(context.interval)
 
     SOURCE = Source(watch=watch, options=(
