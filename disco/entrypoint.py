@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds between attempts to fork
 
 
-def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
+def delegate(work: Callable[[], None], received: Signals) -> int | None:
     """Do the coordinator's work in a child; return the exit status, or None if COMMAND is to be executed now.
 
-    The child means the latter by returning from `work`; whatever `work` raises leaves this function there.
+    The latter is what it means that `work` returns. What `work` raises is raised in the child.
 
     Raises:
         SystemFailure: the child could not be forked, or was killed.
@@ -34,7 +34,7 @@ def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
     """
     process.hide()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    pid = _fork(arriving)
+    pid = _fork(received)
     if pid == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.RELAYED.values())
         os.close(reader)
@@ -42,7 +42,7 @@ def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
         os.write(writer, b"\n")
         os._exit(0)
     os.close(writer)
-    status, stops = _wait_for(pid, arriving)
+    status, stops = _wait_for(pid, received)
     is_allowed = bool(_read(reader))
     os.close(reader)
     if status < 0:
@@ -50,11 +50,11 @@ def delegate(work: Callable[[], None], arriving: Signals) -> int | None:
         raise SystemFailure(f"{reason}: out of memory? (give the container more)" if status == -signal.SIGKILL else reason)
     if not is_allowed:
         return status
-    arriving.give_back(stops)  # the coordinator had decided before it saw them
+    received.give_back(stops)  # the coordinator had decided before they reached it
     return None
 
 
-def _fork(arriving: Signals) -> int:
+def _fork(received: Signals) -> int:
     parent, reason = os.getpid(), ""
     for pause in (*PAUSES, 0.0):
         try:
@@ -62,8 +62,8 @@ def _fork(arriving: Signals) -> int:
                 pid = os.fork()
                 if pid == 0:
                     process.begin("coordinator", parent)
-                    arriving.obey()
-                    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it logs to a terminal in whose foreground it is no longer
+                    received.obey()
+                    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it logs to a terminal as a background process
                 return pid
         except OSError as error:
             reason = os.strerror(error.errno or 0)
@@ -72,13 +72,13 @@ def _fork(arriving: Signals) -> int:
     raise SystemFailure(f"the coordinator cannot be started ({len(PAUSES) + 1} attempts): {reason}; {remedy}")
 
 
-def _wait_for(pid: int, arriving: Signals) -> tuple[int, list[int]]:
-    """Hand signals on until a child ends; return its status (as os.waitstatus_to_exitcode gives it) and the stop signals sent."""
+def _wait_for(pid: int, received: Signals) -> tuple[int, list[int]]:
+    """Hand signals on until a child exits; return its status (as os.waitstatus_to_exitcode has it) and the stop signals sent."""
     waiting = select.poll()
-    waiting.register(arriving.listen(), select.POLLIN)
+    waiting.register(received.listen(), select.POLLIN)
     stops: list[int] = []
     while True:
-        for number in arriving.take():
+        for number in received.take():
             if number != signal.SIGCHLD:
                 signals.kill(pid, signals.RELAYED[number])
                 stops += [number] if number in signals.STOP else []
@@ -91,5 +91,5 @@ def _wait_for(pid: int, arriving: Signals) -> tuple[int, list[int]]:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 1)
-    except BlockingIOError:  # a child of the coordinator's holds the other end, and is about to die
+    except BlockingIOError:  # a child of the coordinator holds the other end, and is about to die
         return b""

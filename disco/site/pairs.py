@@ -6,7 +6,7 @@ Nothing here knows which options there are, but for a hint at disco's own. No me
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from disco.data import documents
 from disco.errors import DocumentError, Problem
@@ -15,6 +15,8 @@ from disco.text import NAME_LIMIT, escape, nearest
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
+
+    from disco.data.values import Json
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _KEY = re.compile(rf"{_NAME}(?:\.{_NAME})+")
@@ -97,7 +99,7 @@ def _read_file(file: Path, problems: list[Problem]) -> dict[str, Value]:
         problems.append(Problem(document.at(), "expected a mapping like 'disco: {path: ...}'"))
         return {}
     values: dict[str, Value] = {}
-    waiting: list[tuple[tuple[str, ...], Any]] = [((name,), below) for name, below in (document.data or {}).items()]
+    waiting: list[tuple[tuple[str, ...], Json]] = [((name,), below) for name, below in (document.data or {}).items()]
     while waiting:
         at, data = waiting.pop(0)
         key = ".".join(at)

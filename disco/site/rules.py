@@ -1,14 +1,13 @@
 """Rules: which handler runs on which interfaces. Pure but for reading the files.
 
-`load` takes all rules files and checks them as a whole. What is due on given data is asked of the rule itself: `basis`
-names the data that a run of it stands for.
+`load` reads all rules files and checks them as a whole. `Rule.basis` says for which data a run of a rule would stand.
 """
 
 from __future__ import annotations
 
 import shlex
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from disco.data import documents
 from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
 
     from disco.data.values import Json
 
-CIRCLE_LIMIT, CIRCLES_LIMIT = 10, 20  # names told of rules that wait for each other, and how often that is told
-VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable: the kernel's MAX_ARG_STRLEN, its end and a name included
+CIRCLE_LIMIT = 10  # rules that are shown of one circle, besides the first
+CIRCLES_LIMIT = 20  # circles that are reported one by one
+VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable, its name and end included: the kernel's MAX_ARG_STRLEN
 _KEYS = ("when", "do", "name", "after")
 
 Basis = tuple[tuple[str, str], ...]
@@ -30,7 +30,10 @@ Basis = tuple[tuple[str, str], ...]
 
 
 class Rule(NamedTuple):
-    """A rule: when `any` or all of the interfaces are valid, run argv; only once the rules in `after` are satisfied."""
+    """A rule: run argv when all of the interfaces are valid, or `any` of them, and the rules in `after` are satisfied.
+
+    where: file, line and column.
+    """
 
     name: str
     where: str
@@ -40,7 +43,7 @@ class Rule(NamedTuple):
     after: tuple[str, ...]
 
     def basis(self, valid: Mapping[str, str]) -> Basis | None:
-        """Return what a run of this rule would stand for now, None while too little is valid.
+        """Return for which data a run of this rule would stand now, None while too little is valid.
 
         valid: the digest of each interface that is valid.
         """
@@ -77,46 +80,46 @@ def load(
         rules += reader.rules()
         problems += reader.problems
         refused |= reader.refused
-    named: dict[str, Rule] = {}
+    by_name: dict[str, Rule] = {}
     for rule in rules:
-        if rule.name in named:
-            what = f"a rule named {rule.name} is there already: {named[rule.name].where}"
+        if rule.name in by_name:
+            what = f"a rule named {rule.name} is there already: {by_name[rule.name].where}"
             problems.append(Problem(rule.where, what, "give one of the rules another name"))
-        named.setdefault(rule.name, rule)
-    problems += _check_after(rules, named, refused)
+        by_name.setdefault(rule.name, rule)
+    problems += _check_after(rules, by_name, refused)
     raise_problems(problems)
     return tuple(rules)
 
 
-def _check_after(rules: list[Rule], named: Mapping[str, Rule], refused: Collection[str]) -> Iterator[Problem]:
+def _check_after(rules: list[Rule], by_name: Mapping[str, Rule], refused: Collection[str]) -> Iterator[Problem]:
     for rule in rules:
         for name in rule.after:
-            if name not in named and name not in refused:
+            if name not in by_name and name not in refused:
                 shown = escape(name, NAME_LIMIT)
-                yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, named, "name a rule that there is"))
-    graph = {name: [other for other in dict.fromkeys(rule.after) if other in named] for name, rule in named.items()}
-    order = {name: number for number, name in enumerate(named)}
+                yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, by_name, "name a rule that there is"))
+    graph = {name: [other for other in dict.fromkeys(rule.after) if other in by_name] for name, rule in by_name.items()}
+    order = {name: number for number, name in enumerate(by_name)}
     circles: list[list[str]] = []
     while (circle := _find_circle(graph)) and len(circles) < CIRCLES_LIMIT:
         start = circle.index(min(circle, key=lambda name: order[name]))
         circles.append([*circle[start:], *circle[:start]])
-        graph[circles[-1][0]].remove(circles[-1][1 % len(circle)])  # so that the next one can be found
+        graph[circles[-1][0]].remove(circles[-1][1 % len(circle)])  # opened, so that the next circle can be found
     for first, *others in sorted(circles, key=lambda circle: order[circle[0]]):
         way = [first, *others[:CIRCLE_LIMIT], *(["…"] if len(others) > CIRCLE_LIMIT else []), first]
         what = f"after: the rule waits for itself ({' → '.join(way)})"
-        yield Problem(named[first].where, what, "take one 'after' out of the circle")
+        yield Problem(by_name[first].where, what, "take one 'after' out of the circle")
     if circle:
         what = "after: the rule waits for itself, and others may do so too"
-        yield Problem(named[circle[0]].where, what, "take one 'after' out of each circle")
+        yield Problem(by_name[circle[0]].where, what, "take one 'after' out of each circle")
 
 
 def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:
-    """Return names of which each waits for the next, and the last for the first; empty if there are none."""
+    """Return the names of rules that wait for each other, each for the next and the last for the first; empty without a circle."""
     sorter = TopologicalSorter(graph)
     try:
         sorter.prepare()
     except CycleError as error:
-        return list(reversed(error.args[1][1:]))  # from what is waited for to who waits, its first name once more at the end
+        return list(reversed(error.args[1][1:]))  # graphlib's order is the opposite, and repeats the first name at the end
     return []
 
 
@@ -133,7 +136,7 @@ class _Reader:
     ) -> None:
         self.problems: list[Problem] = []
         self.refused: set[str] = set()  # names of rules that have problems
-        self._own_names: set[str] = set()
+        self._default_names: set[str] = set()
         self._document = document
         self._path = path
         self._label = label
@@ -168,7 +171,7 @@ class _Reader:
         any_, interfaces = self._when(entry, at)
         argv = self._do(entry, at)
         where = self._document.at(*at)
-        name = entry["name"] if "name" in entry else self._own_name(index)
+        name = entry["name"] if "name" in entry else self._default_name(index)
         if not isinstance(name, str) or not name or not name.isprintable():
             self._problem("a rule's name is a text", *at, "name")
         after = entry.get("after", [])
@@ -180,16 +183,16 @@ class _Reader:
             return None
         return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after))
 
-    def _own_name(self, index: int) -> str:
-        """Return FILE:LINE, with the column where another rule is in the same line."""
+    def _default_name(self, index: int) -> str:
+        """Return FILE:LINE, with the column too if a rule before it begins in the same line."""
         line, column = self._document.places.get(("rules", index), (f"rule-{index + 1}", 0))  # JSON may have no places
         name = f"{self._label}:{line}"
-        if name in self._own_names:
+        if name in self._default_names:
             name = f"{name}:{column}"
-        self._own_names.add(name)
+        self._default_names.add(name)
         return name
 
-    def _when(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[bool, tuple[str, ...]]:
+    def _when(self, entry: dict[str, Json], at: tuple[str | int, ...]) -> tuple[bool, tuple[str, ...]]:
         when, any_ = entry.get("when"), False
         if isinstance(when, str):
             mode, colon, rest = when.partition(":")
@@ -214,7 +217,7 @@ class _Reader:
             self._problem(f"'when' {reason}", *at, "when")
         return any_, tuple(when)
 
-    def _do(self, entry: dict[str, Any], at: tuple[str | int, ...]) -> tuple[str, ...]:
+    def _do(self, entry: dict[str, Json], at: tuple[str | int, ...]) -> tuple[str, ...]:
         do = entry.get("do")
         try:
             argv = shlex.split(do) if isinstance(do, str) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from disco.data import documents
 from disco.errors import ConfigurationError, DocumentError, Problem
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from disco.data.schema import Schema
+    from disco.data.values import Json
 
 
 class Schemas(NamedTuple):
@@ -57,7 +58,7 @@ def load(directories: Sequence[Path]) -> Schemas:
 
 def _find_name(path: Path) -> str:
     """Return the interface that a broken schema is of, so that rules which name it are not wrong too."""
-    name: Any = path.stem
+    name: Json = path.stem
     try:
         content = documents.parse(documents.read_file(path), str(path), places=False).data
         name = content.get("name", name) if isinstance(content, dict) else name
