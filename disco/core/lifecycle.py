@@ -43,7 +43,6 @@ class Lifecycle:
     def __init__(self, plan: Plan, goal: Goal, now: float, jitter: Callable[[], float]) -> None:
         """Do nothing yet. now: monotonic seconds. jitter: gives numbers from 0 to 1."""
         self.now = now
-        self._plan = plan
         self._goal = goal
         self._began = now
         self._outbox = outbox = Outbox()
