@@ -121,21 +121,22 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
 
     9. __main__, cli, start, arguments, gathering, last_words
                                     a start, from the first signal to exec or to the exit status
-    8. planning, coordinator, entrypoint
-                                    the processes: what each is to do; who waits, forks, sends, kills
+    8. planning, coordinator, entrypoint, processes
+                                    the processes: what each is to do; the two loops; what forks, reads, sends, kills, reaps
     7. people, testing              what people read: log, report, --check, --dry-run, --graph, --options; tests for authors
     6. core                         what happens next: small machines, and the lifecycle that routes events to them; pure
     5. site                         what people write: configuration, schemas and rules, loaded once into a frozen `Site`
-    4. workers                      what children run: watcher, checker, runner
+    4. workers                      what children run: entry, and from there watcher, checker or runner
     3. sources                      the contract of a source, its options, and those that disco has
     2. data                         JSON values, documents in YAML, schemas, decoding, verdicts
     1. system, wire                 the kernel; messages between processes
     0. errors, text                 how disco can end; texts for people
 
-`core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources and
-workers know nothing of the coordinator, the core or the site. `sources.registry` loads a source's module by its type's name: the
-one import that cannot be seen. In the coordinator's process only `coordinator` waits, forks, sends and kills, and only `last_words`
-prints (but for the log). What people write goes one way: `start` → `site.loading` → `planning` → `coordinator`.
+`core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources
+and workers know nothing of the coordinator, the core or the site. `sources.registry` loads a source's module by its type's
+name: the one import that cannot be seen. In the coordinator's process only `coordinator` waits, only `processes.table`
+forks, sends and kills, and only `last_words` prints (but for the log). A child begins in `workers.entry`. What people write
+goes one way: `start` → `site.loading` → `planning` → `coordinator`.
 
 What departs from the obvious
 =============================

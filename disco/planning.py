@@ -8,11 +8,12 @@ import time
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from disco.coordinator import Coordinator, Job
+from disco.coordinator import Coordinator
 from disco.core.lifecycle import Lifecycle
 from disco.core.plan import Plan, SourcePlan
 from disco.sources import Context
 from disco.text import PATH_LIMIT, escape, plural
+from disco.workers.entry import Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

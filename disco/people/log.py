@@ -12,9 +12,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from disco.text import encode as encode_text
-from disco.text import escape
-from disco.wire.records import FIELD_LIMIT, FIELDS, LINE_LIMIT, dump, encode, write_if_ready
+from disco.text import encode, escape
+from disco.wire.records import FIELD_LIMIT, FIELDS, LINE_LIMIT, dump, write_if_ready
 
 if TYPE_CHECKING:
     from disco.wire.records import Fields
@@ -65,25 +64,6 @@ class StderrHandler(logging.Handler):
         return _as_text(level, process, pid, text, fields, colour=self._colour)
 
 
-class _FirstRecord(logging.Handler):
-    """A child's handler until it has something to say, which most never have: the real one takes long to import."""
-
-    def __init__(self, pipe: int) -> None:
-        super().__init__()
-        self._pipe = pipe
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            from disco.wire.pipe_log import PipeHandler  # noqa: PLC0415 -- as the class says
-        except Exception:  # noqa: BLE001 -- no memory or descriptor is left for it: a log line must not become an error
-            write_if_ready(self._pipe, encode(record.levelno, record.getMessage(), getattr(record, "fields", {})))
-            return
-        handler = PipeHandler(self._pipe)
-        handler.addFilter(_is_ours)
-        logging.getLogger().handlers[:] = [handler]
-        handler.emit(record)
-
-
 def set_up(level: str) -> StderrHandler:
     """Give the root logger its one handler; call once, before any fork."""
     handler = StderrHandler()
@@ -94,18 +74,6 @@ def set_up(level: str) -> StderrHandler:
     if root.isEnabledFor(logging.DEBUG):
         from disco.wire import pipe_log  # noqa: F401, PLC0415 -- each child will need it: imported here, its memory is shared
     return handler
-
-
-def enter_child(pipe: int) -> None:
-    """Write all records to this descriptor from now on: another process logs them."""
-    handler = _FirstRecord(pipe)
-    handler.addFilter(_is_ours)
-    logging.getLogger().handlers[:] = [handler]
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Return whether a record is told at its level: what libraries log may hold anything, and is told with DEBUG only."""
-    return record.name.partition(".")[0] == "disco" or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def emit(level: int, process: str, pid: int, text: str, fields: Fields) -> None:
@@ -134,7 +102,7 @@ def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, c
         text += "".join(f" {name}={value}" for name, value in fields.items() if name != "event")
     # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
     lines = (head + escape(line, LINE_LIMIT) for line in text.split("\n"))
-    return encode_text("\n".join(lines), LINE_LIMIT - 1) + b"\n"
+    return encode("\n".join(lines), LINE_LIMIT - 1) + b"\n"
 
 
 def _as_json(level: int, process: str, pid: int, text: str, fields: Fields) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+SIZE_LIMIT = 4096  # bytes: what Kubernetes takes of a termination log
 # What a folder or a mounted file (a termination log) says where nothing can be renamed over it.
 _NOT_REPLACED = frozenset({errno.EXDEV, errno.EBUSY, errno.EROFS, errno.EACCES})
 _FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import time
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 LARGE_BLOCK = 1 << 20  # bytes
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _REPEAT = 0.1  # seconds until a limit whose exception was swallowed raises again
 _SOON = 0.001  # seconds; 0 would switch a timer off
 
@@ -84,3 +86,12 @@ def return_memory() -> None:
     (mallopt(3)). What passed through once would stay in each process.
     """
     libc.set_mmap_threshold(LARGE_BLOCK)
+
+
+def resident_memory(pid: int) -> int:
+    """Return the bytes of memory in which a process resides; 0 if that cannot be seen, as where it has ended."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123 -- each time that a source was at work
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        return 0

@@ -51,9 +51,7 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
         ours, theirs = socket.socketpair()
         kept.callback(ours.close)
         lent.callback(theirs.close)
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        kept.callback(os.close, reader)
-        lent.callback(os.close, writer)
+        reader, writer = open_pipe(kept, lent)
         null = os.open(os.devnull, os.O_RDWR)
         lent.callback(os.close, null)
         parent = os.getpid()
@@ -84,6 +82,17 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
         _last_words(error)
     finally:
         os._exit(status)
+
+
+def open_pipe(kept: ExitStack, lent: ExitStack, flags: int = 0) -> tuple[int, int]:
+    """Return both ends of a pipe, for a fork: reader and writer.
+
+    kept: closes the reader, if all fails. lent: closes the writer, which only the child is to have. flags: of pipe(2).
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC | flags)
+    kept.callback(os.close, reader)
+    lent.callback(os.close, writer)
+    return reader, writer
 
 
 def begin(name: str, parent: int) -> None:

@@ -1,1 +1,1 @@
-"""The processes that work for the coordinator: runners, around handlers, and the checker, around merging and validating."""
+"""What the coordinator's children run: all of them begin in `entry`, and become a watcher, a runner or the checker."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from disco.data import values
 from disco.errors import ProtocolError, explain_exec
-from disco.system import leftovers, reaping
+from disco.system import leftovers, process, reaping
 from disco.system.signals import Wakeup, blocked, kill, kill_group, reset
 from disco.text import escape
 from disco.wire.messages import Run, RunFinished, Started
@@ -199,7 +199,7 @@ class Runner:
                 stdin = _file_of(task.stdin)
                 lent.callback(os.close, stdin)
                 self._task = task._replace(stdin=())  # it may be large, and is in that file now
-                readers, writers = zip(*(_pipe(kept, lent) for _ in range(3)), strict=True)
+                readers, writers = zip(*(process.open_pipe(kept, lent) for _ in range(3)), strict=True)
                 with blocked():
                     self._handler = os.fork()
                     if not self._handler:
@@ -270,13 +270,6 @@ class Runner:
         if self._timeout() == 0.0 and self._handler:
             self._timed_out = True
             kill_group(self._handler)
-
-
-def _pipe(kept: ExitStack, lent: ExitStack) -> tuple[int, int]:
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    kept.callback(os.close, reader)
-    lent.callback(os.close, writer)
-    return reader, writer
 
 
 def _execute(task: Run, given: tuple[int, int, int, int]) -> NoReturn:

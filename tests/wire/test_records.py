@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from disco.people import log
 from disco.wire import records
+from disco.workers import entry
 
 MARK = records.MARK
 
@@ -76,7 +76,7 @@ def test_a_child_that_cannot_import_its_log_handler(monkeypatch: pytest.MonkeyPa
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setitem(sys.modules, "disco.wire.pipe_log", None)
-    log.enter_child(writer)
+    entry.log_to(writer)
     logging.getLogger("disco.test").warning("told")
     os.close(writer)
     assert [line[:2] for line in records.LineReader().feed(os.read(reader, 1000))] == [(logging.WARNING, "told")]
