@@ -12,7 +12,7 @@ from disco.coordinator import Coordinator
 from disco.core.lifecycle import Lifecycle
 from disco.core.plan import Plan, SourcePlan
 from disco.sources import Context
-from disco.text import PATH_LIMIT, escape, plural
+from disco.text import PATH_LIMIT, escape, plural, shorten
 from disco.workers.entry import Job
 
 if TYPE_CHECKING:
@@ -97,18 +97,15 @@ def _log_overview(site: Site) -> None:
             about = {"event": "remark", "source": settings.name}
             logger.info("source %s: %s", settings.name, remark, extra={"fields": about})
     interfaces = sorted(site.named_interfaces())
+    sources = [f"{process.name} ({process.place})" if process.place else process.name for process in site.processes]
     logger.info(
         "%s on %s (%s), %s: %s",
         plural(len(site.rules), "rule"),
         plural(len(interfaces), "interface"),
-        _list(interfaces),
+        shorten(interfaces, NAMES_LIMIT),
         plural(len(site.processes), "source"),
-        _list([f"{process.name} ({process.place})" if process.place else process.name for process in site.processes]),
+        shorten(sources, NAMES_LIMIT),
     )
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMES_LIMIT]) + (", …" if len(names) > NAMES_LIMIT else "")
 
 
 def _import_shared(site: Site) -> None:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # How many characters are shown at most; `escape` cuts the rest, and marks the cut.
 NAME_LIMIT = 80  # of one name: a key, an interface, a rule, an option, a host
@@ -28,6 +28,11 @@ def escape(text: str, limit: int) -> str:
         fit = bisect_right(list(accumulate(map(len, pieces))), limit)
         shown, is_cut = "".join(pieces[:fit]), is_cut or fit < len(pieces)
     return shown + "…" if is_cut else shown
+
+
+def shorten(names: Sequence[str], limit: int) -> str:
+    """Return the first `limit` names, joined by commas; an ellipsis says that there are more."""
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
 
 
 def encode(text: str, limit: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from disco.text import duration, escape, plural, redact
+from disco.text import duration, escape, plural, redact, shorten
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,9 @@ def test_duration(seconds: float, shown: str) -> None:
     """Seconds are shown in the unit that people would use."""
     assert duration(seconds) == shown
     assert (plural(1, "rule"), plural(2, "rule")) == ("1 rule", "2 rules")
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(0, ", …"), (1, "a, …"), (2, "a, b, …"), (3, "a, b, c"), (4, "a, b, c")])
+def test_shorten(limit: int, shown: str) -> None:
+    """The first names are shown, and an ellipsis where there are more."""
+    assert shorten(("a", "b", "c"), limit) == shown

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from disco.data.values import Json
-    from disco.data.yaml_events import NodePath
+    from disco.data.values import Json, NodePath
 
 _REMEDIES = {errno.ENOENT: "create it, or correct the path", errno.EACCES: "let the user that disco runs as read it"}
 

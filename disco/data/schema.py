@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from referencing._core import Resolver
 
     from disco.data.decoding import Targets
-    from disco.data.values import Json
-    from disco.data.yaml_events import NodePath
+    from disco.data.values import Json, NodePath
 
 _TYPES = "'type' takes string, integer, number, boolean, array, object or null, or a list of these"
 _DIALECTS = "$schema names a dialect that is not known here (drafts 4, 6, 7, 2019-09 and 2020-12 are)"

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from disco.text import NAME_LIMIT, PATH_LIMIT, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 # Any JSON data. A recursive alias would need a cast wherever a file's content is looked into, and prove nothing there.
 Json: TypeAlias = Any
+NodePath = tuple[str | int, ...]  # keys and indices from the root
 
 SIZE_LIMIT = 16 << 20  # bytes
 NODE_LIMIT = 500_000  # keys, values and items; aliases of YAML expanded
 DEPTH_LIMIT = 64
+KEY_LIMIT = 100_000  # keys of one source
 
 _LEAVES = (int, float, bool, type(None))
 
@@ -62,6 +64,18 @@ def measure(data: Json) -> tuple[int, int]:
             break
         level = [value for value in below if isinstance(value, (dict, list, tuple))]
     return count, depth
+
+
+def find_leaves(data: Json, path: NodePath = ()) -> Iterator[tuple[NodePath, Json]]:
+    """Yield each leaf with its path. Whatever holds nothing is a leaf: scalars, empty mappings, empty lists."""
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from find_leaves(value, (*path, key))
+    elif isinstance(data, list) and data:
+        for index, value in enumerate(data):
+            yield from find_leaves(value, (*path, index))
+    else:
+        yield path, data
 
 
 def is_plain(data: object) -> bool:

@@ -18,9 +18,7 @@ from disco.errors import DocumentError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from disco.data.values import Json
-
-NodePath = tuple[str | int, ...]  # keys and indices from the root
+    from disco.data.values import Json, NodePath
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _BASED_INT = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")

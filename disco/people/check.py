@@ -16,7 +16,7 @@ from disco.errors import Problem
 from disco.site import files
 from disco.sources.options import match_names
 from disco.system import programs
-from disco.text import LINE_LIMIT, escape, nearest, plural
+from disco.text import LINE_LIMIT, escape, nearest, plural, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,7 +118,7 @@ def _find_undeclared(site: Site) -> Iterator[Problem]:
     for providers, interfaces in by_providers.items():
         silent = [name for name in providers if name in undeclared]
         if len(providers) > 1 and silent:
-            shown = ", ".join(interfaces[:NAMES_LIMIT]) + (", …" if len(interfaces) > NAMES_LIMIT else "")
+            shown = shorten(interfaces, NAMES_LIMIT)
             what = f"{', '.join(providers)} may all provide {shown}: rules run on what is there, and do not wait for this source"
             options = " and ".join(f"{name}.interfaces" for name in silent)
             yield Problem(f"{silent[0]}.interfaces", what, f"say what each provides: set {options}")

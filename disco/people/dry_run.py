@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from disco.core.status import RuleStatus, SourceStatus, Status
-    from disco.data.values import Json
 
 LEAVES_SHOWN = 100  # of one interface, as text; JSON holds them all
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
@@ -156,17 +155,7 @@ def _leaves(body: bytes) -> dict[str, str]:
     except ValueError:  # empty, or a source lies
         return {}
     types: dict[str, dict[str, None]] = {}
-    for name, type_ in _find_leaves(data, ()):
-        types.setdefault(name, {})[type_] = None
+    for path, leaf in values.find_leaves(data):
+        pattern = ["*" if isinstance(part, int) else part for part in path]
+        types.setdefault(escape(values.pointer(pattern), PATH_LIMIT) or "(itself)", {})[_TYPES[type(leaf)]] = None
     return {name: " or ".join(several) for name, several in types.items()}
-
-
-def _find_leaves(data: Json, path: tuple[str | int, ...]) -> Iterator[tuple[str, str]]:
-    if isinstance(data, dict) and data:
-        for key, value in data.items():
-            yield from _find_leaves(value, (*path, key))
-    elif isinstance(data, list) and data:
-        for value in data:
-            yield from _find_leaves(value, (*path, "*"))
-    else:
-        yield escape(values.pointer(path), PATH_LIMIT) or "(itself)", _TYPES[type(data)]

@@ -12,10 +12,10 @@ from disco.core import facts, reasons
 from disco.core.ending import KILL_WAIT
 from disco.core.facts import Cause, Exit, ForkRefused
 from disco.system.signals import KILL, name_of
-from disco.text import PATH_LIMIT, duration, escape, plural
+from disco.text import PATH_LIMIT, duration, escape, plural, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from disco.core.events import ChildId
     from disco.core.facts import Fact, RunFailure, Trouble
@@ -83,12 +83,6 @@ def status(number: int) -> str:
     if number >= 0:
         return f"exit status {number}"
     return f"killed by {name_of(-number)}" + (", not by disco: out of memory?" if -number == KILL else "")
-
-
-def some(names: Iterable[str], limit: int = NAMES_SHOWN) -> str:
-    """Return the first names, and that there are more."""
-    shown = list(names)
-    return ", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")
 
 
 def ignored(source: SourcePlan) -> str:
@@ -218,7 +212,7 @@ def _rule_failed(fact: facts.RuleFailed) -> Sentence:
 
 
 def _data_frozen(fact: facts.DataFrozen) -> Sentence:
-    changed = some(fact.interfaces)
+    changed = shorten(fact.interfaces, NAMES_SHOWN)
     if fact.runs:
         why = f"runs for the {fact.runs}th time in a row, because its data keeps changing ({changed})"
     else:
@@ -245,7 +239,8 @@ def _survived(fact: facts.Survived) -> Sentence:
 
 
 def _starts_frozen(fact: facts.StartsFrozen) -> Sentence:
-    text = f"{fact.command} starts with the data of {duration(fact.seconds)} ago: meanwhile {some(fact.interfaces)} changed"
+    changed = shorten(fact.interfaces, NAMES_SHOWN)
+    text = f"{fact.command} starts with the data of {duration(fact.seconds)} ago: meanwhile {changed} changed"
     return Sentence(logging.WARNING, "frozen-data", text)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from disco.data.values import SIZE_LIMIT
+from disco.data.values import KEY_LIMIT, SIZE_LIMIT
 from disco.errors import SourceError
 from disco.sources.etcd_channel import Channel, NoAuthenticationError, WatchLostError, rpc, run
 from disco.sources.tree import KeyTree
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from disco.sources import Context
 
-KEY_LIMIT = 100_000
 PREFIX_LIMIT = 100  # characters shown of a prefix
 PAGE = 1_000  # keys in one answer
 DEADLINE_SLACK = 0.2  # seconds by which a watch may end early

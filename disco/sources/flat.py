@@ -12,7 +12,7 @@ from disco.data import documents, values
 from disco.errors import DocumentError, Problem
 from disco.sources import Context, Option, Options, Source, SourceError
 from disco.sources.options import path
-from disco.text import escape, plural
+from disco.text import NAME_LIMIT, escape, plural, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -131,7 +131,7 @@ def load(files: Iterable[str]) -> dict[str, Any]:
             )
         for interface, value in found.items():
             if interface in data:
-                raise SourceError(f"{file}: {escape(interface, 80)} is in an earlier file of the directory too")
+                raise SourceError(f"{file}: {escape(interface, NAME_LIMIT)} is in an earlier file of the directory too")
             data[interface] = value
     return data
 
@@ -150,7 +150,7 @@ def _tell_unread(names: list[str]) -> str:
     """Return which files of a directory are not read, for people; empty if there is none."""
     if not names:
         return ""
-    shown = ", ".join(escape(name, 80) for name in names[:UNREAD_LIMIT]) + (", …" if len(names) > UNREAD_LIMIT else "")
+    shown = shorten([escape(name, NAME_LIMIT) for name in names], UNREAD_LIMIT)
     return f"{plural(len(names), 'file')} in the directory not read, for only *{', *'.join(SUFFIXES)} are: {shown}"
 
 

@@ -21,7 +21,7 @@ from disco.data import values
 from disco.errors import ProtocolError, explain_exec
 from disco.system import leftovers, process, reaping
 from disco.system.signals import Wakeup, blocked, kill, kill_group, reset
-from disco.text import escape
+from disco.text import NAME_LIMIT, escape
 from disco.wire.messages import Run, RunFinished, Started
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from disco.wire.messages import Part
 
 OUTPUT_CHUNK = 64 << 10
-NAME_LIMIT = 80  # characters of an interface's name told
 LINE_LIMIT = 2000  # bytes of one line of output that are logged
 LINES_A_SECOND, LINE_BURST = 200, 1000  # lines of one output that are logged
 TAIL_LINES = 5  # lines of output told with a failure

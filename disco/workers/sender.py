@@ -12,7 +12,7 @@ from disco.data import values, verdicts
 from disco.errors import SourceError
 from disco.sources import InvalidValue
 from disco.system.limits import Overrun, cpu_limit
-from disco.text import NAME_LIMIT, escape, plural, redact
+from disco.text import NAME_LIMIT, REASON_LIMIT, escape, plural, redact
 from disco.wire import messages
 from disco.wire.messages import Diff, Fragment, Heartbeat, ReadFailed
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from disco.sources import Source
     from disco.wire.messages import Message
 
-KEY_LIMIT = 100_000
-NOTE_LIMIT = REASON_LIMIT = 500  # characters
 PROBLEMS_LIMIT = 1 << 20  # characters of all that is wrong in one diff; beyond, each interface has fewer problems
 WELL_STEPS = 2  # good steps in a row after which a source is well again
 
@@ -81,7 +79,7 @@ class DiffSender:
 
     def note(self, text: str) -> None:
         """Take what people should know; it goes with the next snapshot."""
-        self._note = escape(redact(text), NOTE_LIMIT)
+        self._note = escape(redact(text), REASON_LIMIT)
 
     def report_failure(self, reason: str, retry_in: float) -> None:
         """Send why nothing could be read, and in how many seconds that is tried again."""
@@ -180,8 +178,8 @@ def _measure_all(
         nodes += count + 1  # its name
         if len(measured) == messages.INTERFACE_LIMIT:
             raise SourceError(f"more than {messages.INTERFACE_LIMIT} interfaces: split them among several sources")
-        if nodes > 2 * KEY_LIMIT + 1:
-            raise SourceError(f"more than {KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
+        if nodes > 2 * values.KEY_LIMIT + 1:
+            raise SourceError(f"more than {values.KEY_LIMIT} keys: narrow what is read (a longer prefix, fewer files)")
         if depth > values.DEPTH_LIMIT:
             raise SourceError(f"data deeper than {values.DEPTH_LIMIT} levels")
         if not measure:
@@ -220,13 +218,8 @@ def _stand_in(value: object) -> str | list[str]:
     raise TypeError
 
 
-def _find_invalid(data: Json, path: tuple[str | int, ...] = ()) -> Iterator[str]:
+def _find_invalid(data: Json) -> Iterator[str]:
     """Yield the reason of each InvalidValue, with its pointer."""
-    if isinstance(data, InvalidValue):
-        yield f"{values.pointer(path) or 'the interface'} {data.reason}"
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield from _find_invalid(value, (*path, key))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from _find_invalid(value, (*path, index))
+    for path, leaf in values.find_leaves(data):
+        if isinstance(leaf, InvalidValue):
+            yield f"{values.pointer(path) or 'the interface'} {leaf.reason}"

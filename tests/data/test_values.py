@@ -86,3 +86,21 @@ def test_merge(base: Any, over: Any, merged: Any) -> None:
     before = json.dumps([base, over])
     assert values.merge(base, over) == merged
     assert json.dumps([base, over]) == before
+
+
+@given(JSON)
+def test_leaves(value: Any) -> None:
+    """Each leaf is found once, where its path leads, and holds nothing."""
+
+    def count(node: Any) -> int:
+        below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        return sum(map(count, below)) or 1
+
+    leaves = list(values.find_leaves(value))
+    for path, leaf in leaves:
+        found = value
+        for part in path:
+            found = found[part]
+        assert found is leaf
+        assert not (leaf and isinstance(leaf, (dict, list)))
+    assert len({path for path, _ in leaves}) == len(leaves) == count(value)
