@@ -18,7 +18,7 @@ from disco.site.config import DISCO_OPTIONS
 from disco.sources.options import SOURCE_OPTIONS, Option
 from disco.sources.registry import BUILT_IN, find
 from tests.conftest import need_program
-from tests.documents import PAGES, ROOT, blocks, commands, differs, name_of, run
+from tests.pages import PAGES, ROOT, blocks, commands, differs, name_of, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,6 +183,17 @@ def test_the_table_of_exit_statuses_is_complete() -> None:
     """Each status of disco's own is explained."""
     shown = re.findall(r"^\| ([\d, N+]+) \|", TEXTS["docs/operations.md"], re.MULTILINE)
     assert set(map(int, re.findall(r"\d+", " ".join(shown)))) == set(map(int, ExitStatus))
+
+
+def test_the_report_says_what_its_table_explains() -> None:
+    """Each phrase that the table of the report explains is one of disco's."""
+    modules = [*(ROOT / "disco" / "people").glob("*.py"), *(ROOT / "disco" / "data").glob("*.py")]
+    texts = "".join(module.read_text() for module in modules).replace("{verb}", "waits")
+    table = TEXTS["docs/operations.md"].partition("| it says |")[2].partition("\n\n")[0]
+    phrases = [phrase for row in table.splitlines()[2:] for phrase in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    parts = [part.strip(" ,:") for phrase in phrases for part in phrase.split("…")]
+    assert len(parts) > len(phrases) > 0
+    assert [part for part in parts if part not in texts] == []
 
 
 def test_the_table_of_faults_names_what_shows_them() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from disco import __version__
-from tests.documents import PAGES, ROOT
+from tests.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
     from lab.site import Site
