@@ -6,7 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 from lab.consul_server import ConsulServer
@@ -17,6 +17,7 @@ from disco.people.options import ANY, Row, list_rows
 from disco.site.config import DISCO_OPTIONS
 from disco.sources.options import SOURCE_OPTIONS, Option
 from disco.sources.registry import BUILT_IN, find
+from disco.wire import messages
 from tests.conftest import need_program
 from tests.pages import PAGES, ROOT, blocks, commands, differs, name_of, run
 
@@ -194,6 +195,12 @@ def test_the_report_says_what_its_table_explains() -> None:
     parts = [part.strip(" ,:") for phrase in phrases for part in phrase.split("…")]
     assert len(parts) > len(phrases) > 0
     assert [part for part in parts if part not in texts] == []
+
+
+def test_the_table_of_messages_is_complete() -> None:
+    """The page names each kind of message between disco's processes, and no other."""
+    named = set(re.findall(r"`([A-Z]\w+)`", TEXTS["docs/how-it-works.md"].partition("## Messages")[2].partition("##")[0]))
+    assert named == {kind.__name__ for kind in get_args(messages.Message)}
 
 
 def test_the_table_of_faults_names_what_shows_them() -> None:
