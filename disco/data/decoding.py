@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from disco.data.values import Json
 
-    Targets = Mapping[int, tuple[Json, bool]]  # by id of a mapping: where its $ref leads, and whether nothing beside it counts
+    Targets = Mapping[int, tuple[Json, bool]]  # by id of a mapping: where its $ref leads; whether keywords beside it are ignored
 
-INTEGER_LENGTH, INTEGER_DIGITS = 300, 20  # characters and digits of an integer that has a fraction or an exponent
+# An integer written with a fraction or an exponent is decoded up to so many characters, and up to so many digits.
+INTEGER_LENGTH, INTEGER_DIGITS = 300, 20
 
 
 def decode(data: Json, content: Json, targets: Targets) -> Json:
@@ -35,7 +36,7 @@ def decode(data: Json, content: Json, targets: Targets) -> Json:
 
 def admits_mappings(content: Json, targets: Targets) -> bool:
     """Return False where `type` (or the schema `false`) excludes every mapping, and so every interface."""
-    types = _admitted(_applying([content], targets))
+    types = _admitted_types(_applying([content], targets))
     return content is not False and (types is None or "object" in types)
 
 
@@ -44,12 +45,12 @@ def _decode(data: Json, schemas: Iterable[Json], targets: Targets) -> Json:
         return data.text
     applying = list(_applying(schemas, targets))
     if isinstance(data, str):
-        types = _admitted(applying)
+        types = _admitted_types(applying)
         return data if types is None or "string" in types else _decode_text(data, types)
     if isinstance(data, dict):
-        return {key: _decode(value, _for_key(applying, key), targets) for key, value in data.items()}
+        return {key: _decode(value, _schemas_of_key(applying, key), targets) for key, value in data.items()}
     if isinstance(data, list):
-        return [_decode(value, _for_item(applying, index), targets) for index, value in enumerate(data)]
+        return [_decode(value, _schemas_of_item(applying, index), targets) for index, value in enumerate(data)]
     return data
 
 
@@ -68,7 +69,7 @@ def _applying(schemas: Iterable[Json], targets: Targets) -> Iterator[Mapping[str
             waiting += content.get("allOf", ())
 
 
-def _admitted(applying: Iterable[Mapping[str, Json]]) -> set[str] | None:
+def _admitted_types(applying: Iterable[Mapping[str, Json]]) -> set[str] | None:
     """Return the types that all the schemas admit; None if no schema has a `type`."""
     admitted: set[str] | None = None
     for content in applying:
@@ -81,7 +82,7 @@ def _admitted(applying: Iterable[Mapping[str, Json]]) -> set[str] | None:
     return admitted
 
 
-def _for_key(applying: Iterable[Mapping[str, Json]], key: str) -> Iterator[Json]:
+def _schemas_of_key(applying: Iterable[Mapping[str, Json]], key: str) -> Iterator[Json]:
     for content in applying:
         matched = False
         if key in content.get("properties", ()):
@@ -95,7 +96,7 @@ def _for_key(applying: Iterable[Mapping[str, Json]], key: str) -> Iterator[Json]
             yield content["additionalProperties"]
 
 
-def _for_item(applying: Iterable[Mapping[str, Json]], index: int) -> Iterator[Json]:
+def _schemas_of_item(applying: Iterable[Mapping[str, Json]], index: int) -> Iterator[Json]:
     for content in applying:
         items = content.get("items")
         # Before 2020-12 a list under `items` was what `prefixItems` is now.

@@ -18,7 +18,7 @@ from disco.data import decoding, documents, formats, verdicts
 from disco.data.formats import jsonschema
 from disco.errors import ConfigurationError, Problem, raise_problems
 from disco.system.limits import Overrun
-from disco.text import NAME_LIMIT, PATH_LIMIT, escape, nearest
+from disco.text import NAME_LIMIT, PATH_LIMIT, PROBLEM_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,7 +73,7 @@ class Schema(NamedTuple):
         try:
             for error in self.validator.iter_errors(data):
                 problems += (text for text in verdicts.explain(error) if text not in problems)
-                if len(problems) > verdicts.PROBLEM_LIMIT:
+                if len(problems) > verdicts.PROBLEMS_SHOWN:
                     break
         except Overrun:
             raise
@@ -148,7 +148,7 @@ def _check(content: Json, kind: type[Validator]) -> Iterator[tuple[Iterable[str 
         for error in kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER).iter_errors(content):
             path = error.absolute_path
             is_type = error.validator == "anyOf" and path and path[-1] == "type"
-            yield path, _TYPES if is_type else escape(error.message, PATH_LIMIT)
+            yield path, _TYPES if is_type else escape(error.message, PROBLEM_LIMIT)
     except RecursionError:
         yield (), "the schema is too deep"
     except OverflowError:  # of re

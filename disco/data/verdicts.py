@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from disco.data.values import Json
 
-PROBLEM_LIMIT = messages.PROBLEM_LIMIT - 1  # problems of one interface, before "and more"
+PROBLEMS_SHOWN = messages.PROBLEM_LIMIT - 1  # problems of one interface, before "and more"
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 
 _NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
@@ -33,7 +33,7 @@ def time_allowed(size: int) -> float:
     return 1.0 + size / (1 << 20)
 
 
-def bounded(problems: Iterable[str], limit: int = PROBLEM_LIMIT) -> tuple[str, ...]:
+def bounded(problems: Iterable[str], limit: int = PROBLEMS_SHOWN) -> tuple[str, ...]:
     """Return the first `limit` problems, each cut to its limit, and "and more" if there are others."""
     shown = [escape(problem, messages.PROBLEM_LENGTH) for problem in islice(problems, limit + 1)]
     return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
@@ -65,7 +65,7 @@ def explain(error: jsonschema.ValidationError) -> list[str]:  # noqa: PLR0911 --
         known = content.get("properties", {})
         patterns = content.get("patternProperties", {})
         extra = [name for name in instance if name not in known and not any(re.search(p, name) for p in patterns)]
-        return [f"{at}{pointer([name])} is not a key that the schema knows" for name in extra[:PROBLEM_LIMIT]]
+        return [f"{at}{pointer([name])} is not a key that the schema knows" for name in extra[:PROBLEMS_SHOWN]]
     if keyword in ("enum", "const"):
         return [f"{here} is not one of the values that the schema allows"]
     if isinstance(wanted, (int, float, str)) and not isinstance(wanted, bool):
@@ -78,7 +78,7 @@ def explain(error: jsonschema.ValidationError) -> list[str]:  # noqa: PLR0911 --
 
 
 def _is_about_a_name(path: Iterable[str | int]) -> bool:
-    """Return whether the keyword `propertyNames` is on a schema's path; what follows some keywords is a name, not a keyword."""
+    """Return whether a schema's path leads through the keyword `propertyNames`, not through a property of that name."""
     steps = iter(path)
     for step in steps:
         if step == "propertyNames":

@@ -73,7 +73,7 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[str, str]:
 
 
 class _Frame:
-    """A collection that is being built."""
+    """A mapping or list whose end has not come yet."""
 
     def __init__(self, value: Json, path: NodePath, anchor: str | None) -> None:
         self.value = value
@@ -86,11 +86,7 @@ class _Frame:
         self.merged: list[dict[str, Json]] = []  # under `<<`
 
 
-class _Merge:
-    """The key `<<`."""
-
-
-_MERGE = _Merge()
+_MERGE = object()  # the key `<<`
 
 
 def _place(event: yaml.Event) -> tuple[int, int]:

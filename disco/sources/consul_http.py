@@ -16,7 +16,7 @@ from consul.callback import CB
 
 from disco.errors import SourceError
 from disco.sources import http
-from disco.text import escape, plural
+from disco.text import NAME_LIMIT, PATH_LIMIT, escape, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from disco.sources.options import Options
 
 STALE_LIMIT = 2.0  # seconds that a stale answer may be behind the leader; consul-template's default
-HEADER_LIMIT, TARGET_LIMIT, DC_LIMIT = 20, 200, 80  # characters shown of a header, of what is read, and of a datacenter
+HEADER_LIMIT = 20  # characters shown of a header
 
 # What py-consul and a look into its data raise for an answer of the wrong shape.
 UNREADABLE = (ConsulException, LookupError, TypeError, ValueError, AttributeError, RecursionError)
@@ -72,7 +72,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         self.wait = 0.0
         self.is_doubtful = False
         self.is_filtered = False
-        self._target = escape(target, TARGET_LIMIT)
+        self._target = escape(target, PATH_LIMIT)
         self._options = options
         self._has_token = False
         # An older Consul closes a connection too many at once, without a word.
@@ -140,7 +140,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
                 return "403: Consul does not know the token"
             whose = "the token lacks" if self._has_token else "no token is set, and without one there are no"
             return f"403: permission denied ({whose} rights for {self._target})"
-        dc = escape(str(self._options["dc"]), DC_LIMIT)
+        dc = escape(str(self._options["dc"]), NAME_LIMIT)
         meanings = (meaning.format(status=answer.status, dc=dc) for phrase, meaning in _PHRASES.items() if phrase in answer.body)
         return next(meanings, "")
 

@@ -52,7 +52,7 @@ from urllib3 import exceptions as urllib3
 from disco.errors import SourceError
 from disco.sources.pace import deadline
 from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
-from disco.text import duration, escape
+from disco.text import NAME_LIMIT, duration, escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ BODY_LIMIT = 32 << 20  # bytes; base64 makes 4/3 of the 16 MiB that a source may
 PART_LIMIT = 2_000_000
 ERROR_LIMIT = 4 << 10  # bytes read of an answer that is an error, to recognise its reason
 CHUNK = 16 << 10
-NAME_LIMIT, ENCODING_LIMIT = 80, 20  # characters shown of a host's name, and of a content encoding
+ENCODING_LIMIT = 20  # characters shown of a content encoding
 
 _NARROW = "narrow what is read (a longer prefix)"
 

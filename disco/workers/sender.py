@@ -199,7 +199,7 @@ def _bound_problems(changed: dict[str, Fragment]) -> None:
     if sum(len(problem) for fragment in invalid.values() for problem in fragment.problems) > PROBLEMS_LIMIT:
         room = max(1, PROBLEMS_LIMIT // (messages.PROBLEM_LENGTH * len(invalid)))
         for name, fragment in invalid.items():
-            changed[name] = fragment._replace(problems=verdicts.bounded(fragment.problems, min(room, verdicts.PROBLEM_LIMIT)))
+            changed[name] = fragment._replace(problems=verdicts.bounded(fragment.problems, min(room, verdicts.PROBLEMS_SHOWN)))
 
 
 def _dump(data: Json) -> bytes:
