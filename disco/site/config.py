@@ -128,13 +128,14 @@ def _load_source(namespace: _Namespace, find_type: Callable[[str, str], Source])
     return SourceSettings(namespace.name, type_, source, options)
 
 
-class _Namespace(NamedTuple):
+class _Namespace:
     """What is set below one name; problems: is appended to."""
 
-    name: str
-    values: Mapping[str, Value]
-    environ: Mapping[str, str]
-    problems: list[Problem]
+    def __init__(self, name: str, values: Mapping[str, Value], environ: Mapping[str, str], problems: list[Problem]) -> None:
+        self.name = name
+        self.values = values
+        self.problems = problems
+        self._environ = environ
 
     def read(self, declared: Sequence[Option], *, any_key: bool = False) -> Options:
         """Return the declared options, each with its value or default; any_key: whatever else is set counts too, as text."""
@@ -164,9 +165,9 @@ class _Namespace(NamedTuple):
 
     def _read_environment(self, option: Option, found: dict[str, Any], files: dict[str, Path]) -> None:
         """Take the default that the environment gives an option which no key sets."""
-        if text := self.environ.get(option.env):
+        if text := self._environ.get(option.env):
             self._convert(option, pairs.Value(text, option.env), found)
-        elif option.secret and (file := self.environ.get(f"{option.env}_FILE")):
+        elif option.secret and (file := self._environ.get(f"{option.env}_FILE")):
             files[option.name] = Path(file)
 
     def _convert(self, option: Option, value: Value, found: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Site(NamedTuple):
 def load(file: Path | None, environ: Mapping[str, str]) -> Site:
     """Load the site that an environment (DISCO_CFG, PATH and what sources declare) and the file of -c configure."""
     settings, problems = config.load(environ.get("DISCO_CFG", ""), file, environ)
-    content = _load_content(settings.path, environ.get("PATH", os.defpath))
+    content = _Content(settings.path, environ.get("PATH", os.defpath))
     faults: list[Problem] = []
     processes = tuple(_find_processes(settings, content.schemas.by_interface, faults))
     if not problems:  # else a plug-in was asked about options that are wrong
@@ -92,33 +92,27 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Site:
     )
 
 
-class _Content(NamedTuple):
-    """What lies in disco.path."""
+class _Content:
+    """What lies in disco.path, and all that is wrong with it."""
 
-    schemas: Schemas
-    rules: tuple[Rule, ...]
-    programs: Mapping[str, str]
-    errors: tuple[Problem, ...]
-
-
-def _load_content(directories: tuple[Path, ...], path: str) -> _Content:
-    loaded = Schemas({}, frozenset())
-    found: tuple[Rule, ...] = ()
-    programs: Mapping[str, str] = {}
-    errors: list[Problem] = []
-    try:
-        handlers = Handlers(directories, path)
-        programs = handlers.programs
-        loaded = schemas.load(directories)
-        errors += loaded.errors
-        found = rules.load(directories, loaded.names, handlers.find)
-    except ConfigurationError as error:
-        errors += error.problems
-    except OSError as error:
-        where = error.filename or "the working directory"
-        remedy = "it must name the directories of schemas, rules and handlers"
-        errors.append(Problem("disco.path", f"{where}: {error.strerror}", remedy))
-    return _Content(loaded, found, programs, tuple(errors))
+    def __init__(self, directories: tuple[Path, ...], path: str) -> None:
+        """Load schemas and rules; path: PATH, for handlers."""
+        self.schemas = Schemas({}, frozenset())
+        self.rules: tuple[Rule, ...] = ()
+        self.programs: Mapping[str, str] = {}
+        self.errors: list[Problem] = []
+        try:
+            handlers = Handlers(directories, path)
+            self.programs = handlers.programs
+            self.schemas = schemas.load(directories)
+            self.errors += self.schemas.errors
+            self.rules = rules.load(directories, self.schemas.names, handlers.find)
+        except ConfigurationError as error:
+            self.errors += error.problems
+        except OSError as error:
+            where = error.filename or "the working directory"
+            remedy = "it must name the directories of schemas, rules and handlers"
+            self.errors.append(Problem("disco.path", f"{where}: {error.strerror}", remedy))
 
 
 def _find_processes(settings: Settings, known: Iterable[str], faults: list[Problem]) -> Iterator[SourceProcess]:
