@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from disco.errors import ConfigurationError, Problem
 from disco.site import rules
-from disco.site.handlers import Handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,51 +258,6 @@ def test_many_circles(tmp_path: Path) -> None:
     assert all("itself (r" in problem for problem in found)
     assert "and others may do so too" in last
     assert time.process_time() - began < 20 * least
-
-
-# Handlers
-
-
-@pytest.mark.parametrize(
-    ("do", "found"),
-    [
-        ("both", "site/both"),
-        ("onpath", "bin/onpath"),
-        ("sub/rel", "site/sub/rel"),
-        ("./both", "site/both"),
-        ("../bin/both", "bin/both"),
-        ("flat", "flat: SITE/flat is not executable; chmod +x SITE/flat"),
-        ("./flat", "./flat: SITE/flat is not executable; chmod +x SITE/flat"),
-        ("sub", "sub is not there (looked for in disco.path, then PATH); put"),
-        ("./sub", "./sub is not there (looked for from this file's directory); correct"),
-        ("sub/none", "sub/none is not there (looked for from this file's directory)"),
-        ("rel", "rel is not there (looked for in disco.path, then PATH)"),
-    ],
-)
-def test_handlers_are_found(tmp_path: Path, do: str, found: str) -> None:
-    """A handler is sought in the directories, then in PATH; with a `/` beside its rules file; one without its x bit is told."""
-    for name, mode in {
-        "site/both": 0o755,
-        "bin/both": 0o755,
-        "bin/onpath": 0o755,
-        "site/sub/rel": 0o755,
-        "site/flat": 0o644,
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("#!/bin/sh\n")
-        (tmp_path / name).chmod(mode)
-    handlers = Handlers([tmp_path / "site"], str(tmp_path / "bin"))
-    (tmp_path / "site/x.rules").write_text(json.dumps({"rules": [{"when": "mysql", "do": do}]}))
-
-    def load() -> tuple[Rule, ...]:
-        return rules.load([tmp_path / "site"], KNOWN, handlers.find)
-
-    if " " in found:
-        with pytest.raises(ConfigurationError) as caught:
-            load()
-        assert f"handler {found}".replace("SITE", str(tmp_path / "site")) in str(caught.value)
-    else:
-        assert os.path.realpath(load()[0].argv[0]) == str(tmp_path / found)
 
 
 # Basis
