@@ -6,6 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -121,6 +122,8 @@ def test_the_plug_in_works(site: Site) -> None:
     site.plug_in("yield {}", name="counter")  # its metadata; then the page's code takes the place of this one
     (site.folder / "plug-ins" / "counter.py").write_text(code)
     del site.cfg["counter.timeout"]
+    (project,) = (tomllib.loads(block.text) for block in blocks(page) if block.language == "toml")
+    assert project["project"]["entry-points"] == {"disco.sources": {"counter": "counter:SOURCE"}}
     (key, value) = re.findall(r"`DISCO_CFG=(counter\.\w+)=(\w+)`", page.read_text())[0]
     site.cfg[key] = value
     site.schema("counter")
