@@ -26,6 +26,7 @@ import pytest
 from lab.consul_server import ConsulServer
 from lab.servers import make_certificates
 from lab.waiting import eventually
+from requests.adapters import HTTPAdapter
 
 from disco.site import config
 from disco.sources import Context, InvalidValue, Options, SourceError
@@ -34,6 +35,8 @@ from disco.sources.consul_options import locate
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import requests
 
 PATIENCE = 30.0  # seconds; what takes longer on a busy machine is taken to hang
 SECRET = "s3cr3t-t0k3n"
@@ -207,17 +210,15 @@ def test_a_change_arrives_while_the_query_waits(consul: ConsulServer, follow: Fo
 
 def note_blocking(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Return what is set when a blocking query is about to be sent."""
-    from disco.sources.consul_http import HTTP
-
     waiting = threading.Event()
-    get = HTTP.get
+    send = HTTPAdapter.send
 
-    def noted(self: HTTP, callback: Any, path: str, params: Any = (), headers: Any = None) -> Any:
-        if "index" in dict(params):
+    def noted(adapter: HTTPAdapter, request: requests.PreparedRequest, **more: Any) -> requests.Response:
+        if "index=" in str(request.url):
             waiting.set()
-        return get(self, callback, path, params, headers)
+        return send(adapter, request, **more)
 
-    monkeypatch.setattr(HTTP, "get", noted)
+    monkeypatch.setattr(HTTPAdapter, "send", noted)
     return waiting
 
 
@@ -951,12 +952,11 @@ def test_idle_costs_one_request_per_wait_on_one_connection(follow: Follow) -> No
 def test_waits_of_a_fleet_are_spread(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     """The query after an answer that came at once waits for a part of `wait`, those after it for the whole."""
     monkeypatch.setattr("random.uniform", lambda low, high: low + (high - low) / 4)
-    monkeypatch.setattr("disco.sources.consul_query.PAUSE", 0.1)
     with Fake(Reply(), Reply(hold=True), Reply(hold=True), Reply(index=11), Reply(index=11, hold=True)) as fake:
-        follower = follow(f"{fake.pairs}:consul.wait=300ms")
+        follower = follow(f"{fake.pairs}:consul.wait=1.2s")
         for _ in range(6):
             follower.step()
-    assert [request.query.get("wait") for request in fake.requests] == [None, "150ms", "300ms", "300ms", "150ms", "300ms"]
+    assert [request.query.get("wait") for request in fake.requests] == [None, "1050ms", "1200ms", "1200ms", "1050ms", "1200ms"]
 
 
 def test_another_store_with_the_same_indexes_is_seen(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
