@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import subprocess
 import sys
 
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from disco.wire import records
-from disco.workers import entry
 
 MARK = records.MARK
 
@@ -70,14 +69,18 @@ def test_a_log_line_without_end() -> None:
     assert all(len(text) <= records.TEXT_LIMIT + 1 for _, text, _ in found)
 
 
-def test_a_child_that_cannot_import_its_log_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+CHILD_WITHOUT_DESCRIPTORS = """
+import logging, resource, sys
+from disco.workers import entry
+entry.log_to(1)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+logging.getLogger("disco.test").warning("told")
+sys.exit("disco.wire.pipe_log" in sys.modules)
+"""
+
+
+def test_a_child_that_cannot_import_its_log_handler() -> None:
     """Where nothing is left to import the handler with, a record is written all the same, and is never an error."""
-    reader, writer = os.pipe()
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setitem(sys.modules, "disco.wire.pipe_log", None)
-    entry.log_to(writer)
-    logging.getLogger("disco.test").warning("told")
-    os.close(writer)
-    assert [line[:2] for line in records.LineReader().feed(os.read(reader, 1000))] == [(logging.WARNING, "told")]
-    os.close(reader)
+    child = subprocess.run([sys.executable, "-c", CHILD_WITHOUT_DESCRIPTORS], capture_output=True, check=True, timeout=60)
+    assert [line[:2] for line in records.LineReader().feed(child.stdout)] == [(logging.WARNING, "told")]
+    assert child.stderr == b""
