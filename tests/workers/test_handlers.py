@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from lab.memory import Peak, highest_resident
 from lab.processes import below, is_alive, name_of, processes
 from lab.waiting import eventually
 
@@ -216,17 +216,9 @@ def test_output_without_end(site: Site) -> None:
     site.handler("see", "head -c 200000000 /dev/zero\nyes | head -c 100000000 >&2\ntrue\n")
     site.environ["PYTHONMALLOC"] = "malloc"
     running = site.start("sh", "-c", "echo done", options=())
-    peak = 0
-    while running.process.poll() is None:
-        time.sleep(0.1)  # between looks: it is the peak that counts
-        for pid in processes(f"OUT={site.folder}"):
-            try:
-                with open(f"/proc/{pid}/status") as file:
-                    peak = max([peak, *(int(line.split()[1]) for line in file if line.startswith("VmHWM"))])
-            except OSError:
-                continue
-    assert running.wait() == 0
-    assert 0 < peak < 150_000  # kB
+    with Peak(lambda: max(map(highest_resident, processes(f"OUT={site.folder}")), default=0), 0.1) as peak:
+        assert running.wait() == 0
+    assert 0 < peak.highest < 150 << 20
 
 
 def test_two_rules_at_a_time_but_one_run_of_each(site: Site) -> None:

@@ -54,6 +54,15 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def highest_resident(pid: int) -> int:
+    """Return the most that a process has ever had in memory, shared or not; 0 if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except GONE:
+        return 0
+    return _size(text, "VmHWM")
+
+
 def available() -> int:
     """Return what the machine can still give."""
     return _size(Path("/proc/meminfo").read_text(), "MemAvailable")
