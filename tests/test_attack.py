@@ -112,17 +112,24 @@ def test_random_blows(site: Site, seed: int) -> None:
     eventually(lambda: not processes(f"OUT={site.folder}"), "the end of everything", patience=10)
 
 
-def test_pause_of_the_whole_tree(site: Site) -> None:
+def test_pause_of_the_whole_tree(site: Site, tmp_path: Path) -> None:
     """A pause of all of disco's processes for longer than any lease costs nobody a lease."""
     crowd(site)
     for n in range(4):
         site.cfg[f"flat{n}.timeout"] = "50ms"
+    other = Site(tmp_path / "other")
+    crowd(other)
+    other.cfg |= {name: value for name, value in site.cfg.items() if name.endswith(".timeout")}
+    witness = other.start()
+    witness.wait_for("rule rule3: handler succeeded")
     running = site.start()
     running.wait_for("rule rule3: handler succeeded")
     tree = [running.pid, *below(running.pid)]
     for pid in tree:
         _send(pid, signal.SIGSTOP)
-    time.sleep(12)  # the leases of these sources are shorter: the one thing here that only time can tell
+    _send(witness.child("flat0"), signal.SIGSTOP)
+    witness.wait_for("source flat0: its process hung")  # so a lease is over, of another disco's source that was stopped later
+    other.clean_up()
     for pid in tree:
         _send(pid, signal.SIGCONT)
     site.flat({"last": {}}, "last.yaml", "latest")
