@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from lab.harness import Site
+    from lab.site import Site
 
 PLUG_IN = """
 def take_colour(text):
