@@ -39,42 +39,53 @@ def bounded(problems: Iterable[str], limit: int = PROBLEMS_SHOWN) -> tuple[str, 
     return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
 
 
-def explain(error: jsonschema.ValidationError) -> list[str]:  # noqa: PLR0911 -- one return for each kind of keyword
+def explain(error: jsonschema.ValidationError) -> list[str]:
     """Return the sentences that explain a validator's error. They show names of the data's keys, and no value of the data."""
-    content: Json = error.schema
+    at = pointer(list(error.absolute_path))
+    return [f"{at}{reason}" for reason in _explain_names(error)] or [f"{at or 'the interface'} {_explain_value(error)}"]
+
+
+def _explain_names(error: jsonschema.ValidationError) -> list[str]:
+    """Return what is wrong with the names of a mapping's keys, `/NAME reason` each; empty if the error is about something else."""
     wanted: Json = error.validator_value
     instance: Json = error.instance
-    at, keyword = pointer(list(error.absolute_path)), str(error.validator)
-    here = at or "the interface"
     if _is_about_a_name(error.absolute_schema_path):
-        return [f"{at}{pointer([str(instance)])} is not a name that the schema allows"]
-    if keyword == "required" and isinstance(wanted, list):
-        return [f"{at}{pointer([name])} is required" for name in wanted if name not in instance]
-    if keyword in ("dependentRequired", "dependencies"):
+        return [f"{pointer([str(instance)])} is not a name that the schema allows"]
+    if error.validator == "required" and isinstance(wanted, list):
+        return [f"{pointer([name])} is required" for name in wanted if name not in instance]
+    if error.validator in ("dependentRequired", "dependencies"):
         return [
-            f"{at}{pointer([name])} is required with {pointer([given])}"
+            f"{pointer([name])} is required with {pointer([given])}"
             for given, names in wanted.items()
             if given in instance and isinstance(names, list)
             for name in names
             if name not in instance
-        ] or [f"{here} does not satisfy {keyword}"]
-    if keyword == "type":
-        types = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
-        return [f"{here} is {_type_name(instance)}, the schema wants {types}"]
-    if keyword == "additionalProperties" and isinstance(instance, dict):
+        ]
+    if error.validator == "additionalProperties" and isinstance(instance, dict):
+        content: Json = error.schema
         known = content.get("properties", {})
         patterns = content.get("patternProperties", {})
         extra = [name for name in instance if name not in known and not any(re.search(p, name) for p in patterns)]
-        return [f"{at}{pointer([name])} is not a key that the schema knows" for name in extra[:PROBLEMS_SHOWN]]
+        return [f"{pointer([name])} is not a key that the schema knows" for name in extra[:PROBLEMS_SHOWN]]
+    return []
+
+
+def _explain_value(error: jsonschema.ValidationError) -> str:
+    """Return what is wrong with a value, in words that follow its pointer."""
+    wanted: Json = error.validator_value
+    keyword = str(error.validator)
+    if keyword == "type":
+        types = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
+        return f"is {_type_name(error.instance)}, the schema wants {types}"
     if keyword in ("enum", "const"):
-        return [f"{here} is not one of the values that the schema allows"]
+        return "is not one of the values that the schema allows"
     if isinstance(wanted, (int, float, str)) and not isinstance(wanted, bool):
-        return [f"{here} does not satisfy {keyword} {escape(str(wanted), NAME_LIMIT)}"]
+        return f"does not satisfy {keyword} {escape(str(wanted), NAME_LIMIT)}"
     if keyword in _ALTERNATIVES:
-        return [f"{here} {_ALTERNATIVES[keyword]} ({keyword})"]
+        return f"{_ALTERNATIVES[keyword]} ({keyword})"
     if error.validator is None or (keyword == "not" and wanted == {}):
-        return [f"{here} is not allowed by the schema"]
-    return [f"{here} does not satisfy {keyword}"]
+        return "is not allowed by the schema"
+    return f"does not satisfy {keyword}"
 
 
 def _is_about_a_name(path: Iterable[str | int]) -> bool:
