@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from disco.errors import SystemFailure
 from disco.system import process, reaping, signals
+from disco.system.backoff import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from disco.system.signals import Signals
 
-PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds between attempts to fork
+ATTEMPTS = 6  # to fork
 
 
 def delegate(work: Callable[[], None], received: Signals) -> int | None:
@@ -56,7 +57,9 @@ def delegate(work: Callable[[], None], received: Signals) -> int | None:
 
 def _fork(received: Signals) -> int:
     parent, reason = os.getpid(), ""
-    for pause in (*PAUSES, 0.0):
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(backoff(attempt - 1, 1.0))
         try:
             with signals.blocked():
                 pid = os.fork()
@@ -67,9 +70,8 @@ def _fork(received: Signals) -> int:
                 return pid
         except OSError as error:
             reason = os.strerror(error.errno or 0)
-        time.sleep(pause)
     remedy = "raise the container's limits (processes, memory)"
-    raise SystemFailure(f"the coordinator cannot be started ({len(PAUSES) + 1} attempts): {reason}; {remedy}")
+    raise SystemFailure(f"the coordinator cannot be started ({ATTEMPTS} attempts): {reason}; {remedy}")
 
 
 def _wait_for(pid: int, received: Signals) -> tuple[int, list[int]]:
