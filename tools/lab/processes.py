@@ -64,7 +64,7 @@ def processes(marker: str) -> list[int]:
 
     Of NAME=VALUE a command line need hold the value only: disco's own processes show their environment to root alone.
     """
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             try:
@@ -77,8 +77,8 @@ def processes(marker: str) -> list[int]:
                 environment = b""
             holds = marker.encode() in environment or marker.rpartition("=")[2].encode() in command_line
             if holds and is_alive(int(entry.name)):
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids
 
 
 def kill(*pids: int) -> None:

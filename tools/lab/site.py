@@ -42,11 +42,11 @@ class Running:
     def wait_for(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """Wait until the log holds a line that matches."""
         try:
-            found = eventually(lambda: re.search(pattern, self.log), pattern, patience)
+            line = eventually(lambda: re.search(pattern, self.log), pattern, patience)
         except TimeoutError:
             raise AssertionError(f"{pattern!r} never came in:\n{self.log}") from None
-        assert isinstance(found, re.Match)
-        return found
+        assert isinstance(line, re.Match)
+        return line
 
     def wait(self, patience: float = PATIENCE) -> int:
         """Wait for the end and return the status (negative: killed by that signal)."""
@@ -58,9 +58,9 @@ class Running:
     @property
     def coordinator(self) -> int:
         """The process below this one that does disco's work."""
-        found = eventually(lambda: [pid for pid in below(self.pid) if name_of(pid).startswith("disco:coord")], "the coordinator")
-        assert isinstance(found, list)
-        return int(found[0])
+        pids = eventually(lambda: [pid for pid in below(self.pid) if name_of(pid).startswith("disco:coord")], "the coordinator")
+        assert isinstance(pids, list)
+        return int(pids[0])
 
     def send(self, number: int) -> None:
         """Send disco a signal; it is stopped and continued as a whole, as `docker pause` does it."""
@@ -79,8 +79,8 @@ class Running:
 
     def child(self, name: str) -> int:
         """Return the pid of a child by its name, as the newest log line of that child tells it (needs -l DEBUG)."""
-        found = eventually(lambda: re.findall(rf" {re.escape(name)}\[(\d+)\] ", self.log), f"a line of {name}")
-        return int(found[-1])
+        pids = eventually(lambda: re.findall(rf" {re.escape(name)}\[(\d+)\] ", self.log), f"a line of {name}")
+        return int(pids[-1])
 
 
 class Site:
@@ -200,8 +200,8 @@ class Site:
     def _disco(self, prologue: str) -> list[str]:
         if not prologue and not (self.folder / "plug-ins").exists():
             return disco_command()
-        found = f"import sys; sys.path.append({str(self.folder / 'plug-ins')!r})"
-        return [sys.executable, "-c", f"{prologue}\n{found}; from disco.cli import main; main()"]
+        plug_ins = f"import sys; sys.path.append({str(self.folder / 'plug-ins')!r})"
+        return [sys.executable, "-c", f"{prologue}\n{plug_ins}; from disco.cli import main; main()"]
 
     def clean_up(self) -> None:
         """End what a failed test left running."""
@@ -213,5 +213,5 @@ class Site:
 
 def disco_command() -> list[str]:
     """Return the installed command."""
-    found = Path(sys.executable).with_name("disco")
-    return [str(found) if found.exists() else str(shutil.which("disco"))]
+    program = Path(sys.executable).with_name("disco")
+    return [str(program) if program.exists() else str(shutil.which("disco"))]

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
             for name, (seconds, faulty) in phases.items():
                 if seconds:
                     site = make_site(options, types, seconds, faulty=faulty)
-                    kinds = Counter(one.type for one in site.namespaces)
+                    kinds = Counter(namespace.type for namespace in site.namespaces)
                     print(
                         f"{name}: {len(site.rules)} rules on {len(site.contributors)} interfaces of"
                         f" {len(site.namespaces)} sources: "
@@ -139,10 +139,10 @@ def start_servers(folder: Path, stack: contextlib.ExitStack) -> dict[str, Any]:
     from lab.etcd_server import EtcdServer
     from lab.servers import BackendsError, find_program
 
-    found: dict[str, Any] = {}
-    for name, server in {"consul": ConsulServer, "etcd": EtcdServer}.items():
+    servers: dict[str, Any] = {}
+    for name, kind in {"consul": ConsulServer, "etcd": EtcdServer}.items():
         try:
-            found[name] = stack.enter_context(server(find_program(name), folder / name))
+            servers[name] = stack.enter_context(kind(find_program(name), folder / name))
         except (BackendsError, OSError) as error:
             print(f"tools/stress: without {name}: {error}", file=sys.stderr)
-    return found
+    return servers

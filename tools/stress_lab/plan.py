@@ -79,16 +79,16 @@ class Site:
     @property
     def contributors(self) -> dict[str, list[str]]:
         """Return the namespaces of each interface."""
-        found: dict[str, list[str]] = {}
+        contributors: dict[str, list[str]] = {}
         for namespace in self.namespaces:
             for interface in namespace.interfaces:
-                found.setdefault(interface, []).append(namespace.name)
-        return found
+                contributors.setdefault(interface, []).append(namespace.name)
+        return contributors
 
     @property
     def faulty(self) -> set[str]:
         """Return the interfaces of faulty sources."""
-        return {interface for one in self.namespaces if one.faulty for interface in one.interfaces}
+        return {interface for namespace in self.namespaces if namespace.faulty for interface in namespace.interfaces}
 
     def depends_on_faulty(self, rule: RulePlan) -> bool:
         """Return whether a rule may have to wait for a faulty source."""
@@ -102,8 +102,8 @@ def make_site(options: argparse.Namespace, types: Sequence[str], seconds: float,
     namespaces = plan_sources(options, types)
     rules, probes = plan_rules(options, namespaces)
     if not faulty:
-        gone = {interface for one in namespaces if one.faulty for interface in one.interfaces}
-        namespaces = tuple(one for one in namespaces if not one.faulty)
+        gone = {interface for namespace in namespaces if namespace.faulty for interface in namespace.interfaces}
+        namespaces = tuple(namespace for namespace in namespaces if not namespace.faulty)
         left = [replace(rule, interfaces=tuple(name for name in rule.interfaces if name not in gone)) for rule in rules]
         there = {rule.name for rule in left if rule.interfaces}
         rules = tuple(replace(rule, after=tuple(name for name in rule.after if name in there)) for rule in left if rule.interfaces)
@@ -147,11 +147,14 @@ def plan_sources(options: argparse.Namespace, types: Sequence[str]) -> tuple[Nam
 def plan_rules(options: argparse.Namespace, namespaces: Sequence[Namespace]) -> tuple[tuple[RulePlan, ...], dict[str, str]]:
     """Choose probes (interface: namespace, with a rule each) and rules over random sets of all other interfaces."""
     decide = random.Random(f"{options.seed} rules")
-    alone = [one for one in namespaces if not one.faulty and len(one.interfaces) == 1]
-    healthy = sum(not one.faulty for one in namespaces)
-    probes = {one.interfaces[0]: one.name for one in decide.sample(alone, min(len(alone), max(2, min(60, healthy // 4))))}
+    alone = [namespace for namespace in namespaces if not namespace.faulty and len(namespace.interfaces) == 1]
+    healthy = sum(not namespace.faulty for namespace in namespaces)
+    probes = {
+        namespace.interfaces[0]: namespace.name
+        for namespace in decide.sample(alone, min(len(alone), max(2, min(60, healthy // 4))))
+    }
     rules = [RulePlan(f"probe-{interface}", "all", (interface,), (), "see", probe=True) for interface in probes]
-    others = sorted({interface for one in namespaces for interface in one.interfaces} - set(probes))
+    others = sorted({interface for namespace in namespaces for interface in namespace.interfaces} - set(probes))
     decide.shuffle(others)
     number = 0
     while others:  # each at least once, most of them in two or three rules
@@ -169,9 +172,9 @@ def plan_rules(options: argparse.Namespace, namespaces: Sequence[Namespace]) -> 
         )  # fmt: skip
         number += 1
     rules += [
-        RulePlan(f"whole-{one.name}", decide.choice(("all", "all", "any")), one.interfaces, (), "see")
-        for one in namespaces
-        if len(one.interfaces) > 1
+        RulePlan(f"whole-{namespace.name}", decide.choice(("all", "all", "any")), namespace.interfaces, (), "see")
+        for namespace in namespaces
+        if len(namespace.interfaces) > 1
     ]
     decide.shuffle(rules)
     return (*rules, RulePlan("gate", "all", ("gate",), (), "see")), probes
@@ -182,19 +185,25 @@ def plan_steps(
 ) -> Iterator[Step]:
     """Choose the changes of healthy sources, of probes, and what is killed when."""
     decide = random.Random(f"{options.seed} steps {seconds} {kills}")
-    keys = [(i, one.name) for one in namespaces if not one.faulty for i in one.interfaces if i not in probes and i != "gate"]
-    joint = [one for one in namespaces if not one.faulty and len(one.interfaces) > 1]
+    keys = [
+        (i, namespace.name)
+        for namespace in namespaces
+        if not namespace.faulty
+        for i in namespace.interfaces
+        if i not in probes and i != "gate"
+    ]
+    joint = [namespace for namespace in namespaces if not namespace.faulty and len(namespace.interfaces) > 1]
     at = 0.0
     while keys and options.rate and (at := at + decide.expovariate(options.rate)) < seconds:
         key = decide.choice(keys)
         size = decide.choice((0, 10, 100, 300, 20_000 if decide.random() < 0.05 else 50))
         kind = decide.random()
         if joint and kind < TOGETHER:
-            one = decide.choice(joint)
+            namespace = decide.choice(joint)
             times = AGAIN_TIMES if kind < AGAIN else 0
             for number in range(times):
-                yield Step(at + number * AGAIN_PAUSE, "change", (one.interfaces[0], one.name), size)
-            yield Step(at + times * AGAIN_PAUSE, "transaction", ("", one.name), size)
+                yield Step(at + number * AGAIN_PAUSE, "change", (namespace.interfaces[0], namespace.name), size)
+            yield Step(at + times * AGAIN_PAUSE, "transaction", ("", namespace.name), size)
         elif decide.random() < 0.03:
             yield Step(at, decide.choice(("spoil", "tear")), key)
             yield Step(at + decide.uniform(0.2, 2), "change", key, size)

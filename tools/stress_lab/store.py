@@ -22,7 +22,7 @@ class Store:
         """Write nothing yet."""
         self._folder = folder
         self._servers = servers
-        self._namespaces = {one.name: one for one in site.namespaces}
+        self._namespaces = {namespace.name: namespace for namespace in site.namespaces}
         self._data: dict[str, dict[str, Any]] = defaultdict(dict)
         self._moments: Counter[str] = Counter()  # of a namespace: how often it was written
         self._since: dict[Key, list[int]] = defaultdict(list)  # by number: the moment from which it was there

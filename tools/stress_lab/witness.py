@@ -45,7 +45,7 @@ class Witness:
         self._rules = {rule.name: rule for rule in site.rules}
         self._contributors = site.contributors
         self._faulty = site.faulty
-        self._faulty_namespaces = {one.name for one in site.namespaces if one.faulty}
+        self._faulty_namespaces = {namespace.name for namespace in site.namespaces if namespace.faulty}
         self._store = store
         self._result = result
         self.seen: dict[tuple[str, Key], list[tuple[int, int]]] = defaultdict(list)  # by rule: when, which number
@@ -88,17 +88,17 @@ class Witness:
         if wrong or not data:
             self._result.breaks(f"rule {name} ({rule.mode}) ran on {sorted(data)}, not on {rule.interfaces}")
             return
-        for interface, found in data.items():
-            if problem := self._problem(interface, found):
-                self._result.breaks(f"rule {name} saw invalid data of {interface}: {problem}: {str(found)[:300]}")
+        for interface, parts in data.items():
+            if problem := self._problem(interface, parts):
+                self._result.breaks(f"rule {name} saw invalid data of {interface}: {problem}: {str(parts)[:300]}")
                 return
         for namespace, seen in _by_namespace([data]).items():
             if not self._is_of_one_moment(namespace, seen):
                 self._result.breaks(f"rule {name} saw of {namespace} what never was there at one moment: {seen}")
         if self.last.get(name) == data and attempt == "1":
             self._result.breaks(f"rule {name} ran again on the same data {short(data)}")
-        for interface, found in data.items():
-            for namespace, part in found.items():
+        for interface, parts in data.items():
+            for namespace, part in parts.items():
                 history = self.seen[name, (interface, namespace)]
                 if interface not in self._faulty and history and part["n"] < history[-1][1]:
                     self._result.breaks(f"rule {name} saw {interface} of {namespace} go back: {history[-1][1]}, then {part['n']}")
@@ -106,10 +106,10 @@ class Witness:
                     history.append((when, part["n"]))
         self.last[name], self._ends[name] = data, end
 
-    def _problem(self, interface: str, found: Any) -> str:
-        if not isinstance(found, dict) or set(found) != set(self._contributors[interface]):
+    def _problem(self, interface: str, parts: Any) -> str:
+        if not isinstance(parts, dict) or set(parts) != set(self._contributors[interface]):
             return "not of these namespaces"
-        for namespace, part in found.items():
+        for namespace, part in parts.items():
             if not isinstance(part, dict) or set(part) != {"n", "digest", "payload"} or type(part["n"]) is not int:
                 return "not by its schema"
             if part != make_part(interface, namespace, part["n"], part["payload"]):
@@ -133,11 +133,11 @@ class Witness:
                 self._result.breaks(f"exec on what never was there at one moment of {namespace}: {sorted(seen)}")
         if failed := [name for name, end in self._ends.items() if end == "fail"]:
             self._result.breaks(f"exec although the last run of these rules failed: {failed}")
-        types = {one.name: one.type for one in self._site.namespaces}
+        types = {namespace.name: namespace.type for namespace in self._site.namespaces}
         before = {key: n for when, key, n, _ in writes if when < self.last_run - LATENESS[types[key[1]]] * 1e9}
         for rule, data in self.last.items():
-            for interface, found in data.items():
-                for namespace, part in found.items():
+            for interface, parts in data.items():
+                for namespace, part in parts.items():
                     if part["n"] < (n := before.get((interface, namespace), 0)):
                         how = f"number {part['n']} of {interface} of {namespace}, which had had number {n} for a while"
                         self._result.breaks(f"exec while rule {rule} had seen {how}")
@@ -154,14 +154,14 @@ class Witness:
 
 def _by_namespace(runs: Iterable[dict[str, Any]]) -> dict[str, set[tuple[str, int]]]:
     """Return what runs saw of each namespace: its interfaces with their numbers."""
-    found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    numbers: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for data in runs:
         for interface, parts in data.items():
             for namespace, part in parts.items():
-                found[namespace].add((interface, part["n"]))
-    return found
+                numbers[namespace].add((interface, part["n"]))
+    return numbers
 
 
 def short(data: dict[str, Any]) -> str:
     """Return the numbers in some data, for people."""
-    return str({name: {part: said["n"] for part, said in found.items()} for name, found in data.items()})[:300]
+    return str({interface: {namespace: part["n"] for namespace, part in parts.items()} for interface, parts in data.items()})[:300]
