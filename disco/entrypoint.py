@@ -34,6 +34,7 @@ def delegate(work: Callable[[], None], received: Signals) -> int | None:
 
     """
     process.hide()
+    received.prepare()
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = _fork(received)
     if pid == 0:

@@ -33,6 +33,7 @@ class Wakeup:
 
     def __init__(self) -> None:
         """Let the interpreter write to it from now on, and to no other."""
+        self.owner = os.getpid()
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
 
@@ -80,15 +81,20 @@ class Signals:
             self._early(number)
         self._arrived.add(number)
 
+    def prepare(self) -> None:
+        """Make what `listen` needs, before a fork: where the system has no descriptor left, nothing is started."""
+        self._wakeup = Wakeup()
+
     def listen(self) -> int:
         """From now on only note what arrives; return the descriptor that becomes readable then.
 
         A forked process calls this again, for a descriptor of its own.
         """
         self._early = None
-        inherited, self._wakeup = self._wakeup, Wakeup()
-        if inherited:
-            inherited.close()
+        if self._wakeup is None or self._wakeup.owner != os.getpid():
+            inherited, self._wakeup = self._wakeup, Wakeup()
+            if inherited:
+                inherited.close()
         return self._wakeup.fileno()
 
     def take(self) -> list[int]:

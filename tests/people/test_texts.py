@@ -185,10 +185,11 @@ def test_nowhere_to_print(site: Site, option: str) -> None:
     assert (running.process.returncode, running.log) == (0, "")
 
 
-def test_no_descriptor_for_disco(site: Site) -> None:
-    """Where disco itself gets no descriptor, that is told, and called no bug."""
+@pytest.mark.parametrize("limit", [5, 6, 7])
+def test_no_descriptor_for_disco(site: Site, limit: int) -> None:
+    """Where disco itself gets no descriptor, one of its processes says so, and calls it no bug."""
     site.simple()
-    running = site.run(options=("-l", "ERROR"), before=("prlimit", "--nofile=5"))
+    running = site.run(options=("-l", "ERROR"), before=("prlimit", f"--nofile={limit}"))
     assert running.process.returncode == 71
     assert re.fullmatch(r"disco: the system failed disco: Too many open files \(\S+:\d+\); raise .*\n", running.log), running.log
 
