@@ -20,8 +20,8 @@ handlers by rules, and when all rules have succeeded exec COMMAND in the place o
 
   -l, --log-level LEVEL   DEBUG, INFO, WARNING or ERROR [INFO]
   -c, --config FILE       YAML with the same keys as DISCO_CFG, nested; DISCO_CFG wins
-  --check                 start nothing: tell on stdout what is wrong or doubtful
-  --dry-run               read the sources, run no handler: tell what they hold and what would run
+  --check                 start nothing: print what is wrong or doubtful
+  --dry-run               read the sources, run no handler: print what they hold and what would run
   --graph                 start nothing: draw sources, rules and handlers as a Mermaid flowchart
   --json                  --check and --dry-run answer in JSON
   --options [SOURCE]      every option of DISCO_CFG, or those of one type of source

@@ -34,7 +34,7 @@ def main() -> NoReturn:
     """
     gc.disable()  # what is imported and loaded now stays: nothing to collect before the loop
     _occupy_standard_descriptors()
-    signals = Signals(last_words.leave_early)
+    signals = Signals(last_words.leave_at_start)
     call = None
     try:
         from disco import arguments, start  # noqa: PLC0415 -- takes its time: signals have to be handled by now

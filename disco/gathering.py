@@ -60,7 +60,7 @@ def rehearse(site: Site, command: Sequence[str], signals: Signals, handler: Stde
     def work() -> NoReturn:
         handler.process = "coordinator"
         outcome = coordinator.run()
-        signals.stop_listening(last_words.leave_late)  # a reader of stdout that hangs must not keep disco from being stopped
+        signals.stop_listening(last_words.leave_at_end)  # a reader of stdout that hangs must not keep disco from being stopped
         if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
             last_words.leave(outcome.status or 0, wording.reason(outcome.reason))
         name = command[0] if command else ""

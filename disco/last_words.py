@@ -45,12 +45,12 @@ def leave(status: int, *reasons: str, trace: str = "") -> NoReturn:
     os._exit(status)
 
 
-def leave_early(number: int) -> NoReturn:
+def leave_at_start(number: int) -> NoReturn:
     """End at once because of a signal, while nothing is started that would have to be stopped."""
     leave(ExitStatus.SIGNALLED + number, f"{signal.Signals(number).name} received: nothing was started")
 
 
-def leave_late(number: int) -> NoReturn:
+def leave_at_end(number: int) -> NoReturn:
     """End at once because of a signal, when all that was started has ended."""
     leave(ExitStatus.SIGNALLED + number, f"{signal.Signals(number).name} received: COMMAND was not started")
 

@@ -97,7 +97,7 @@ def _execute(command: Sequence[str], path: str, environment: dict[bytes, bytes],
         where = "no such file" if "/" in command[0] else "no directory of PATH has it"
         raise CommandNotFoundError(f"{name} is not there: {where}")
     if stopped := signals.restore():
-        last_words.leave_late(stopped[0])
+        last_words.leave_at_end(stopped[0])
     try:
         programs.execute(program, list(command), environment.values())
     except OSError as error:

@@ -59,8 +59,8 @@ def as_text(errors: Sequence[Problem], warnings: Sequence[Problem]) -> str:
 
 def as_json(errors: Iterable[Problem], warnings: Iterable[Problem]) -> str:
     """Return the problems as one JSON object on one line."""
-    found = {"errors": errors, "warnings": warnings}
-    return json.dumps({severity: [problem._asdict() for problem in problems] for severity, problems in found.items()}) + "\n"
+    by_severity = {"errors": errors, "warnings": warnings}
+    return json.dumps({name: [problem._asdict() for problem in problems] for name, problems in by_severity.items()}) + "\n"
 
 
 def _find_hopeless(site: Site) -> Iterator[Problem]:
@@ -104,7 +104,7 @@ def _find_unused(site: Site) -> Iterator[Problem]:
             why = "no rule names it" if part in site.schemas else "it has no schema"
             yield Problem(place, f"nothing needs the service's interface {part}: {why}", "name it in a rule, or take it out")
         elif part and not of_source.interfaces:
-            what = f"the service's interface {part} is not taken: {source}.interfaces does not name it"
+            what = f"the service's interface {part} is dropped: {source}.interfaces does not name it"
             yield Problem(place, what, f"add it to {source}.interfaces, or take it out")
 
 

@@ -142,14 +142,14 @@ class _Namespace:
         options = {option.name: option for option in declared}
         secrets = {f"{option.name}_file": option for option in declared if option.secret}
         known = [f"{self.name}.{name}" for name in (*options, *secrets)]
-        found: dict[str, Any] = {option.name: option.default for option in declared}
+        chosen: dict[str, Any] = {option.name: option.default for option in declared}
         files: dict[str, Path] = {}
         for option in declared:
             if option.env and option.name not in self.values and f"{option.name}_file" not in self.values:
-                self._read_environment(option, found, files)
+                self._read_environment(option, chosen, files)
         for name, value in self.values.items():
             if name in options:
-                self._convert(options[name], value, found)
+                self._convert(options[name], value, chosen)
             elif name in secrets:
                 secret = secrets[name]
                 if secret.name in self.values:
@@ -157,22 +157,22 @@ class _Namespace:
                     self.problems.append(Problem(value.place, what, "remove one of the two"))
                 self._convert(secret._replace(type=path, secret=False), value, files)
             elif any_key:
-                found[name] = value.text
+                chosen[name] = value.text
             else:
                 remedy = nearest(f"{self.name}.{name}", known, f"the options are {', '.join(known)}")
                 self.problems.append(Problem(value.place, "no such option", remedy))
-        return Options(found, files, frozenset(self.values))
+        return Options(chosen, files, frozenset(self.values))
 
-    def _read_environment(self, option: Option, found: dict[str, Any], files: dict[str, Path]) -> None:
+    def _read_environment(self, option: Option, chosen: dict[str, Any], files: dict[str, Path]) -> None:
         """Take the default that the environment gives an option which no key sets."""
         if text := self._environ.get(option.env):
-            self._convert(option, pairs.Value(text, option.env), found)
+            self._convert(option, pairs.Value(text, option.env), chosen)
         elif option.secret and (file := self._environ.get(f"{option.env}_FILE")):
             files[option.name] = Path(file)
 
-    def _convert(self, option: Option, value: Value, found: dict[str, Any]) -> None:
+    def _convert(self, option: Option, value: Value, chosen: dict[str, Any]) -> None:
         try:
-            found[option.name] = option.type(value.text)
+            chosen[option.name] = option.type(value.text)
         except ValueError as error:
             # A type of Python's own, such as int, shows the text.
             expected = "another value" if option.secret else error

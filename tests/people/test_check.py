@@ -254,7 +254,7 @@ def test_services_that_nothing_needs(simple: Site) -> None:
     simple.cfg |= {"east.type": "consul", "east.services": "app,db=pg,web"}
     simple.cfg |= {"east.interfaces": "d*,web", "flat.interfaces": "app"}
     assert told(check(simple)[2])[1:] == [
-        ("east.services", "the service's interface app is not taken: east.interfaces does not name it"),
+        ("east.services", "the service's interface app is dropped: east.interfaces does not name it"),
         ("east.services", "nothing needs the service's interface db: no rule names it"),
         ("east.services", "nothing needs the service's interface web: it has no schema"),
         ("east.interfaces", "web is the name of no interface that has a schema"),
