@@ -73,9 +73,9 @@ class Bench:
         samples: list[list[float]] = [[] for _ in measures]
         pairs = list(zip(measures, samples, strict=True))
         for number in range(self.times(times) + self.warm_up):
-            for measure, found in reversed(pairs) if number % 2 else pairs:
-                found.append(measure())
-        return [found[self.warm_up :] for found in samples]
+            for measure, values in reversed(pairs) if number % 2 else pairs:
+                values.append(measure())
+        return [values[self.warm_up :] for values in samples]
 
     def site(self) -> Site:
         """Return a new site with the handlers `note` (tells the witness when it began) and `read` (reads its input)."""

@@ -37,8 +37,8 @@ def read(kind: str, place: str) -> Any:
     os.environ["PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"] = "python"  # etcd3's generated code works with no other
     import etcd3
 
-    found = etcd3.client(host, int(port)).get_prefix(f"{prefix}/")
-    return build_tree(prefix, ((meta.key.decode(), value) for value, meta in found))
+    pairs = etcd3.client(host, int(port)).get_prefix(f"{prefix}/")
+    return build_tree(prefix, ((meta.key.decode(), value) for value, meta in pairs))
 
 
 def build_tree(prefix: str, pairs: Iterable[tuple[str, bytes]]) -> dict[str, dict[str, str]]:

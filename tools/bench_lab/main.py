@@ -186,8 +186,8 @@ def load() -> str:
 
 def stop(number: int, _frame: object) -> None:
     """End as after an exception, so that everything is cleaned up; a further signal does not disturb that."""
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, signal.SIG_IGN)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -240,11 +240,11 @@ def check_environment(*modules: str) -> None:
 def refresh(environment: Path) -> None:
     """Let the installed package be the checkout's: the environment is made anew when pyproject.toml has changed, and not else."""
     [installed] = environment.glob("lib/python*/site-packages/disco")
-    found, wanted = (
+    installed_files, wanted = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
         for folder in (installed, environments.ROOT / "disco")
     )
-    if found != wanted:
+    if installed_files != wanted:
         shutil.rmtree(installed)
         shutil.copytree(environments.ROOT / "disco", installed, ignore=shutil.ignore_patterns("__pycache__"))
         subprocess.run([environment / "bin" / "python", "-m", "compileall", "-q", installed], check=True)  # as pip does

@@ -31,7 +31,7 @@ def draw(rows: Mapping[str, Sequence[Line]], file: Path) -> None:
             if line.count:
                 curves.setdefault(f"{row}: {line.what} ({line.unit})", []).append((line.count, line.value))
     figure, (shares, growth) = plt.subplots(2, figsize=(11, 4 + len(judged) * 0.25), layout="constrained")
-    names, values = ([*reversed(found)] for found in zip(*judged, strict=True)) if judged else ([], [])
+    names, values = ([*reversed(column)] for column in zip(*judged, strict=True)) if judged else ([], [])
     shares.barh(names, values, color=["tab:green" if value <= 1 else "tab:red" for value in values])
     shares.axvline(1, color="black", linewidth=1)
     shares.set_xlim(0, 3)  # what is longer has its number beside its name

@@ -42,9 +42,9 @@ class Witness:
 
     def wait_for(self, name: str) -> int:
         """Return when this one began; others before it do not count."""
-        while (found := self.next())[0] != name:
+        while (line := self.next())[0] != name:
             pass
-        return found[1]
+        return line[1]
 
     def wait_for_all(self, count: int) -> list[int]:
         """Return when so many began."""

@@ -36,13 +36,13 @@ def judge_process(result: Result, site: Site, running: Running, status: int) -> 
             result.reasons.append(problem)
 
 
-def judge_pair(result: Result, case: Case, one: tuple[Site, Running], other: tuple[Site, Running]) -> None:
+def judge_pair(result: Result, case: Case, faulty: tuple[Site, Running], twin: tuple[Site, Running]) -> None:
     """Judge what one found that the other did not."""
-    found = [running.output.replace(str(site.folder), "SITE").splitlines() for site, running in (one, other)]
-    if case.status == 0 and found[0] != found[1]:
-        differing = sorted(set(found[0]) ^ set(found[1]))
+    outputs = [running.output.replace(str(site.folder), "SITE").splitlines() for site, running in (faulty, twin)]
+    if case.status == 0 and outputs[0] != outputs[1]:
+        differing = sorted(set(outputs[0]) ^ set(outputs[1]))
         result.reasons.append(f"COMMAND found something else than without the fault: {differing[:3]}")
-    lines = [line for site, _ in (one, other) for name in ("see", "other", "last") for line in read_seen(site, name)]
+    lines = [line for site, _ in (faulty, twin) for name in ("see", "other", "last") for line in read_seen(site, name)]
     if len({line["umask"] for line in lines}) > 1:
         result.reasons.append("handlers had different umasks")
     if problem := case.check():
@@ -97,5 +97,5 @@ def count_lines(log: str) -> int:
 
 def last_warning(log: str) -> str:
     """Return the last warning of the log that speaks of a source."""
-    found = re.findall(r"(?:WARNING|ERROR)\s.*?(source .*|(?:odd|consul|etcd).*)", log)
-    return found[-1][:200] if found else ""
+    warnings = re.findall(r"(?:WARNING|ERROR)\s.*?(source .*|(?:odd|consul|etcd).*)", log)
+    return warnings[-1][:200] if warnings else ""

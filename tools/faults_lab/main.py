@@ -98,8 +98,8 @@ def main(argv: list[str]) -> int:
         try:
             with ThreadPoolExecutor(JOBS) as pool:
                 running = [pool.submit(run_row, row, number, Path(folder), servers) for number, row in enumerate(rows)]
-                for one in running:
-                    results.append(one.result())
+                for future in running:
+                    results.append(future.result())
                     print(show(results[-1]), flush=True)
                     shutil.rmtree(Path(folder) / f"row{len(results) - 1}", ignore_errors=True)
         finally:

@@ -154,8 +154,8 @@ def _measure(result: Result, faulty: Site, twin: Site) -> None:
     times: dict[Path, list[float]] = {faulty.folder: [], twin.folder: []}
     for first, last in ((0, CHANGES), (CHANGES, INTERFACES * CHANGES_EACH)):
         with ThreadPoolExecutor(len(times)) as pool:
-            for site, found in [(site, pool.submit(_latencies, site, first, last)) for site in (faulty, twin)]:
-                times[site.folder] += found.result()
+            for site, future in [(site, pool.submit(_latencies, site, first, last)) for site in (faulty, twin)]:
+                times[site.folder] += future.result()
         beside, alone = (median(times[site.folder]) for site in (faulty, twin))
         ratio = beside / alone
         result.beside, result.alone, result.ratio = round(beside, 4), round(alone, 4), round(ratio, 2)
@@ -168,12 +168,12 @@ def _measure(result: Result, faulty: Site, twin: Site) -> None:
 
 def _latencies(site: Site, first: int, last: int) -> list[float]:
     """Return how long each of some changes took from the write to its handler."""
-    found = []
+    durations = []
     for change in range(first, last):
         # The phase of the file's polling decides much: it is gone through evenly, and so is equal on both sides.
         time.sleep(INTERVAL * (change * 0.618 % 1))
         interface, n = f"app{change % INTERFACES}", change // INTERFACES + 1
         at = change_healthy(site, interface, n)
         ran_at = await_fact(partial(find_run, site, {interface: {"n": n}}), "a change of the healthy source")
-        found.append(ran_at - at)
-    return found
+        durations.append(ran_at - at)
+    return durations

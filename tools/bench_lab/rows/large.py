@@ -84,9 +84,9 @@ def fleet(bench: Bench) -> Iterator[Line]:
         sites = [bench.site() for _ in range(count)]
         began = time.time()
         members = []
-        for one in sites:
-            one.cfg |= site.cfg
-            members.append(stack.enter_context(bench.run(one)))
+        for other in sites:
+            other.cfg |= site.cfg
+            members.append(stack.enter_context(bench.run(other)))
         for member in members:
             await_answers(member, quiet=0)
         waiting = time.time()

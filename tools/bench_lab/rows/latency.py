@@ -28,7 +28,7 @@ BRISK = "0.05"  # disco.interval where Consul is written to often: so long is th
 def late_key(kind: str, bench: Bench) -> Iterator[Line]:
     """Measure from the write of the one key that is missing to COMMAND, with a handler between them."""
     server = bench.server(kind)
-    found = []
+    delays = []
     for _ in range(bench.times(20) + bench.warm_up):
         site = bench.site()
         site.cfg["disco.settle"] = "0"
@@ -39,8 +39,8 @@ def late_key(kind: str, bench: Bench) -> Iterator[Line]:
             await_answers(running)
             times = put(partial(server.put, f"{site.cfg[f'{kind}.prefix']}/app/late", "1"))
             at = bench.witness.wait_for("COMMAND")
-        found.append([(at - time) / 1e6 for time in times])
-    begun, returned = zip(*found[bench.warm_up :], strict=True)
+        delays.append([(at - time) / 1e6 for time in times])
+    begun, returned = zip(*delays[bench.warm_up :], strict=True)
     yield Line("write's return to COMMAND", "ms", returned, limit=15)
     yield Line("write's begin to COMMAND", "ms", begun)
 
@@ -56,7 +56,7 @@ def late_change(kind: str, bench: Bench) -> Iterator[Line]:
     with bench.run(site) as running:
         await_answers(running)
         bench.witness.wait_for_all(len(names))
-        found = [change_key(bench, site, kind, server, names[number % len(names)], str(number)) for number in range(times)]
-    begun, returned = zip(*found[bench.warm_up :], strict=True)
+        delays = [change_key(bench, site, kind, server, names[number % len(names)], str(number)) for number in range(times)]
+    begun, returned = zip(*delays[bench.warm_up :], strict=True)
     yield Line("write's return to handler", "ms", returned, limit=8)
     yield Line("write's begin to handler", "ms", begun)

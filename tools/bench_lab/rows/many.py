@@ -172,13 +172,13 @@ def one_of_many(kind: str, bench: Bench) -> Iterator[Line]:
 def follow(bench: Bench, server: Server, large: str, small: str) -> Iterator[Line]:
     """Measure a change of one key of many, and of few, up to where a bare client has read the answer."""
     prefixes = {f"{large}/app0": large, f"{small}/only": small}
-    found: dict[str, list[float]] = {interface: [] for interface in prefixes}
+    delays: dict[str, list[float]] = {interface: [] for interface in prefixes}
     for number in range(bench.times(12) + bench.warm_up):
         for interface, prefix in prefixes.items():
             with bench.run_bare("follow", server.address, prefix):
                 bench.witness.wait_for("bare")
                 time.sleep(QUIET)
                 _, returned = put(partial(server.put, f"{interface}/port", f"followed {number}"))
-                found[interface].append((bench.witness.wait_for("bare") - returned) / 1e6)
-    for which, samples in zip(("many", "one"), found.values(), strict=True):
+                delays[interface].append((bench.witness.wait_for("bare") - returned) / 1e6)
+    for which, samples in zip(("many", "one"), delays.values(), strict=True):
         yield Line(f"write's return to a bare client that has read {which}", "ms", samples[bench.warm_up :])

@@ -73,12 +73,12 @@ def memory(kind: str, bench: Bench) -> Iterator[Line]:
         with bench.run(site) as running:
             bench.witness.wait_for("seen")
             await_answers(running, count)
-            found = {role_of(pid): memory_of(pid) for pid in tree(running.pid)}
-        totals[count] = sum(found.values())
+            sizes = {role_of(pid): memory_of(pid) for pid in tree(running.pid)}
+        totals[count] = sum(sizes.values())
         if count == 1:
-            yield Line("coordinator", "MB", [found["coordinator"]])
-            yield Line("idle runner", "MB", [found["runner-1"]])
-            yield Line(f"the only source, {kind}", "MB", [found["s0"]])
+            yield Line("coordinator", "MB", [sizes["coordinator"]])
+            yield Line("idle runner", "MB", [sizes["runner-1"]])
+            yield Line(f"the only source, {kind}", "MB", [sizes["s0"]])
     more = (totals[many] - totals[1]) / (many - 1)
     yield Line("each source after the first", "MB", [more], limit={"flat": 3, "consul": 8}.get(kind))
     if kind == "flat":

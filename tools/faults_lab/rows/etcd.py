@@ -91,7 +91,7 @@ def _majority_row(bench: Bench) -> Case:
     """Make a row in which two of three members do not answer."""
     cluster = EtcdCluster(bench.servers.program("etcd"), bench.folder / "cluster")
     bench.stack.enter_context(cluster)
-    one, *others = cluster.members
+    first, *others = cluster.members
 
     def begin() -> None:
         for member in others:
@@ -100,11 +100,11 @@ def _majority_row(bench: Bench) -> Case:
     def end() -> None:
         for member in others:
             member.thaw()  # done to one that runs it does nothing
-        one.wait_until_ready()
+        first.wait_until_ready()
 
     bench.stack.callback(end)
     return bench.case(
-        "etcd", one, one.port, begin=begin, end=end, while_on=False,
+        "etcd", first, first.port, begin=begin, end=end, while_on=False,
         is_on=lambda running: re.search(r"no leader|no answer", running.log),
     )  # fmt: skip
 

@@ -129,7 +129,7 @@ def _swap_row(bench: Bench) -> Trial:
         bench.finish(site)
 
     def check(_running: Running) -> str:
-        torn = [line["in"] for line in site.seen("other") if len({found["n"] for found in line["in"].values()}) > 1]
+        torn = [line["in"] for line in site.seen("other") if len({data["n"] for data in line["in"].values()}) > 1]
         return f"{len(torn)} of {pairs * turns} times a handler ran on two generations: {torn[0]}" if torn else ""
 
     return Trial(site, play, check)

@@ -60,7 +60,7 @@ def transaction_row(kind: str) -> Make:
             bench.finish(site)
 
         def check(_running: Running) -> str:
-            runs = [{name: found["n"] for name, found in line["in"].items()} for line in site.seen("other")]
+            runs = [{name: data["n"] for name, data in line["in"].items()} for line in site.seen("other")]
             torn = [run for run in runs if (run["app"] == 100) != (run["bee"] == 100)]
             how = " and disco did exec on it" if torn and torn[-1] == runs[-1] else ""
             return f"the handler ran on half of a transaction: {torn[0]}{how}" if torn else ""

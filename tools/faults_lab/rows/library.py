@@ -163,8 +163,8 @@ while True: channel.sendall(frame)
 def _find_lies(folder: Path) -> str:
     """Return which lie a handler has seen; empty if none has."""
     texts = ((folder / f"{handler}.seen").read_text() for handler in ("see", "other", "last"))
-    found = re.search(rf'.*"n": ?{LIE}.*', "".join(texts))
-    return f"a handler saw the lie: {found[0]}" if found else ""
+    lie = re.search(rf'.*"n": ?{LIE}.*', "".join(texts))
+    return f"a handler saw the lie: {lie[0]}" if lie else ""
 
 
 def _library_row(fault: str, *, passes: bool, check: Callable[[Path], str] = lambda _: "") -> Make:
