@@ -17,6 +17,8 @@ PROBLEM_LIMIT = 300  # of one thing that is wrong with an interface's data
 REASON_LIMIT = 500  # of why a source or a handler failed, and of a source's note
 LINE_LIMIT = 4000  # of a whole line
 
+MINUTE, HOUR = 60, 3600  # seconds
+
 _URL_USER = re.compile(r"(?<=://)[^/\s]*@")
 
 
@@ -50,11 +52,11 @@ def duration(seconds: float) -> str:
     """Return seconds for people."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 120:  # noqa: PLR2004 -- two minutes
+    if seconds < 2 * MINUTE:
         return f"{seconds:.3g} s"
-    if seconds < 7200:  # noqa: PLR2004 -- two hours
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h"
 
 
 def plural(count: int, noun: str) -> str:
