@@ -39,7 +39,7 @@ class StderrHandler(logging.Handler):
         self._descriptor = 2
         try:
             mode = os.fstat(2).st_mode
-            # https://no-color.org: whatever it is set to, if it is not empty.
+            # https://no-color.org: any value but the empty one counts.
             self._colour = os.isatty(2) and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
             if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode) and os.isatty(2)):
                 self._descriptor = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -91,8 +91,8 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03}Z"
 
 
-def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, colour: bool) -> bytes:  # noqa: PLR0913
-    """Return a line for people; at DEBUG with the fields behind it, so that one source's or rule's whole story can be searched."""
+def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, colour: bool) -> bytes:  # noqa: PLR0913 -- what a line shows
+    """Return a line for people; at DEBUG with its fields, so that all lines about a source or a rule can be searched."""
     name, process = f"{logging.getLevelName(level):<7}", escape(process, FIELD_LIMIT)
     if colour:
         head = f"{FAINT}{_now()}{PLAIN} {COLOURS.get(level, '')}{name}{PLAIN} {FAINT}{process}[{pid}]{PLAIN} "
@@ -100,7 +100,7 @@ def _as_text(level: int, process: str, pid: int, text: str, fields: Fields, *, c
         head = f"{_now()} {name} {process}[{pid}] "
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         text += "".join(f" {name}={value}" for name, value in fields.items() if name != "event")
-    # Text from a child is one line already; the coordinator's own may hold several, each of which gets its head.
+    # Text of a child is one line; the coordinator's own may hold several, and each gets its head.
     lines = (head + escape(line, LINE_LIMIT) for line in text.split("\n"))
     return encode("\n".join(lines), LINE_LIMIT - 1) + b"\n"
 

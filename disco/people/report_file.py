@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE_LIMIT = 4096  # bytes: what Kubernetes takes of a termination log
-# What a folder or a mounted file (a termination log) says where nothing can be renamed over it.
+# The errors of a folder, or of a mounted file (a termination log), where nothing can be renamed over the file.
 _NOT_REPLACED = frozenset({errno.EXDEV, errno.EBUSY, errno.EROFS, errno.EACCES})
 _FLAGS = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -24,15 +24,15 @@ def write(path: Path, content: bytes) -> None:
     """Let a file hold the content: a regular one is replaced as a whole where that is possible, a device is written to.
 
     Raises:
-        OSError: it cannot be written, or is not written for safety's sake; its text says why.
+        OSError: it cannot be written, or that would not be safe; its text says why.
 
     """
     try:
-        found = path.lstat().st_mode
+        mode = path.lstat().st_mode
     except FileNotFoundError:
-        found = stat.S_IFREG
-    if not stat.S_ISREG(found):
-        _write_to_device(path, content, is_link=stat.S_ISLNK(found))
+        mode = stat.S_IFREG
+    if not stat.S_ISREG(mode):
+        _write_to_device(path, content, is_link=stat.S_ISLNK(mode))
         return
     try:
         _replace(path, content)
@@ -60,8 +60,8 @@ def _replace(path: Path, content: bytes) -> None:
 def _write_in_place(path: Path, content: bytes) -> None:
     descriptor = os.open(path, _FLAGS | os.O_NOFOLLOW)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise OSError(errno.EPERM, "it is another file too, or none")
         os.ftruncate(descriptor, 0)
         _write_all(descriptor, content)
@@ -76,8 +76,8 @@ def _write_to_device(path: Path, content: bytes, *, is_link: bool) -> None:
         raise OSError(errno.ELOOP, "a link in a folder that others may write to is not followed")
     descriptor = os.open(path, _FLAGS | os.O_APPEND | (0 if is_link else os.O_NOFOLLOW))
     try:
-        found = os.fstat(descriptor)
-        if not (stat.S_ISCHR(found.st_mode) or (is_link and _is_ours(found))):
+        status = os.fstat(descriptor)
+        if not (stat.S_ISCHR(status.st_mode) or (is_link and _is_standard(status))):
             raise OSError(errno.EPERM, "neither a regular file nor a device")
         with suppress(BlockingIOError):  # nobody reads it
             os.write(descriptor, content)
@@ -85,9 +85,9 @@ def _write_to_device(path: Path, content: bytes, *, is_link: bool) -> None:
         os.close(descriptor)
 
 
-def _is_ours(found: os.stat_result) -> bool:
-    """Return whether it is this process's stdout or stderr, whatever these are."""
-    return any(os.path.samestat(found, os.fstat(number)) for number in (1, 2))
+def _is_standard(status: os.stat_result) -> bool:
+    """Return whether a file is this process's stdout or stderr."""
+    return any(os.path.samestat(status, os.fstat(number)) for number in (1, 2))
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -25,7 +25,7 @@ BURST = 20  # messages or lines that are read at once without a pause
 MESSAGES_A_SECOND, LINES_A_SECOND = 200.0, 1000.0  # beyond that
 LINE_SIZE = 512  # bytes of log that count as one more line
 LOG_CHUNK = 16 << 10  # bytes of log read at a time
-LAST_WORDS_LIMIT = 1 << 20  # bytes of log read of a child that has ended
+LAST_LOG_LIMIT = 1 << 20  # bytes of log read of a child that has ended
 TICK_PAUSE = 0.05  # seconds, at least, between two looks at one process's memory
 
 
@@ -132,7 +132,7 @@ class Log(Stream):
 
     def read_last(self) -> list[Event]:
         """Log the last lines."""
-        self._copy(LAST_WORDS_LIMIT)
+        self._copy(LAST_LOG_LIMIT)
         return []
 
     def _copy(self, limit: int) -> int:

@@ -26,7 +26,7 @@ class ChildProcess:
     """A forked child and its streams."""
 
     def __init__(self, child: ChildId, forked: process.Child, ticks: int | None, memory_limit: int) -> None:
-        """Own all descriptors. ticks: of a source, where its CPU time is told."""
+        """Own all descriptors. ticks: of a source, the reading end of its CPU time."""
         self.id = child
         self.pid = forked.pid
         memory = None if ticks is None else Memory(child, forked.pid, memory_limit)
@@ -87,7 +87,7 @@ class ProcessTable:
         return events
 
     def reap(self) -> list[Event]:
-        """Return the last words of the children that have ended, what is left of orphans, and then those children's ends.
+        """Return the last messages of the children that have ended, then the orphans still there, then those children's exits.
 
         What a child leaves behind comes to this process as it dies. So a child has ended when all that was killed.
         """
@@ -108,7 +108,7 @@ class ProcessTable:
         leftovers.kill_orphans({pid for pid, entry in self._by_pid.items() if not entry.id.kind.value.dies_with_parent})
 
     def _bury(self, entry: ChildProcess) -> list[Event]:
-        """Forget a dead child; return its last words."""
+        """Close all streams of a dead child; return its last messages."""
         del self._by_id[entry.id]
         events: list[Event] = []
         for stream in entry.streams:

@@ -1,7 +1,7 @@
-"""Leftovers: what is below this process and was not forked by it. They are killed, or told to end.
+"""Leftovers: what is below this process and was not forked by it. They are killed, or asked to end.
 
-A child keeps its pid until it is reaped, and only this process reaps it. So whoever is seen here cannot be somebody else by
-the time that it is killed.
+A child keeps its pid until it is reaped, and only this process reaps it. So a pid that is seen here is still the same child
+when it is killed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def kill_all() -> None:
 def kill_group_of(pid: int, own: Container[int]) -> None:
     """Kill the process group of a child that is not reaped yet, unless an `own` child, or this process, leads it.
 
-    Before each reaping that is done to whoever ended: so a process that forks and exits for ever does not escape.
+    To be called before each reaping: so a process that forks and exits for ever does not escape.
     """
     try:
         group = os.getpgid(pid)

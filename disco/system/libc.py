@@ -47,7 +47,7 @@ def set_mmap_threshold(size: int) -> None:
 
 
 def execve(program: str, argv: Sequence[str], entries: Sequence[bytes]) -> NoReturn:
-    """Replace this process. entries: of the environment, whatever they look like (os.execve takes NAME=VALUE only).
+    """Replace this process. entries: of the environment, in any form (os.execve takes NAME=VALUE only).
 
     Raises:
         OSError: that is not possible.

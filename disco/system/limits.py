@@ -50,7 +50,7 @@ class _Limit:
     def __exit__(self, *_exception: object) -> None:
         try:
             signal.signal(self._number, signal.SIG_IGN)
-        finally:  # the last one may be raised right there: the timer must not outlive the body all the same
+        finally:  # the line above may raise the last Overrun; the timer has to stop even then
             signal.signal(self._number, signal.SIG_IGN)
             signal.setitimer(self._timer, 0)
         if self._outer_left:

@@ -22,7 +22,7 @@ PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 CHANNEL_FD = 3
-DESCRIPTORS_AT_MOST = 1 << 16  # that are closed one by one where the kernel does not tell which there are
+DESCRIPTORS_AT_MOST = 1 << 16  # closed one by one where the open ones cannot be listed
 NAME = "disco:"  # how the kernel's names of our children start
 
 
@@ -61,7 +61,7 @@ def fork(name: str, main: Callable[[socket.socket], None], *, dies_with_parent: 
                 _be_child(name, main, (null, writer, writer, theirs.detach(), *besides), parent if dies_with_parent else 0)
         kept.pop_all()
     os.set_blocking(reader, False)
-    lead_group(pid)  # both sides do it: whoever comes first
+    lead_group(pid)  # parent and child both do it, for either may run first
     return Child(name, pid, Channel(ours, FROM_CHILDREN), reader)
 
 
@@ -70,7 +70,7 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
     status = 1
     try:
         begin(name, parent)
-        # Those with a number that another one is to get are moved first; hardly ever is there one.
+        # A descriptor whose number is one of the targets is moved first; that is rare.
         moved = [number if number >= len(given) else fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, len(given)) for number in given]
         for target, descriptor in enumerate(moved):
             os.dup2(descriptor, target, inheritable=target < CHANNEL_FD)
@@ -106,7 +106,7 @@ def begin(name: str, parent: int) -> None:
 
 
 def lead_group(pid: int) -> None:
-    """Let a process (0: this one) lead a process group of its own; it may be gone, or do so already."""
+    """Let a process (0: this one) lead a process group of its own; it may have ended, or lead one already."""
     try:
         os.setpgid(pid, pid)
     except OSError:
@@ -141,7 +141,7 @@ def adopt_orphans() -> None:
 
 
 def hide() -> None:
-    """Keep processes of the same user from looking into this one, and into what it forks: it holds secrets. Exec ends that."""
+    """Keep processes of the same user from reading the memory of this one and of its forks, which holds secrets; until exec."""
     libc.prctl(PR_SET_DUMPABLE, 0)
 
 

@@ -1,4 +1,4 @@
-"""Programs: where one is, what environment it gets, and becoming it."""
+"""Programs: find their files, know the environment, execute them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def environment() -> dict[bytes, bytes]:
 
 
 def execute(program: str, argv: list[str], entries: Iterable[bytes]) -> NoReturn:
-    """Replace this process by a program. entries: of the environment, whatever they look like.
+    """Replace this process by a program. entries: of the environment, in any form.
 
     Raises:
         OSError: that is not possible.

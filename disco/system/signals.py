@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 TERM, KILL, HUP, USR1 = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP, signal.SIGUSR1
 STOP = (TERM, signal.SIGINT, signal.SIGQUIT)
 HANDLED = (*STOP, HUP, USR1, signal.SIGCHLD)
-# How the first process hands a signal on to the coordinator. What is sent to all of disco's processes, as systemd does it, is one
-# signal then, not two.
+# How the first process hands a signal on to the coordinator. So a signal that is sent to all processes at once, as systemd does
+# it, arrives once.
 RELAYED: dict[int, int] = {number: signal.SIGRTMIN + place for place, number in enumerate((*STOP, HUP, USR1))}
 _ORIGINALS = {relayed: number for number, relayed in RELAYED.items()}
-# What the interpreter ignores for itself: how disco found them cannot be known, the default is what programs expect.
+# What the interpreter ignores for itself. Their state before that is unknown; programs expect the default.
 INTERPRETER = (signal.SIGPIPE, signal.SIGXFSZ)
 ALL = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -62,15 +62,15 @@ class Signals:
         """Install the handlers; until `listen`, a stop signal calls `early` with its number, which must not return."""
         self._early: Callable[[int], None] | None = early
         self._arrived: set[int] = set()
-        self._found_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._found_ignored = [number for number in HANDLED if signal.getsignal(number) == signal.SIG_IGN]
+        self._original_mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._originally_ignored = [number for number in HANDLED if signal.getsignal(number) == signal.SIG_IGN]
         self._wakeup: Wakeup | None = None
         for number in HANDLED:
             signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def obey(self) -> None:
-        """In the coordinator, while signals are blocked: take the first process's word only, and ignore what others send."""
+        """In the coordinator, while signals are blocked: note what the first process hands on, and ignore what others send."""
         for number, relayed in RELAYED.items():
             signal.signal(number, signal.SIG_IGN)
             signal.signal(relayed, self._note)
@@ -107,27 +107,27 @@ class Signals:
         return sorted(arrived, key=lambda number: (number not in STOP, number))
 
     def stop_listening(self, ended: Callable[[int], None]) -> None:
-        """Undo `listen`: a stop signal calls `ended` with its number, and one that the loop has not taken does so now."""
+        """Undo `listen`: a stop signal calls `ended` with its number, at once if it has arrived already."""
         self._early = ended
         for number in self.take():
             if number in STOP:
                 ended(number)
 
     def give_back(self, numbers: Iterable[int]) -> None:
-        """Let signals that were taken count as arrived again."""
+        """Note signals that `take` returned as arrived again."""
         self._arrived.update(numbers)
 
     def restore(self) -> list[int]:
-        """Put everything back as disco found it, for exec: to be called last. Return the stop signals that came too late."""
+        """Restore what was in force at the start, for exec: to be called last. Return the stop signals that arrived meanwhile."""
         signal.pthread_sigmask(signal.SIG_BLOCK, ALL)
         signal.set_wakeup_fd(-1)
         for number in HANDLED:
-            signal.signal(number, signal.SIG_IGN if number in self._found_ignored else signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number in self._originally_ignored else signal.SIG_DFL)
         for number in INTERPRETER:
             signal.signal(number, signal.SIG_DFL)
-        late = [number for number in self.take() if number in STOP]
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._found_mask)
-        return late
+        stops = [number for number in self.take() if number in STOP]
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._original_mask)
+        return stops
 
 
 def name_of(number: int) -> str:
@@ -139,7 +139,7 @@ def name_of(number: int) -> str:
 
 
 def kill_group(pid: int, number: int = signal.SIGKILL) -> None:
-    """Signal a process group and its leader; whoever is gone already is fine."""
+    """Signal a process group and its leader; either may be gone."""
     for send in (os.killpg, os.kill):
         try:
             send(pid, number)
@@ -172,7 +172,7 @@ def find_changed() -> tuple[int, ...]:
 
 
 def reset(ignored: Collection[int] = ()) -> None:
-    """Undo, in a forked child, all that its parents set or found: default dispositions but for the `ignored`, and an empty mask.
+    """Reset the signals of a forked child: default dispositions but for the `ignored`, and an empty mask.
 
     Only what is not at its default is touched: to look at all signals would cost each child half a megabyte of its own.
     """

@@ -1,1 +1,1 @@
-"""What processes of disco tell each other, and how it travels."""
+"""Messages and log records between disco's processes, and their form on the wire."""

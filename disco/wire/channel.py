@@ -71,7 +71,7 @@ class Channel:
         self.flush()
 
     def flush(self) -> None:
-        """Write what fits now. A dead peer is told by `eof`, not here."""
+        """Write what fits now. A dead peer is seen by `eof`, not here."""
         while self._outbox:
             try:
                 written = self._end.send(self._outbox[0])

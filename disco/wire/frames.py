@@ -221,10 +221,10 @@ def _tuple_reader(kind: Value) -> _Reader:
     def read(value: Value, bodies: _Bodies) -> Value:
         if type(value) is not list or len(value) != len(fields):
             raise TypeError
-        found = kind(*[field(item, bodies) for field, item in zip(fields, value, strict=True)])
+        message = kind(*[field(item, bodies) for field, item in zip(fields, value, strict=True)])
         if check:
-            check(found)
-        return found
+            check(message)
+        return message
 
     return read
 

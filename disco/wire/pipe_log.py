@@ -14,7 +14,7 @@ from disco.wire import records
 
 
 class PipeHandler(MultiProcessingHandler):  # type: ignore[misc]  # the package has no types
-    """Writes each record to a descriptor; what does not fit now is dropped, counted and told."""
+    """Writes each record to a descriptor; what does not fit now is dropped, and the number of dropped records is logged."""
 
     def __init__(self, pipe: int) -> None:
         """Write to this descriptor."""

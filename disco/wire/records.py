@@ -23,7 +23,7 @@ LINE_LIMIT = select.PIPE_BUF  # a write of so many bytes to a pipe is atomic
 TEXT_LIMIT = 2000  # characters of a message
 MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
 FIELDS = ("source", "rule", "interface", "event")  # what a record may be about, besides its process
-FIELD_LIMIT = 100  # characters of one
+FIELD_LIMIT = 100  # characters of one field
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
@@ -66,7 +66,7 @@ def dump(data: object) -> bytes:
 
 
 def known_level(level: int) -> int:
-    """Return the one of the four levels that stands for any other."""
+    """Return the highest of the four levels that is not above this one."""
     return max((known for known in LEVELS if known <= level), default=logging.DEBUG)
 
 
@@ -83,7 +83,7 @@ def write_if_ready(descriptor: int, line: bytes) -> bool:
 
 
 def _parse(record: bytes) -> tuple[int, str, Fields]:
-    """Return what a child says is a record, or what it wrote instead of one: it is not trusted."""
+    """Return a record, or printed text where it is none: a child is not trusted."""
     try:
         level, text, fields = json.loads(record)
         if type(level) is int and isinstance(text, str) and isinstance(fields, dict) and fields.keys() <= set(FIELDS):

@@ -27,7 +27,7 @@ def run(channel: BlockingChannel, schemas: Mapping[str, Schema]) -> None:
 
 
 def check(task: Merge, known: Schema) -> Merged:
-    """Merge and validate: an overrun is a verdict too, and so are bodies that are none."""
+    """Merge and validate; an overrun is a verdict too, and so is a body that is no JSON object."""
     body = b""
     try:
         with cpu_limit(verdicts.time_allowed(sum(map(len, task.bodies)))):

@@ -39,7 +39,7 @@ def enter(
 ) -> None:
     """Prepare this process and do its work with its end of the channel.
 
-    descriptors: the limits of their number, as disco found them. may_gain_rights: by what it executes.
+    descriptors: their soft and hard limit at disco's start. may_gain_rights: by setuid programs that it executes.
     """
     log_to(LOG_FD)
     limits.limit_descriptors(descriptors)

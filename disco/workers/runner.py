@@ -1,7 +1,7 @@
 """The process around handlers: runs one at a time, logs what it prints, kills its group at the timeout, adopts what it leaves.
 
 It waits in one place, for: the coordinator, the handler's output, a child's end, the timeout. End of file from the coordinator
-means that it is dead: all below is killed at once. SIGTERM means: tell all below to end, and end after them.
+means that it is dead: all below is killed at once. After SIGTERM it hands SIGTERM on to all below, and ends after them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Runner:
             self._run.kill_rest_of_group(ended)
 
     def _terminate(self) -> None:
-        """Tell all below to end, each of them once."""
+        """Send SIGTERM to all below, once to each."""
         below = leftovers.find_below()
         if self._run and self._run.pid not in below:  # /proc does not show it
             below.append(-self._run.pid)
