@@ -46,7 +46,6 @@ The rules for a generator:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.errors import Problem, SourceError
@@ -92,8 +91,7 @@ class Context(NamedTuple):
     note: Callable[[str], None] = lambda _text: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(NamedTuple):
     """A type of source. Only `watch` runs in the source's own process; all else is called in disco's, and must not block.
 
     watch: the generator.
@@ -106,7 +104,7 @@ class Source:
     text: every leaf that it yields is text, to be decoded by the schema.
     parts: the names of the processes that a namespace needs, one for each blocking query. "" is the namespace's own process.
     part_option: the option that asks for the other parts.
-    provides: which of the given interfaces a part can provide: unless it says otherwise "" all, and any other the one of its name.
+    provides: which of the given interfaces a part can provide; by default "" all, and any other the one of its name.
     step_limit: how long (seconds) one step of the generator may take, from the options and `disco.interval`.
     modules: what must be importable. extra: the extra of disco that installs them. preload: imports them, once before forking
         where several processes share them.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
@@ -101,8 +100,7 @@ def _guard(name: str, source: Source) -> Source:
 
         return ask
 
-    return replace(
-        source,
+    return source._replace(
         options=tuple(option._replace(type=guard("type", option.type, object)) for option in source.options),
         check=guard("check", source.check, Problem, many=True),
         place=guard("place", source.place, str),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from disco.data.values import DEPTH_LIMIT, Literal, is_plain, merge, strict_json
@@ -16,11 +15,26 @@ Key = TypeVar("Key", str, bytes)
 Value = TypeVar("Value", str, bytes)
 
 
-@dataclass(frozen=True, slots=True)
 class InvalidValue:
     """Stands in yielded data for a value that cannot be used: its interface is invalid, for this reason."""
 
-    reason: str
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        """Take the reason, which goes on from the value's name: "is no UTF-8 text"."""
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other is one for the same reason."""
+        return isinstance(other, InvalidValue) and other.reason == self.reason
+
+    def __hash__(self) -> int:
+        """Return the reason's hash."""
+        return hash(self.reason)
+
+    def __repr__(self) -> str:
+        """Show the reason: `is_same` compares by it."""
+        return f"InvalidValue({self.reason!r})"
 
 
 class KeyTree(Generic[Key, Value]):
