@@ -53,18 +53,18 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
         data: Mapping[str, Any] | None = None
         while True:
             pace.wait()
-            latest, found = query.ask(index, mode, data)
+            latest, answer = query.ask(index, mode, data)
             if query.is_doubtful:
                 log.debug("index=%d is doubtful: reading anew", latest)
                 pace.wait()
-                latest, found = query.ask(None, "default", data)
+                latest, answer = query.ask(None, "default", data)
             if latest < memory["newest"]:
                 log.debug("index=%d after %d: reading anew", latest, memory["newest"])
                 pace.wait()
-                latest, found = query.ask(None, "consistent", data)
-            index, data = latest, found
+                latest, answer = query.ask(None, "consistent", data)
+            index, data = latest, answer
             memory["newest"] = latest
-            context.note(query.explain(found))
+            context.note(query.explain(data))
             yield data
     finally:
         query.close()

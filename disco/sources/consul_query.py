@@ -52,9 +52,8 @@ class Query:
     def ask(self, index: int | None, consistency: str, before: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any]]:
         """Return the new index and the data: at once without an index, else on a change or when `wait` ends.
 
-        before: what was yielded last; what is the same is the very same object. Where something happened, it happened to
-        others at the same time: of such an answer's next query the wait is any part of the whole, so that a fleet's queries do
-        not come back all at once.
+        before: what was yielded last; what is the same is the very same object. A change reaches a whole fleet at the same
+        time. So the next query waits for a random part of `wait`, and the fleet's queries do not all end at once.
         """
         self._http.consistency = consistency
         wait = longest = self._context.options["wait"]
@@ -66,8 +65,8 @@ class Query:
         try:
             if self._service:
                 latest, items = self._client.health.service(self._service, passing=True, **common)
-                found = _read_instances(items, self._context.part)
-                data = before if before is not None and is_same(found, before) else found
+                data: Mapping[str, Any] = _read_instances(items, self._context.part)
+                data = before if before is not None and is_same(data, before) else data
             else:
                 latest, items = self._client.read_keys(self._prefix, **common)
                 if index is None:
@@ -82,13 +81,13 @@ class Query:
             reason = f"{self._http.where} is no Consul: it answered with what is no data of Consul's"
             raise SourceError(reason) from None
 
-    def explain(self, found: Mapping[str, Any]) -> str:
+    def explain(self, data: Mapping[str, Any]) -> str:
         """Return what people should know of the last answer, empty if there is nothing.
 
-        What a token has no right to read is left out by Consul, and older servers do not say so: the store looks empty.
+        Consul leaves out what a token has no right to read, and older servers do not say so: the store looks empty.
         """
         filtered = "Consul leaves out what the token has no right to read" if self._http.is_filtered else ""
-        if found or len(self._tree):
+        if data or len(self._tree):
             return filtered
         token = "the token may lack rights" if self._has_token else "no token is set, and without one rights may be missing"
         if self._service:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".yaml", ".yml", ".json")
 LOOKS, NEXT_LOOK = 10, 0.05  # at what is changing: how often at most, and seconds in between
-UNREAD_LIMIT = 5  # names told of files that are not read
+STAMP_UNIT = 2.0  # seconds; the coarsest time stamps (FAT, old NFS)
+UNREAD_LIMIT = 5  # names shown of files that are not read
 
 
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
     """Yield the content of the file, or of all files in the directory, looked at every `interval`."""
-    file = str(context.options["file"])  # a look is little more than its system calls: no Path is made
+    file = str(context.options["file"])  # no Path is made: a look costs little more than its system calls
     # While nothing changes a step is many looks: what is around a step costs as much as the rest of a look.
     patience = context.options.get("timeout", 0.0)
     seen: Look | None = None
@@ -40,7 +41,7 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
             if is_news:
                 seen, data = read(file, look, seen)
                 was_recent = _is_recent(seen.files.values())
-                context.note(_tell_unread(seen.unread))
+                context.note(_describe_unread(seen.unread))
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None
         now = time.monotonic()
@@ -61,19 +62,19 @@ def look_at(file: str) -> Look:
     """Look at a file or a directory; raise SourceError if it, or a file in it that is to be read, is not there."""
     name = file
     try:
-        found = os.stat(file)  # noqa: PTH116 -- as above
-        if not stat.S_ISDIR(found.st_mode):
-            return Look({file: found}, [])
+        status = os.stat(file)  # noqa: PTH116 -- as in watch
+        if not stat.S_ISDIR(status.st_mode):
+            return Look({file: status}, [])
         look = Look({}, [])
-        for entry in sorted(os.listdir(file)):  # noqa: PTH208 -- as above
+        for entry in sorted(os.listdir(file)):  # noqa: PTH208 -- as in watch
             name = f"{file}/{entry}"
             if entry.startswith("."):
                 continue
             if entry.endswith(SUFFIXES):
-                found = os.stat(name)  # noqa: PTH116 -- as above
-                if not stat.S_ISDIR(found.st_mode):
-                    look.files[name] = found
-            elif not os.path.isdir(name):  # noqa: PTH112 -- as above
+                status = os.stat(name)  # noqa: PTH116 -- as in watch
+                if not stat.S_ISDIR(status.st_mode):
+                    look.files[name] = status
+            elif not os.path.isdir(name):  # noqa: PTH112 -- as in watch
                 look.unread.append(entry)
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from None
@@ -83,9 +84,9 @@ def look_at(file: str) -> Look:
 def read(file: str, look: Look, seen: Look | None) -> tuple[Look, dict[str, Any]]:
     """Return what is in the files, all of one moment, and the look at that moment.
 
-    What is read while it changes may be of two moments: half of a file that is being written, or one file from before and one
-    from after the swap of a link. So a file that is being written (the same one, other than in the look before) is waited
-    for, and what has changed while it was read is read again, whether it could be read or not.
+    A read during a change may be of two moments: half of a file that is being written, or one file from before and one from
+    after the swap of a link. So a file that is being written (the same inode, changed since the look before) is waited for. What
+    has changed while it was read is read again, whether it could be read or not.
 
     Raises:
         SourceError: a file is wrong, or they change faster than they can be read.
@@ -120,25 +121,25 @@ def load(files: Iterable[str]) -> dict[str, Any]:
             size += len(content)
             if size > values.SIZE_LIMIT:
                 raise SourceError(f"{file}: all files together are larger than {values.SIZE_LIMIT >> 20} MiB")
-            found = documents.parse(content, file, places=False).data
+            interfaces = documents.parse(content, file, places=False).data
         except DocumentError as error:
             raise SourceError(str(error)) from None
-        if found is None:
+        if interfaces is None:
             continue
-        if not isinstance(found, dict):
+        if not isinstance(interfaces, dict):
             raise SourceError(
-                f"{file}: expected a mapping of interfaces at the top level, but it holds {_describe(content, found)}"
+                f"{file}: expected a mapping of interfaces at the top level, but it holds {_describe(content, interfaces)}"
             )
-        for interface, value in found.items():
+        for interface, value in interfaces.items():
             if interface in data:
                 raise SourceError(f"{file}: {escape(interface, NAME_LIMIT)} is in an earlier file of the directory too")
             data[interface] = value
     return data
 
 
-def _describe(content: bytes, found: Json) -> str:
+def _describe(content: bytes, data: Json) -> str:
     """Return what a file looks like that holds no mapping: nothing of its content."""
-    if isinstance(found, list):
+    if isinstance(data, list):
         return "a list"
     first = content.lstrip().split(b"\n", 1)[0]
     if re.match(rb"(export\s+)?\w+\s*=", first):
@@ -146,7 +147,7 @@ def _describe(content: bytes, found: Json) -> str:
     return "a single value (a secret's file?); write YAML or JSON, such as 'interface: {name: value}'"
 
 
-def _tell_unread(names: list[str]) -> str:
+def _describe_unread(names: list[str]) -> str:
     """Return which files of a directory are not read, for people; empty if there is none."""
     if not names:
         return ""
@@ -154,9 +155,9 @@ def _tell_unread(names: list[str]) -> str:
     return f"{plural(len(names), 'file')} in the directory not read, for only *{', *'.join(SUFFIXES)} are: {shown}"
 
 
-def _identity(found: os.stat_result) -> tuple[int, ...]:
+def _identity(status: os.stat_result) -> tuple[int, ...]:
     """Return what changes when a file's content does, or a symlink's target (Kubernetes swaps one for all files)."""
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
 def _is_same(look: Look, other: Look) -> bool:
@@ -167,20 +168,20 @@ def _is_same(look: Look, other: Look) -> bool:
 def _is_written(look: Look, before: Look) -> bool:
     """Return whether a file is the same one as in the look before, and has another content."""
     return any(
-        os.path.samestat(found, before.files[name]) and _identity(found) != _identity(before.files[name])
-        for name, found in look.files.items()
+        os.path.samestat(status, before.files[name]) and _identity(status) != _identity(before.files[name])
+        for name, status in look.files.items()
         if name in before.files
     )
 
 
 def _identities(look: Look) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, _identity(found)) for name, found in look.files.items()]
+    return [(name, _identity(status)) for name, status in look.files.items()]
 
 
 def _is_recent(files: Iterable[os.stat_result]) -> bool:
-    """Return whether a file changed so lately that its time stamp may not tell a further change (2 s: FAT, old NFS)."""
+    """Return whether a file changed so lately that its time stamp may not show a further change."""
     now = time.time()
-    return any(abs(now - found.st_mtime) < 2 for found in files)  # noqa: PLR2004
+    return any(abs(now - status.st_mtime) < STAMP_UNIT for status in files)
 
 
 def _check(options: Options) -> Iterator[Problem]:

@@ -20,8 +20,8 @@ JITTER = 17 / 16  # Consul adds up to a sixteenth to `wait`, so that its clients
 class Pace:
     """A token bucket: BURST requests at once, then one each PAUSE seconds (each `interval`, if that is less).
 
-    A store that is written to all the time, or a server that does not block, must not be asked without end; a fixed
-    pause would delay each single change.
+    It limits the requests to a store that changes all the time, or to a server that does not block. A fixed pause would delay
+    each single change.
     """
 
     def __init__(self, interval: float) -> None:
@@ -39,9 +39,9 @@ class Pace:
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Bound a whole request, whatever its library does: raise SourceError in the body of a `with` after so many seconds.
+    """Limit a whole request, whatever its library does: raise SourceError in the body of a `with` after so many seconds.
 
-    In the main thread only, where generators run. A call into C that does not return is interrupted when it does.
+    It works in the main thread only, where generators run. A call into C is interrupted when it returns.
     """
     try:
         with time_limit(seconds):

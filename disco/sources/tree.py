@@ -66,7 +66,7 @@ class KeyTree(Generic[Key, Value]):
         return len(self._values)
 
     def put(self, key: Key, value: Value) -> Value | None:
-        """Take a key's value; return it if it is kept."""
+        """Set a key's value; return it if it is kept."""
         interface = self._interface(key)
         kept = self._values[key] = value if interface in self._interfaces else None
         self._keys.setdefault(interface, set()).add(key)
@@ -87,33 +87,33 @@ class KeyTree(Generic[Key, Value]):
         return key in self._values
 
     def replace(self, values: Mapping[Key, Value]) -> None:
-        """Take all keys anew: those that are missing are gone, and of the others those count whose value is another."""
-        held = self._values
-        gone = [key for key in held if key not in values]
-        other = [key for key, value in values.items() if held.get(key, _ABSENT) != value]
-        for key in gone:
+        """Set all keys: delete those that are missing, and put those whose value is new."""
+        kept = self._values
+        deleted = [key for key in kept if key not in values]
+        changed = [key for key, value in values.items() if kept.get(key, _ABSENT) != value]
+        for key in deleted:
             self.delete(key)
-        for key in other:
-            if held.get(key, _ABSENT) is not None:  # a foreign key that is there (None) has nothing that could change
+        for key in changed:
+            if kept.get(key, _ABSENT) is not None:  # a foreign key that is there (None) has nothing that could change
                 self.put(key, values[key])
 
     def build_tree(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return all interfaces; `before`, or of it what is the same, as the very same objects.
+        """Return all interfaces; what is the same as in `before` is the very same object, `before` itself too.
 
-        before: what was returned last by this tree, or by one that this tree takes the place of.
+        before: what this tree returned last, or the one that it replaces.
         """
         known = before or {}
-        found = {}
+        tree = {}
         for interface in sorted(self._keys):
             if interface in known and interface not in self._changed:
-                found[interface] = known[interface]
+                tree[interface] = known[interface]
             else:
                 for name, data in self._make(interface).items():
-                    found[name] = known[name] if name in known and is_same(data, known[name]) else data
+                    tree[name] = known[name] if name in known and is_same(data, known[name]) else data
         self._changed.clear()
-        if before is not None and before.keys() == found.keys() and all(before[name] is found[name] for name in found):
+        if before is not None and before.keys() == tree.keys() and all(before[name] is tree[name] for name in tree):
             return before
-        return found
+        return tree
 
     def _make(self, interface: str) -> dict[str, Any]:
         """Return an interface under its name; nothing if it has only folders."""
@@ -131,9 +131,9 @@ class KeyTree(Generic[Key, Value]):
 def build_tree(pairs: Iterable[tuple[str, bytes | InvalidValue | None]]) -> dict[str, Any]:
     """Return the nested mappings of a key/value store's keys (relative to the prefix, parts joined by `/`).
 
-    A leading `/` and empty parts are not part of a name, a key that ends in `/` is a folder. A key that is both a value
-    and a folder: a JSON object is merged under the folder's keys, its texts as they are (Literal), anything else is
-    InvalidValue; so is a value that is no UTF-8, and what lies too deep.
+    A leading `/` and empty parts are not part of a name. A key that ends in `/` is a folder. Where a key is both a value and a
+    folder, a JSON object is merged under the folder's keys, its texts as they are (Literal). Any other value there is an
+    InvalidValue. So is a value that is no UTF-8, and whatever lies too deep.
     """
     values: dict[tuple[str, ...], str | InvalidValue] = {}
     for key, value in pairs:
@@ -161,9 +161,9 @@ def build_tree(pairs: Iterable[tuple[str, bytes | InvalidValue | None]]) -> dict
     return tree
 
 
-def is_same(one: Json, other: Json) -> bool:
+def is_same(data: Json, other: Json) -> bool:
     """Return whether two snapshots, or two interfaces' data, hold the same; unlike `==` it tells 1, 1.0 and true apart."""
-    return one == other and repr(one) == repr(other)
+    return data == other and repr(data) == repr(other)
 
 
 _ABSENT = object()
