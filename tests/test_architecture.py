@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(disco.__file__).parent
+LARGE = 300  # lines
 IMPURE = {"os", "signal", "time", "selectors", "socket", "subprocess", "random", "threading"}
 
 
@@ -85,6 +86,13 @@ def test_imports_go_down(name: str) -> None:
 def test_there_is_no_cycle() -> None:
     """Within a folder too there is an order, for the type checker too."""
     TopologicalSorter({name: own_imports_of(name) for name in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name, path in MODULES.items() if len(path.read_text().splitlines()) > LARGE])
+def test_a_large_module_says_why_it_is_one(name: str) -> None:
+    """What takes long to read has its reason at the top."""
+    told = ast.get_docstring(ast.parse(MODULES[name].read_text())) or ""
+    assert "It is one module, however long, because" in told
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(MODULES) if room_of(name) == "core"])

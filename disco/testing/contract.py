@@ -1,4 +1,7 @@
-"""The contract of a source as tests: what the docstring of `disco.sources` demands of a generator, seen from outside."""
+"""The contract of a source as tests: what the docstring of `disco.sources` demands of a generator, seen from outside.
+
+It is one module, however long, because an author inherits from one class, and reads there what is tested.
+"""
 
 from __future__ import annotations
 
