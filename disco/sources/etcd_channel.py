@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 from grpc import aio
@@ -58,6 +58,9 @@ REASONS = (
     ("reset", "the connection was closed"),
     ("handshake", "TLS failed"),
 )
+
+Message: TypeAlias = Any  # generated code has no types
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ class Channel:
         finally:
             _shut_down_connections()
 
-    def call(self, stub: Any, method: str, request: object, until: float) -> Any:  # noqa: ANN401 -- generated code has no types
+    def call(self, stub: Message, method: str, request: Message, until: float) -> Message:
         """Return the answer to a request; until: when (monotonic seconds) it must be there.
 
         Raises:
@@ -115,22 +118,23 @@ class Channel:
         """
         left = max(until - time.monotonic(), 0.001)
 
-        async def ask() -> Any:  # noqa: ANN401 -- as above
+        async def ask() -> Message:
             return await getattr(stub(self._channel), method)(request, timeout=left, metadata=self.metadata)
 
         try:
             answer = run(ask())
-        except grpc.RpcError as error:
+        except aio.AioRpcError as error:
             raise self.failure(error, left, until) from None
         if answer is None:  # it could not be decoded
             raise self.no_etcd()
         return answer
 
-    def watch(self, wait: float) -> Any:  # noqa: ANN401 -- as above
+    def watch(self, wait: float) -> aio.StreamStreamCall[Message, Message]:
         """Return a stream of a watch, which the server ends after so many seconds."""
-        return rpc.WatchStub(self._channel).Watch(timeout=wait, metadata=self.metadata)
+        call: aio.StreamStreamCall[Message, Message] = rpc.WatchStub(self._channel).Watch(timeout=wait, metadata=self.metadata)
+        return call
 
-    def failure(self, error: Any, limit: float, until: float) -> SourceError:  # noqa: ANN401 -- an RpcError, which is also its call
+    def failure(self, error: aio.AioRpcError, limit: float, until: float) -> SourceError:
         """Return the error to raise for a failed call; limit: the seconds that it was allowed, until: when they end."""
         code, details = error.code().name, (error.details() or "").lower()
         if "authentication is not enabled" in details:
@@ -173,25 +177,26 @@ def loop() -> asyncio.AbstractEventLoop:
     return new
 
 
-def run(waiting: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 -- a stub's answer
+def run(waiting: Coroutine[Any, Any, Result]) -> Result:
     """Return what a coroutine gives; a signal's handler that raises interrupts it."""
+    results: list[Result] = []
     errors: list[Exception] = []
 
-    async def settle() -> Any:  # noqa: ANN401 -- as above
+    async def settle() -> None:
         try:
-            return await waiting
+            results.append(await waiting)
         except Exception as error:  # noqa: BLE001 -- it is raised again
             errors.append(error)
 
     # An error's traceback leads to the loop's frames, which hold the task. Were it the task's own, or its result, the channel
     # would stay in that circle until the garbage is collected.
-    answer = loop().run_until_complete(settle())
+    loop().run_until_complete(settle())
     if errors:
         raise errors.pop()
-    return answer
+    return results.pop()
 
 
-def _load_stubs() -> Any:  # noqa: ANN401 -- generated code has no types
+def _load_stubs() -> Message:
     """Import the client library and return its stubs; the environment is left as it was found."""
     # Its generated code is of 2018: today's protobuf takes that in its pure Python form only. It reads the variable once.
     variable = "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"

@@ -12,11 +12,11 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-import grpc
+from grpc import StatusCode, aio
 
 from disco.data.values import KEY_LIMIT, SIZE_LIMIT
 from disco.errors import SourceError
-from disco.sources.etcd_channel import Channel, NoAuthenticationError, WatchLostError, rpc, run
+from disco.sources.etcd_channel import Channel, Message, NoAuthenticationError, WatchLostError, rpc, run
 from disco.sources.tree import KeyTree
 from disco.text import duration, escape, plural
 
@@ -150,7 +150,7 @@ class Session:
         until = time.monotonic() + wait - DEADLINE_SLACK
         call = self._channel.watch(wait)
 
-        async def begin() -> Any:  # noqa: ANN401 -- a WatchResponse
+        async def begin() -> Message:
             # A frozen server keeps its connections and says nothing: the first answer (`created`) is due within `timeout`.
             async with asyncio.timeout(timeout):
                 await call.write(rpc.WatchRequest(create_request=create))
@@ -160,7 +160,7 @@ class Session:
         try:
             answer = run(begin())
             log.debug("%s: watching from revision %d", self._channel.endpoint, snapshot.revision + 1)
-            while answer is not grpc.aio.EOF:
+            while answer is not aio.EOF:
                 if answer is None:  # it could not be decoded
                     raise self._channel.no_etcd()
                 has_answered = True
@@ -170,8 +170,8 @@ class Session:
             raise SourceError(f"{self._channel.endpoint}: the server ended the watch")
         except TimeoutError:
             raise SourceError(f"{self._channel.endpoint}: no answer within {duration(timeout)}") from None
-        except grpc.RpcError as error:
-            if not has_answered and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        except aio.AioRpcError as error:
+            if not has_answered and error.code() is StatusCode.DEADLINE_EXCEEDED:
                 raise SourceError(f"{self._channel.endpoint}: no answer within {duration(wait)}") from None
             # Server and client count the same deadline, and the server's word for it is UNKNOWN, so time decides. If it
             # was anything else, the next watch meets it too.
@@ -181,8 +181,8 @@ class Session:
             call.cancel()
         yield True
 
-    def _apply(self, snapshot: Snapshot, answer: Any) -> bool:  # noqa: ANN401 -- a WatchResponse
-        """Apply a whole answer, and return whether it changed anything.
+    def _apply(self, snapshot: Snapshot, answer: Message) -> bool:
+        """Apply a whole WatchResponse, and return whether it changed anything.
 
         It ends where a revision ends: only who asks for fragments gets any.
         """
@@ -222,7 +222,8 @@ class Session:
         self._channel.metadata += (("token", answer.token),)  # as metadata: gRPC sends call credentials over TLS only
         log.debug("%s: logged in", self._channel.endpoint)
 
-    def _get_range(self, until: float, **request: Any) -> Any:  # noqa: ANN401 -- a RangeRequest's fields, a RangeResponse
+    def _get_range(self, until: float, **request: Message) -> Message:
+        """Return the RangeResponse to a request with these fields."""
         message = rpc.RangeRequest(**(self._range | request))
         try:
             return self._channel.call(rpc.KVStub, "Range", message, until)
