@@ -1,4 +1,4 @@
-"""The lifecycle: events in, actions out. It routes each fact to the machine that it concerns, and asks what is due.
+"""The lifecycle: events in, actions out. It says what each message, exit and signal means: the machine that it concerns acts on it.
 
 What has happened comes before what is due: before data is adopted, before the goal counts as reached, and before a time is up, it
 asks for everything that lies in the channels (`ReadAll`), and goes on when that is known (`AllRead`).

@@ -1,4 +1,4 @@
-"""Signals as data, sending them, and what fork and exec must put back.
+"""Signals: which ones disco handles, how they arrive as data, how they are sent, and what fork and exec must put back.
 
 Handlers only note the number in a set (the wakeup descriptor merely wakes: in a storm its bytes are dropped). Until the loop
 runs there is nothing to stop, so a stop signal ends the process at once.

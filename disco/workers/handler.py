@@ -1,4 +1,4 @@
-"""One run of a handler: its process, what it prints, its timeout, and how it ended."""
+"""One run of a handler: its process, what it prints and how much of that is kept, its timeout, and how it ended."""
 
 from __future__ import annotations
 
