@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from disco.data.values import pointer
-from disco.text import NAME_LIMIT, escape
+from disco.text import NAME_LIMIT, PROBLEM_LIMIT, escape
 from disco.wire import messages
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from disco.data.values import Json
 
-PROBLEMS_SHOWN = messages.PROBLEM_LIMIT - 1  # problems of one interface, before "and more"
+PROBLEMS_SHOWN = messages.PROBLEM_COUNT - 1  # problems of one interface, before "and more"
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 
 _NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
@@ -35,7 +35,7 @@ def time_allowed(size: int) -> float:
 
 def bounded(problems: Iterable[str], limit: int = PROBLEMS_SHOWN) -> tuple[str, ...]:
     """Return the first `limit` problems, each cut to its limit, and "and more" if there are others."""
-    shown = [escape(problem, messages.PROBLEM_LENGTH) for problem in islice(problems, limit + 1)]
+    shown = [escape(problem, PROBLEM_LIMIT) for problem in islice(problems, limit + 1)]
     return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
 
 

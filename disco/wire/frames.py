@@ -15,14 +15,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from disco.errors import ProtocolError
+from disco.text import PROBLEM_LIMIT
 from disco.wire.messages import (
     ALL,
     BODY_LIMIT,
     DIFF_LIMIT,
     HEADER_LIMIT,
     INTERFACE_LIMIT,
-    PROBLEM_LENGTH,
-    PROBLEM_LIMIT,
+    PROBLEM_COUNT,
     UNKNOWN_LIMIT,
     Diff,
     Fragment,
@@ -233,8 +233,8 @@ def _check_verdict(verdict: Fragment | Merged) -> None:
     # A digest decides which data a rule succeeded on, and which bodies are the same.
     if verdict.body and verdict.digest != digest(verdict.body):
         raise ProtocolError("a digest that is not its body's")
-    if len(verdict.problems) > PROBLEM_LIMIT or any(len(problem) > PROBLEM_LENGTH + 1 for problem in verdict.problems):
-        raise ProtocolError(f"more than {PROBLEM_LIMIT} problems of one interface, or one of more than {PROBLEM_LENGTH} characters")
+    if len(verdict.problems) > PROBLEM_COUNT or any(len(problem) > PROBLEM_LIMIT + 1 for problem in verdict.problems):
+        raise ProtocolError(f"more than {PROBLEM_COUNT} problems of one interface, or one of more than {PROBLEM_LIMIT} characters")
 
 
 def _check_diff(diff: Diff) -> None:

@@ -18,9 +18,8 @@ BODY_LIMIT = 160 << 20
 DIFF_LIMIT = 64 << 20  # bytes of bodies; a source is held to less, for its text may grow as it is decoded (1e15)
 INTERFACE_LIMIT = 20_000  # interfaces of a source; as many may be removed besides
 UNKNOWN_LIMIT = 20  # names that belong to no interface
-# The limits of a verdict on one interface.
-PROBLEM_LIMIT = 21  # problems
-PROBLEM_LENGTH = 300  # characters of each
+# The limit of a verdict on one interface; each problem is a text of at most disco.text.PROBLEM_LIMIT characters.
+PROBLEM_COUNT = 21
 
 
 class Fragment(NamedTuple):

@@ -24,6 +24,7 @@ TEXT_LIMIT = 2000  # characters of a message
 MARK = "\x1e"  # starts a record's line (RFC 7464), which printed text hardly does
 FIELDS = ("source", "rule", "interface", "event")  # what a record may be about, besides its process
 FIELD_LIMIT = 100  # characters of one field
+SHORT_TEXT_LIMIT, SHORT_FIELD_LIMIT = 150, 40  # characters that fit a line if each is escaped twice, to eleven bytes
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
@@ -52,7 +53,7 @@ class LineReader:
 
 def encode(level: int, text: str, fields: Fields) -> bytes:
     """Return a record as a line that is written at once."""
-    for limit, most in ((TEXT_LIMIT, FIELD_LIMIT), (150, 40)):  # what is escaped twice takes up to eleven bytes for a character
+    for limit, most in ((TEXT_LIMIT, FIELD_LIMIT), (SHORT_TEXT_LIMIT, SHORT_FIELD_LIMIT)):
         shown = {name: escape(value, most) for name, value in fields.items()}
         line = MARK.encode() + dump([known_level(level), escape(text, limit), shown]) + b"\n"
         if len(line) <= LINE_LIMIT:

@@ -12,7 +12,7 @@ from disco.data import values, verdicts
 from disco.errors import SourceError
 from disco.sources import InvalidValue
 from disco.system.limits import Overrun, cpu_limit
-from disco.text import NAME_LIMIT, REASON_LIMIT, escape, plural, redact
+from disco.text import NAME_LIMIT, PROBLEM_LIMIT, REASON_LIMIT, escape, plural, redact
 from disco.wire import messages
 from disco.wire.messages import Diff, Fragment, Heartbeat, ReadFailed
 
@@ -197,7 +197,7 @@ def _bound_problems(changed: dict[str, Fragment]) -> None:
     """Leave each interface as many problems as there is room for, but at least one."""
     invalid = {name: fragment for name, fragment in changed.items() if fragment.problems}
     if sum(len(problem) for fragment in invalid.values() for problem in fragment.problems) > PROBLEMS_LIMIT:
-        room = max(1, PROBLEMS_LIMIT // (messages.PROBLEM_LENGTH * len(invalid)))
+        room = max(1, PROBLEMS_LIMIT // (PROBLEM_LIMIT * len(invalid)))
         for name, fragment in invalid.items():
             changed[name] = fragment._replace(problems=verdicts.bounded(fragment.problems, min(room, verdicts.PROBLEMS_SHOWN)))
 

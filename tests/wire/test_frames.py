@@ -17,7 +17,7 @@ from tests.wire.history import CHECK, HISTORY, diff, fragment, frame, wire
 st.register_type_strategy(float, st.floats(-1e14, 1e14, allow_nan=False))
 
 
-PROBLEMS = st.lists(st.text(max_size=20), max_size=messages.PROBLEM_LIMIT).map(tuple)
+PROBLEMS = st.lists(st.text(max_size=20), max_size=messages.PROBLEM_COUNT).map(tuple)
 st.register_type_strategy(Fragment, st.builds(lambda body, problems: fragment(body, *problems), st.binary(), PROBLEMS))
 st.register_type_strategy(
     Merged,
