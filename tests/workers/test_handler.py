@@ -50,8 +50,10 @@ def test_signals_of_a_handler(site: Site) -> None:
     site.handler("see", 'while read -r name value; do echo "$name $value"; done < /proc/self/status > "$OUT/status"\n')
     site.run(before=["sh", "-c", 'trap "" HUP USR2; exec "$@"', "sh"])
     status = dict(line.split(": ", 1) for line in site.read("status").splitlines() if line.startswith("Sig"))
-    assert int(status["SigIgn"], 16) == 0
-    assert int(status["SigBlk"], 16) == 0
+    # The C library keeps the first two real-time signals to itself, and may leave one ignored in what it spawns.
+    of_programs = sum(1 << number - 1 for number in signal.valid_signals())
+    assert int(status["SigIgn"], 16) & of_programs == 0
+    assert int(status["SigBlk"], 16) & of_programs == 0
 
 
 def test_surroundings(site: Site) -> None:
@@ -366,11 +368,12 @@ def test_leftovers_of_a_killed_runner_are_gone_before_exec(site: Site) -> None:
 
 MANY = f"""#!{sys.executable} -S
 import os, signal
+name = "many-sleepers-" + os.environ["OUT"]
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 for _ in range(3000):
     if os.fork() == 0:
         os.setsid()
-        os.execve("/bin/sleep", ["many-sleepers", "1000"], {{}})
+        os.execve("/bin/sleep", [name, "1000"], {{}})
 """
 
 
@@ -382,7 +385,7 @@ def test_many_stubborn_leftovers_beside_a_stranger(site: Site) -> None:
     running = site.start("sh", "-c", "ps -A -o args; exit 0", before=["sh", "-c", 'sleep 61 & exec "$@"', "sh"], options=())
     assert running.wait() == 0, running.log
     assert "sleep 61" in running.output
-    assert "many-sleepers" not in running.output
+    assert f"many-sleepers-{site.folder}" not in running.output
     assert "still there" not in running.log
 
 
