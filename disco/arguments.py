@@ -15,17 +15,17 @@ usage: disco [-l LEVEL] [-c FILE] [--] COMMAND [ARG...]
        disco [-l LEVEL] [-c FILE] (--check | --dry-run | --graph) [--json] [--] [COMMAND [ARG...]]
        disco --options [SOURCE]
 
-Read configuration from service discovery (DISCO_CFG says where), check it against schemas, run
-handlers by rules, and when all rules have succeeded exec COMMAND in the place of disco.
+Read data from the sources in DISCO_CFG, check it against schemas, and run handlers by rules.
+When all rules are satisfied, exec COMMAND in the place of disco.
 
   -l, --log-level LEVEL   DEBUG, INFO, WARNING or ERROR [INFO]
   -c, --config FILE       YAML with the same keys as DISCO_CFG, nested; DISCO_CFG wins
   --check                 start nothing: print what is wrong or doubtful
   --dry-run               read the sources, run no handler: print what they hold and what would run
-  --graph                 start nothing: draw sources, rules and handlers as a Mermaid flowchart
-  --json                  --check and --dry-run answer in JSON
-  --options [SOURCE]      every option of DISCO_CFG, or those of one type of source
-  -h, --help; --version   this text; disco's version
+  --graph                 start nothing: print sources, rules and handlers as a Mermaid flowchart
+  --json                  with --check or --dry-run: print JSON
+  --options [SOURCE]      print every option of DISCO_CFG, or those of one type of source
+  -h, --help; --version   print this text; print disco's version
 
 DISCO_CFG is key=value pairs joined by ':', such as  disco.path=/etc/disco:flat.file=/etc/mysql.yaml
 
@@ -33,8 +33,8 @@ signals: USR1 prints what disco waits for, HUP reads all sources anew, TERM stop
 
 exit status: COMMAND's own after exec; 64 wrong command line; 69 disco.timeout passed and a source
 never answered; 70 a handler failed disco.fail_limit times in a row; 71 a bug in disco, or the
-system failed it; 75 disco.timeout passed otherwise; 78 configuration, rules or schemas are wrong;
-126/127 COMMAND is not executable / not found; 128+N stopped by signal N
+system failed it; 75 disco.timeout passed for another reason; 78 configuration, rules or schemas
+are wrong; 126/127 COMMAND is not executable / not found; 128+N signal N stopped disco
 """
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 MODES = ("check", "dry-run", "graph", "options")

@@ -66,7 +66,7 @@ def run_command(arguments: Arguments, signals: Signals) -> NoReturn:
     command, name = arguments.command, escape(arguments.command[0], PATH_LIMIT)
     path = os.fsdecode(environment.get(b"PATH", b"").partition(b"=")[2]) or os.defpath
     if programs.find_program(command[0], path) is None:
-        logger.warning("COMMAND %s is not there or not executable yet: a handler has to install it", name)
+        logger.warning("COMMAND %s is not found or not executable yet: a handler has to install it", name)
     environment.pop(b"DISCO_CFG", None)
     if site.rules:
         from disco import gathering  # noqa: PLC0415 -- only rules need a coordinator
@@ -95,7 +95,7 @@ def _execute(command: Sequence[str], path: str, environment: dict[bytes, bytes],
         if any(os.path.isfile(os.path.join(folder, command[0])) for folder in path.split(os.pathsep)):  # noqa: PTH113, PTH118 -- as above
             raise CommandNotExecutableError(f"{name} is in PATH, and not executable by this user (chmod +x)")
         where = "no such file" if "/" in command[0] else "no directory of PATH has it"
-        raise CommandNotFoundError(f"{name} is not there: {where}")
+        raise CommandNotFoundError(f"{name} is not found: {where}")
     if stopped := signals.restore():
         last_words.leave_at_end(stopped[0])
     try:

@@ -136,8 +136,8 @@ def test_foreign_pythonpath(site: Site) -> None:
 @pytest.mark.parametrize(
     ("command", "status", "words"),
     [
-        (["/no/such"], 127, "is not there"),
-        (["no-such-program"], 127, "is not there"),
+        (["/no/such"], 127, "is not found"),
+        (["no-such-program"], 127, "is not found"),
         (["/etc/passwd"], 126, "not executable"),
         (["./data"], 126, "without a #! line"),
         (["./bad"], 127, "interpreter"),
@@ -161,7 +161,7 @@ def test_command_made_by_a_handler(site: Site) -> None:
     site.handler("see", 'printf "#!/bin/sh\\necho made\\n" > "$OUT/made"\nchmod +x "$OUT/made"\n')
     running = site.run("./made", options=())
     assert running.output == "made\n"
-    assert "not there or not executable yet" in running.log
+    assert "not found or not executable yet" in running.log
 
 
 @pytest.mark.parametrize("argv", [[], ["-x", "true"], ["-l", "LOUD", "true"], ["-l"], ["--"], ["--confg=x", "true"]])
@@ -346,7 +346,7 @@ def test_usr1_reports(site: Site) -> None:
     running.wait_for("first answer")
     running.send(signal.SIGUSR1)
     running.wait_for("the only rule is not satisfied")
-    running.wait_for("flat has ap, which no schema knows: a typing error?")
+    running.wait_for("flat has ap, which has no schema: a typing error?")
     site.flat({"app": {"a": 1}})
     assert running.wait() == 0
 
@@ -360,7 +360,7 @@ def test_a_source_provides_what_it_names_only(site: Site) -> None:
     site.flat({})
     site.cfg["base.interfaces"] = "a*,other"
     running = site.start(options=())
-    running.wait_for("source base: 1 name that no schema knows or base.interfaces does not name, ignored: db")
+    running.wait_for("source base: 1 name without a schema, or not named by base.interfaces, ignored: db")
     running.report_until("interface db is missing")
     running.report_until("base has it, but base.interfaces does not name it")
     site.flat({"db": {"host": "prod-db"}})

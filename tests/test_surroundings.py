@@ -84,7 +84,7 @@ def test_empty_entries_of_path(site: Site, path: str) -> None:
     site.environ["PATH"] = path.format(site.environ["PATH"])
     running = site.run(options=())
     assert running.process.returncode == 78
-    assert "handler here is not there" in running.log
+    assert "handler here is not found" in running.log
 
 
 def test_cache_of_servers() -> None:

@@ -120,12 +120,14 @@ def read(path: Path) -> Schema:
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
     formats.load(survey.formats)
     warnings = [
-        Problem(document.at(*paths.get(id(at), ()), keyword), f"{escape(keyword, NAME_LIMIT)} is no keyword of JSON Schema", remedy)
+        Problem(
+            document.at(*paths.get(id(at), ()), keyword), f"{escape(keyword, NAME_LIMIT)} is not a keyword of JSON Schema", remedy
+        )
         for at, keyword, remedy in survey.mistyped
     ]
-    extra = "pip install 'disco-entrypoint[formats]' brings what checks the usual ones; or do without that format"
+    extra = "pip install 'disco-entrypoint[formats]' (it checks the usual formats), or remove this format"
     warnings += (
-        Problem(str(path), f"format {escape(name, NAME_LIMIT)} is not checked here", extra)
+        Problem(str(path), f"format {escape(name, NAME_LIMIT)} is not checked: no installed package can", extra)
         for name in formats.unchecked(survey.formats, kind)
     )
     return Schema(interface, content, str(path), validator, survey.targets, tuple(warnings))

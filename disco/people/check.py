@@ -44,7 +44,7 @@ def find_warnings(site: Site, command: Sequence[str]) -> list[Problem]:
         # A source names its option alone, for it does not know its namespace.
         warnings += [doubt._replace(place=f"{settings.name}.{doubt.place}") for doubt in doubts]
     if command and programs.find_program(command[0], os.environ.get("PATH", os.defpath)) is None:
-        what = f"{command[0]} is not there or not executable"
+        what = f"{command[0]} is not found or not executable"
         warnings.append(Problem("COMMAND", what, "install it, unless a handler does that"))
     return warnings
 
@@ -102,10 +102,10 @@ def _find_unused(site: Site) -> Iterator[Problem]:
         place = f"{source}.{of_source.settings.source.part_option}".rstrip(".")
         if part and part not in named:
             why = "no rule names it" if part in site.schemas else "it has no schema"
-            yield Problem(place, f"nothing needs the service's interface {part}: {why}", "name it in a rule, or take it out")
+            yield Problem(place, f"nothing needs the service's interface {part}: {why}", "name it in a rule, or remove it")
         elif part and not of_source.interfaces:
             what = f"the service's interface {part} is dropped: {source}.interfaces does not name it"
-            yield Problem(place, what, f"add it to {source}.interfaces, or take it out")
+            yield Problem(place, what, f"add it to {source}.interfaces, or remove it")
 
 
 def _find_undeclared(site: Site) -> Iterator[Problem]:
@@ -119,7 +119,7 @@ def _find_undeclared(site: Site) -> Iterator[Problem]:
         silent = [name for name in providers if name in undeclared]
         if len(providers) > 1 and silent:
             shown = shorten(interfaces, NAMES_LIMIT)
-            what = f"{', '.join(providers)} may all provide {shown}: rules run on what is there, and do not wait for this source"
+            what = f"{', '.join(providers)} may all provide {shown}: a rule may run before this source has answered"
             options = " and ".join(f"{name}.interfaces" for name in silent)
             yield Problem(f"{silent[0]}.interfaces", what, f"say what each provides: set {options}")
 
@@ -134,7 +134,7 @@ def _find_doubtful_patterns(site: Site) -> Iterator[Problem]:
                 yield Problem(place, what, "name what it provides, if that is not everything")
             elif not match_names((pattern,), site.schemas):
                 what = f"{pattern} is the name of no interface that has a schema"
-                yield Problem(place, what, nearest(pattern, site.schemas, "write its schema, or take it out"))
+                yield Problem(place, what, nearest(pattern, site.schemas, "write its schema, or remove it"))
 
 
 def _find_twins(site: Site) -> Iterator[Problem]:
@@ -143,7 +143,7 @@ def _find_twins(site: Site) -> Iterator[Problem]:
     for path in files.list_files(site.settings.path, files.SCHEMA_SUFFIX, files.RULES_SUFFIX):
         first = seen.setdefault(path.name, path)
         if first is not path:
-            what = f"has the name of {first}, and both count: neither replaces the other"
+            what = f"has the same name as {first}; both are loaded, neither replaces the other"
             yield Problem(str(path), what, "rename one if that is meant, else remove it")
 
 
@@ -158,7 +158,7 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
                 what = f"is never run: {program} comes first"
                 yield Problem(str(file), what, "rename one of the two, or remove it")
             else:
-                yield Problem(str(file), f"is not executable, so handler {name} is {program}", f"chmod +x {file}, or remove it")
+                yield Problem(str(file), f"is not executable, so {program} runs in its place", f"chmod +x {file}, or remove it")
 
 
 def _find_open_files(site: Site) -> Iterator[Problem]:

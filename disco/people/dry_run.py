@@ -28,7 +28,7 @@ def as_text(status: Status, command: str, *, is_executable: bool) -> str:
     """Return lines for people; is_executable: COMMAND is there and executable now."""
     lines = [*_lines(status)]
     if not is_executable:
-        lines.append(f"COMMAND {escape(command, PATH_LIMIT)} is not there or not executable now: a handler has to install it")
+        lines.append(f"COMMAND {escape(command, PATH_LIMIT)} is not found or not executable now: a handler has to install it")
     return "".join(f"{escape(line, LINE_LIMIT)}\n" for line in lines)  # sources' texts and names are in them
 
 

@@ -61,10 +61,10 @@ def _describe(row: Row) -> Iterator[str]:
     about = [row.type]
     if row.is_secret:
         about.append(f"secret; also {row.key}_file=FILE")
-    if row.default:
-        about.append(f"default {row.default}")
     if row.variables:
         about.append(f"else the variable {' or '.join(row.variables)}")
+    if row.default:
+        about.append(f"default {row.default}")
     # A plug-in's texts may be anything.
     yield from _wrap(escape(f"{row.key}  ({'; '.join(about)})", REASON_LIMIT), "  ")
     yield from _wrap(escape(row.help, REASON_LIMIT), "      ")

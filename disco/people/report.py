@@ -53,6 +53,8 @@ def lines(status: Status) -> Iterator[str]:
 def summary(status: Status) -> str:
     """Return what most of the rules wait for, on one line; empty if none waits."""
     for cause, rules in _causes(status, [rule for rule in status.rules.values() if not rule.is_satisfied]):
+        if cause == ("due", ""):  # after the end a run that was stopped looks like one that never began
+            return f"{_subject(rules)}: all data is there, but no handler has succeeded on it"
         return next(_tell(status, cause, rules))
     return ""
 
@@ -164,7 +166,7 @@ def _similar(status: Status, interface: str) -> Iterator[str]:
             yield f"; {name} has it, but {source.plan.namespace}.interfaces does not name it"
             continue
         for near in difflib.get_close_matches(interface, source.unknown, n=1):
-            yield f"; {name} has {escape(near, NAME_LIMIT)}, which no schema knows: a typing error?"
+            yield f"; {name} has {escape(near, NAME_LIMIT)}, which has no schema: a typing error?"
 
 
 def _causes(status: Status, waiting: list[RuleStatus]) -> list[tuple[tuple[str, str], list[RuleStatus]]]:
@@ -196,7 +198,7 @@ def _causes_of(status: Status, rule: RuleStatus) -> Iterator[tuple[str, str]]:
 
 def _tell(status: Status, cause: tuple[str, str], rules: list[RuleStatus]) -> Iterator[str]:
     kind, name = cause
-    some = ("rule " if len(rules) == 1 else "rules ") + _some([_label(rule.rule) for rule in rules])
+    some = _subject(rules)
     verb = "waits" if len(rules) == 1 else "wait"
     match kind:
         case "interface":
@@ -214,12 +216,16 @@ def _tell(status: Status, cause: tuple[str, str], rules: list[RuleStatus]) -> It
         case "after":
             yield f"{some} {verb} for rule {name} to succeed first"
         case "running":
-            handlers = "its handler" if len(rules) == 1 else "their handlers"
-            yield f"{some} {verb} for what is running now: {handlers} (slow, or does it hang? disco.handler_timeout)"
+            handlers = "its handler, which is running" if len(rules) == 1 else "their handlers, which are running"
+            yield f"{some} {verb} for {handlers} (slow, or does it hang? see disco.handler_timeout)"
         case _:
             limit = status.plan.workers
             why = f"all data is there, but no more handlers may run at a time (disco.workers is {limit})"
             yield f"{some} {verb} for a free runner: {why}"
+
+
+def _subject(rules: list[RuleStatus]) -> str:
+    return ("rule " if len(rules) == 1 else "rules ") + _some([_label(rule.rule) for rule in rules])
 
 
 def _label(rule: Rule) -> str:

@@ -87,7 +87,7 @@ def status(number: int) -> str:
 
 def ignored(source: SourcePlan) -> str:
     """Return which names that a source holds are not used."""
-    return "that no schema knows" + ("" if source.interfaces is None else f" or {source.namespace}.interfaces does not name")
+    return "without a schema" + ("" if source.interfaces is None else f", or not named by {source.namespace}.interfaces")
 
 
 def left(survived: facts.Survived) -> str:
@@ -127,7 +127,7 @@ def _silent(silent: tuple[tuple[str, Trouble], ...]) -> str:
 def _child_violated(fact: facts.ChildViolated) -> Sentence:
     text = (
         f"{_child(fact.child)} violated disco's protocol ({fact.reason}) and is replaced: "
-        "a bug of disco's or of a plug-in's; please report it"
+        "a bug in disco or in a plug-in; please report it"
     )
     return Sentence(logging.ERROR, "child-broken", text, source=_source_of(fact.child))
 
@@ -170,7 +170,7 @@ def _source_failed(fact: facts.SourceFailed) -> Sentence:
 def _source_emptied(fact: facts.SourceEmptied) -> Sentence:
     text = (
         f"source {fact.source}: all its data is gone at once; disco accepts that in {duration(fact.settle)} if nothing "
-        "comes back (a server that restarts, has no leader, or refuses us the right to read looks like this)"
+        "comes back (a server that restarts, has no leader, or denies the right to read looks like this)"
     )
     return Sentence(logging.WARNING, "source-emptied", text, source=fact.source)
 
@@ -273,8 +273,8 @@ def _why_forks_refused(why: reasons.ForksRefused) -> str:
 
 
 def _why_survived(why: facts.Survived) -> str:
-    what = f"rule {why.rule}: what its killed run left is " if why.rule else ""
-    return f"{what}still there {KILL_WAIT:g} s after SIGKILL (a hanging disk or NFS?): {left(why)}"
+    what = f"rule {why.rule}: processes of its killed run are" if why.rule else "processes are"
+    return f"{what} still there {KILL_WAIT:g} s after SIGKILL (a hanging disk or NFS?): {left(why)}"
 
 
 _SAY: dict[type, Callable[[Any], Sentence]] = {

@@ -63,7 +63,7 @@ class Handlers:
                 return Problem(place, f"handler {shown}: {file} is not executable", f"chmod +x {file}")
         looked = "from this file's directory" if is_path else "in disco.path, then PATH"
         remedy = "correct the path" if is_path else "put it into a directory of disco.path or of PATH"
-        return Problem(place, f"handler {shown} is not there (looked for {looked})", remedy)
+        return Problem(place, f"handler {shown} is not found (looked for {looked})", remedy)
 
     def _find_fault(self, program: str) -> tuple[str, str] | None:
         """Return why the kernel would not execute a script, and the remedy; None if it would, or if that is no script."""
@@ -81,7 +81,10 @@ class Handlers:
             return "its #! line ends with a carriage return (Windows' line ends)", "save it with Unix line ends"
         interpreter, *arguments = os.fsdecode(line).split() or [""]
         if not (os.path.isfile(interpreter) and os.access(interpreter, os.X_OK)):  # noqa: PTH113 -- as above
-            return f"{escape(interpreter, NAME_LIMIT) or 'nothing'}, the interpreter of its #! line, is no program here", _CORRECT
+            return (
+                f"{escape(interpreter, NAME_LIMIT) or 'nothing'}, the interpreter of its #! line, is not an executable file",
+                _CORRECT,
+            )
         if Path(interpreter).name == "env":
             wanted = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
             if wanted and programs.find_program(wanted, self._path) is None:

@@ -53,7 +53,7 @@ def _read_pairs(pairs: str, own: Collection[str], problems: list[Problem]) -> di
         if equals and re.fullmatch(_NAME, key):
             shown = escape(key, NAME_LIMIT)
             remedy = nearest(f"disco.{key}", own, f"write NAMESPACE.{shown}, such as flat.file", 0.9)
-            problems.append(Problem(f"DISCO_CFG: {shown}", "a key has a namespace", remedy))
+            problems.append(Problem(f"DISCO_CFG: {shown}", "the key has no namespace", remedy))
         elif not equals or not _KEY.fullmatch(key):
             after = f" after {list(values)[-1]}" if values else ""
             problems.append(Problem(f"DISCO_CFG: pair {number}{after}", "expected key=value, with a key like disco.path"))
@@ -79,7 +79,7 @@ def _find_joined(values: Mapping[str, Value], namespaces: Collection[str]) -> It
     for value in values.values():
         for match in _OTHER_SEPARATOR.finditer(value.text):
             if match[1].partition(".")[0] in namespaces:
-                what = f"the value holds what looks like a further pair, {escape(match[1], NAME_LIMIT)}="
+                what = f"the value seems to hold another pair, {escape(match[1], NAME_LIMIT)}="
                 yield Problem(value.place, what, "join pairs with ':'")
                 break
 

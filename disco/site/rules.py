@@ -83,7 +83,7 @@ def load(
     by_name: dict[str, Rule] = {}
     for rule in rules:
         if rule.name in by_name:
-            what = f"a rule named {rule.name} is there already: {by_name[rule.name].where}"
+            what = f"rule {rule.name} is defined already: {by_name[rule.name].where}"
             problems.append(Problem(rule.where, what, "give one of the rules another name"))
         by_name.setdefault(rule.name, rule)
     problems += _check_after(rules, by_name, refused)
@@ -96,7 +96,7 @@ def _check_after(rules: list[Rule], by_name: Mapping[str, Rule], refused: Collec
         for name in rule.after:
             if name not in by_name and name not in refused:
                 shown = escape(name, NAME_LIMIT)
-                yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, by_name, "name a rule that there is"))
+                yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, by_name, "name an existing rule"))
     graph = {name: [other for other in dict.fromkeys(rule.after) if other in by_name] for name, rule in by_name.items()}
     order = {name: number for number, name in enumerate(by_name)}
     circles: list[list[str]] = []
@@ -107,10 +107,10 @@ def _check_after(rules: list[Rule], by_name: Mapping[str, Rule], refused: Collec
     for first, *others in sorted(circles, key=lambda circle: order[circle[0]]):
         way = [first, *others[:CIRCLE_LIMIT], *(["…"] if len(others) > CIRCLE_LIMIT else []), first]
         what = f"after: the rule waits for itself ({' → '.join(way)})"
-        yield Problem(by_name[first].where, what, "take one 'after' out of the circle")
+        yield Problem(by_name[first].where, what, "remove one 'after' of the circle")
     if circle:
         what = "after: the rule waits for itself, and others may do so too"
-        yield Problem(by_name[circle[0]].where, what, "take one 'after' out of each circle")
+        yield Problem(by_name[circle[0]].where, what, "remove one 'after' of each circle")
 
 
 def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:
@@ -160,7 +160,7 @@ class _Reader:
     def _rule(self, index: int, entry: Json) -> Rule | None:
         at = ("rules", index)
         if not isinstance(entry, dict):
-            self._problem("a rule is a mapping with 'when' and 'do'", *at)
+            self._problem("a rule must be a mapping with 'when' and 'do'", *at)
             return None
         before = len(self.problems)
         for key in entry:
@@ -173,7 +173,7 @@ class _Reader:
         where = self._document.at(*at)
         name = entry["name"] if "name" in entry else self._default_name(index)
         if not isinstance(name, str) or not name or not name.isprintable():
-            self._problem("a rule's name is a text", *at, "name")
+            self._problem("a rule's name must be text", *at, "name")
         after = entry.get("after", [])
         after = [after] if isinstance(after, str) else after
         if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
@@ -197,12 +197,12 @@ class _Reader:
         if isinstance(when, str):
             mode, colon, rest = when.partition(":")
             if colon and mode.strip() not in ("any", "all"):
-                self._problem(f"'when' knows any: and all:, not {mode.strip()!r}", *at, "when")
+                self._problem(f"'when' takes any: or all:, not {mode.strip()!r}", *at, "when")
             if colon:
                 any_, when = mode.strip() == "any", rest
             when = [name.strip() for name in when.split(",")]
         if not isinstance(when, list) or not when or not all(isinstance(name, str) and name for name in when):
-            problem = "'when' names one interface or more" if "when" in entry else "'when' is missing"
+            problem = "'when' must name at least one interface" if "when" in entry else "'when' is missing"
             self._problem(problem, *at, "when")
             return False, ()
         for name in when:
@@ -225,10 +225,10 @@ class _Reader:
             self._problem(f"'do': {error}", *at, "do")
             return ()
         if not argv:
-            self._problem("'do' names a handler" if "do" in entry else "'do' is missing", *at, "do")
+            self._problem("'do' must name a handler" if "do" in entry else "'do' is missing", *at, "do")
             return ()
         if any(map(_is_too_long, argv)):
-            self._problem(f"'do' has a word of more than {VARIABLE_LIMIT >> 10} KiB, which no program can be given", *at, "do")
+            self._problem(f"'do' has a word of more than {VARIABLE_LIMIT >> 10} KiB, the system's limit for an argument", *at, "do")
             return ()
         try:
             program = self._find_program(argv[0], self._path.parent, self._document.at(*at, "do"))

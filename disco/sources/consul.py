@@ -93,9 +93,9 @@ def _doubts(options: Options) -> Iterator[Problem]:
     address = locate(options)
     for name in ("token", "auth"):
         if options.holds(name) and address.scheme == "http" and not is_local(address.host):
-            yield Problem(name, "goes to another host over http: whoever is on the way can read it", "set scheme to https")
+            yield Problem(name, "goes to another host over http: anyone on the network path can read it", "set scheme to https")
     if not options["verify"]:
-        what = "is false: whoever is on the way can pass for the server"
+        what = "is false: anyone on the network path can pose as the server"
         yield Problem("verify", what, "remove it, and set ca_cert to the certificate of the server's authority")
 
 
@@ -149,25 +149,27 @@ SOURCE = Source(
             env="CONSUL_HTTP_ADDR",
             help="where Consul's HTTP interface is: a host, host:port or a URL",
         ),
-        Option(name="port", type=port, default=8500, help="its port, unless host has one"),
+        Option(name="port", type=port, default=8500, help="Consul's port, unless host has one"),
         Option(
             name="scheme",
             type=take_scheme,
             default="",
             env="CONSUL_HTTP_SSL",
-            help="http or https; if it is not set, what host says, else http",
+            help="http or https; not set: as in host, else http",
         ),
         Option(name="token", env="CONSUL_HTTP_TOKEN", secret=True, help="the ACL token"),
         Option(
             name="auth",
             env="CONSUL_HTTP_AUTH",
             secret=True,
-            help="user:password for a proxy in front of Consul; a user in host is one, too",
+            help="user:password for a proxy in front of Consul, unless host has them",
         ),
         Option(name="namespace", type=text, env="CONSUL_NAMESPACE", help="the namespace to read (Consul Enterprise)"),
         Option(name="dc", type=text, help="the datacenter to read; the agent's own if it is not set"),
         Option(name="prefix", type=take_prefix, default="", help="read the keys below it; all if it is empty"),
-        Option(name="kv", type=boolean, help="whether keys are read; if it is not set: unless services is set and prefix is not"),
+        Option(
+            name="kv", type=boolean, help="whether keys are read; not set: true, but false if services is set and prefix is not"
+        ),
         Option(
             name="services",
             type=take_services,
@@ -194,7 +196,7 @@ SOURCE = Source(
             name="wait",
             type=at_least(0.1, seconds),
             default=55.0,
-            help="how long one blocking query may last; what is cut off silently is noticed after that",
+            help="how long one blocking query may last; a connection that is cut off silently is noticed after that",
         ),
     ),
 )

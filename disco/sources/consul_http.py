@@ -120,7 +120,7 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
         if status != HTTPStatus.OK and not (status == HTTPStatus.NOT_FOUND and path.startswith("/v1/kv/")):
             raise answer.error(self._explain(answer))
         if not re.fullmatch(r"-?\d{1,20}", headers.get("X-Consul-Index", ""), re.ASCII):
-            raise SourceError(f"{self.where} is no Consul: it answered {status} without an index")
+            raise SourceError(f"{self.where} is not Consul: it answered {status} without an index")
         is_leaderless = headers.get("X-Consul-KnownLeader", "true").lower() == "false"
         if self.consistency != "stale" and is_leaderless:
             raise SourceError(_NO_LEADER)

@@ -78,7 +78,7 @@ class Query:
             return max(int(latest), 1), data
         except consul_http.UNREADABLE as error:
             log.debug("%s while an answer was decoded", type(error).__name__)
-            reason = f"{self._http.where} is no Consul: it answered with what is no data of Consul's"
+            reason = f"{self._http.where} is not Consul: its answer is not in Consul's format"
             raise SourceError(reason) from None
 
     def explain(self, data: Mapping[str, Any]) -> str:

@@ -102,22 +102,22 @@ def _check(options: Options) -> Iterator[Problem]:
     if "/" in options["host"] or options["host"].count(":") == 1:
         yield Problem("host", "expected a name or an address alone", "its port goes into port")
     if options["cert"] and not options["key"]:
-        yield Problem("key", "is not set, and cert is", "set both or neither")
+        yield Problem("key", "is not set, but cert is", "set both or neither")
     if options["key"] and not options["cert"]:
-        yield Problem("cert", "is not set, and key is", "set both or neither")
+        yield Problem("cert", "is not set, but key is", "set both or neither")
     if (options["cert"] or options["key"]) and not options["ca_cert"]:
-        yield Problem("ca_cert", "is not set, and cert or key is", "set it, for without it there is no TLS")
+        yield Problem("ca_cert", "is not set, but cert or key is", "set it, for without it there is no TLS")
     password = bool(options.explicit & {"password", "password_file"})
     if password and not options["user"]:
-        yield Problem("user", "is not set, and a password is", "set both or neither")
+        yield Problem("user", "is not set, but a password is", "set both or neither")
     if options["user"] and not password:
-        yield Problem("password", "is not set, nor password_file, and user is", "set both or neither")
+        yield Problem("password", "is not set, nor password_file, but user is", "set both or neither")
 
 
 def _doubts(options: Options) -> Iterator[Problem]:
     hosts = [address.rpartition(":")[0] for address in _addresses(options)]
     if options.holds("password") and not options["ca_cert"] and not all(map(is_local, hosts)):
-        yield Problem("password", "goes to another host without TLS: whoever is on the way can read it", "set ca_cert")
+        yield Problem("password", "goes to another host without TLS: anyone on the network path can read it", "set ca_cert")
 
 
 def _preload() -> None:

@@ -34,7 +34,7 @@ NEVER = 86_400_000  # milliseconds; longer than any channel lives
 KEEPALIVE = 8.0  # seconds; etcd closes a connection that is pinged more often than each 5 s (--grpc-keepalive-min-time)
 DESCRIPTOR_LIMIT = 1024  # the lowest is given first, and a source has few
 
-NO_ETCD = "this is no etcd of version 3"
+NO_ETCD = "this is not etcd of version 3"
 # What gRPC and etcd (its rpctypes/error.go) say → what people read: their own words may hold keys and addresses.
 REASONS = (
     ("connection refused", "connection refused"),

@@ -94,7 +94,7 @@ class Answer(NamedTuple):
         try:
             return json.loads(self.text())
         except (ValueError, RecursionError):
-            raise SourceError("answered with what is no JSON") from None
+            raise SourceError("answered with invalid JSON") from None
 
     def error(self, reason: str = "") -> SourceError:
         """Return what to raise for an answer that is of no use; reason: what is wrong with it, else its status."""
@@ -201,13 +201,13 @@ class Client:
         hint = "" if self._has_served else self._closed_hint
         # In this order: to urllib3 a connection that is refused, or a name that is not found, is a timeout too.
         meanings: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-            ((requests.exceptions.InvalidURL, urllib3.LocationParseError), f"{self.where} is no address"),
+            ((requests.exceptions.InvalidURL, urllib3.LocationParseError), f"{self.where} is not a valid address"),
             ((gaierror,), f"{cannot}: its name does not resolve"),
             ((urllib3.NewConnectionError,), f"{cannot}: {os.strerror(number).lower()}"),
             ((urllib3.ConnectTimeoutError,), f"{cannot}: no answer within {duration(connecting)}"),
             ((TimeoutError, urllib3.TimeoutError), f"{cannot}: no TLS handshake within {duration(connecting)}"),
             ((ConnectionError, *TLS_CLOSED), f"{self.where} closed the connection{hint}"),
-            ((urllib3.ProtocolError,), "answered with what is no complete HTTP"),
+            ((urllib3.ProtocolError,), "answered with incomplete or invalid HTTP"),
         )
         return next(
             (text for kinds, text in meanings if any(isinstance(cause, kinds) for cause in causes)),

@@ -166,10 +166,10 @@ class Option(NamedTuple):
 SOURCE_OPTIONS = (
     Option(name="type", default="", help="the source's type, if it is not its name"),
     Option(name="timeout", type=at_least(0.05, seconds), default=10.0, help="the longest that one request may take"),
-    Option(name="settle", type=seconds, default=5.0, help="how long a sudden total emptiness is held before it is believed"),
+    Option(name="settle", type=seconds, default=5.0, help="how long disco keeps a source's data when all of it is gone at once"),
     Option(name="memory", type=size, default=512 << 20, help="resident memory at which the source's process is replaced"),
     Option(name="required", type=boolean, default=True, help="whether exec waits for this source's first good answer"),
-    Option(name="interfaces", type=patterns, help="what it may provide, with * for any characters; if it is not set: all"),
+    Option(name="interfaces", type=patterns, help="the interfaces that it may provide (* for any characters); not set: all"),
 )
 
 

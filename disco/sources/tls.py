@@ -23,7 +23,7 @@ TLS_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 # OpenSSL's codes of what is wrong with a certificate (x509_vfy.h) → what people read.
 _CERTIFICATE = {
-    **dict.fromkeys((2, 18, 19, 20, 21), "certificate is signed by none that is trusted here (ca_cert)"),
+    **dict.fromkeys((2, 18, 19, 20, 21), "certificate is not signed by a trusted authority (ca_cert)"),
     9: "certificate is not valid yet",
     10: "certificate has expired",
     23: "certificate is revoked",
@@ -47,7 +47,7 @@ def read_tls_file(name: str, file: Path) -> bytes:
     except DocumentError as error:
         raise SourceError(f"{name}: {error}") from None
     if b"ENCRYPTED" in content:  # in the head of a key, of either form
-        raise SourceError(f"{name}: {file}: is encrypted, and nobody can be asked for its password: keep it without one")
+        raise SourceError(f"{name}: {file}: is encrypted, and disco cannot ask for its password: store it unencrypted")
     return content
 
 
@@ -88,9 +88,9 @@ def find_tls_problem(endpoint: str, options: Options, until: float) -> str:
                 probe.settimeout(left())
                 probe.recv(1)  # with TLS 1.3 a client's certificate is refused after the handshake only
     except (ConnectionResetError, BrokenPipeError, *TLS_CLOSED):
-        return "TLS: the connection was closed (if the server does not want TLS, set no ca_cert)"
+        return "TLS: the connection was closed (if the server does not use TLS, remove ca_cert)"
     except ssl.SSLError as error:
-        return f"TLS: {explain_tls(error, 'set no ca_cert')}"
+        return f"TLS: {explain_tls(error, 'remove ca_cert')}"
     except OSError:
         pass  # the library's own words will do
     return ""

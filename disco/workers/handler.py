@@ -52,7 +52,7 @@ class HandlerRun:
         """Fork the handler; return how the run ended if that was not possible."""
         if unusable := _find_unusable(self._task):
             shown = escape(unusable, NAME_LIMIT)
-            return self._finish(0, f"cannot be started: what a source said of interface {shown} is no JSON object", unusable)
+            return self._finish(0, f"cannot be started: a source's data of interface {shown} is not a JSON object", unusable)
         with ExitStack() as kept, ExitStack() as lent:
             try:
                 stdin = _file_of(self._task.stdin)

@@ -78,7 +78,7 @@ def test_all_errors_at_once(simple: Site) -> None:
         ("bad.schema:1:7", "correct it"),
         ("more.rules:2:12", "did you mean app?"),
         ("more.rules:3:21", "put it into a directory of disco.path or of PATH"),
-        ("more.rules:4:5", "take one 'after' out of the circle"),
+        ("more.rules:4:5", "remove one 'after' of the circle"),
     ]
     assert disco(simple, "--check").stdout.splitlines()[-1] == "disco --check: 6 errors, 0 warnings"
 
@@ -103,7 +103,7 @@ def test_texts_of_the_site_s_own_split_nothing(simple: Site) -> None:
     assert json.loads(done.stdout)["errors"] == [
         {
             "place": f"{file}:3:5",
-            "message": f"a rule named no; such: file is there already: {file}:2:5",
+            "message": f"rule no; such: file is defined already: {file}:2:5",
             "remedy": "give one of the rules another name",
         }
     ]
@@ -164,9 +164,9 @@ def test_no_rules(simple: Site) -> None:
 SCRIPTS = {
     "cat\n": "a script without a #! line",
     "": "a script without a #! line",
-    "#!/usr/bin/pyhton3\nimport sys\n": "/usr/bin/pyhton3, the interpreter of its #! line, is no program here",
-    "#!/etc\n": "/etc, the interpreter of its #! line, is no program here",
-    "#!\n": "nothing, the interpreter of its #! line, is no program here",
+    "#!/usr/bin/pyhton3\nimport sys\n": "/usr/bin/pyhton3, the interpreter of its #! line, is not an executable file",
+    "#!/etc\n": "/etc, the interpreter of its #! line, is not an executable file",
+    "#!\n": "nothing, the interpreter of its #! line, is not an executable file",
     "#!/bin/sh\r\ncat\r\n": "its #! line ends with a carriage return (Windows' line ends)",
     "#!/usr/bin/env pyhton3\n": "pyhton3, the interpreter of its #! line, is not in PATH",
     "#! /usr/bin/env -S A=1 pyhton3 -u\n": "pyhton3, the interpreter of its #! line, is not in PATH",
@@ -198,8 +198,8 @@ def test_mistyped_keywords(simple: Site) -> None:
     assert (errors, [(*one, warnings[n]["remedy"]) for n, one in enumerate(told(warnings))]) == (
         [],
         [
-            (f"{simple.etc}/app.schema:2:11", "requierd is no keyword of JSON Schema", "did you mean required?"),
-            (f"{simple.etc}/app.schema:7:16", "minimun is no keyword of JSON Schema", "did you mean minimum?"),
+            (f"{simple.etc}/app.schema:2:11", "requierd is not a keyword of JSON Schema", "did you mean required?"),
+            (f"{simple.etc}/app.schema:7:16", "minimun is not a keyword of JSON Schema", "did you mean minimum?"),
         ],
     )
 
@@ -226,7 +226,7 @@ def test_sources_that_do_not_say_what_they_provide(simple: Site) -> None:
         simple.schema(name)
     simple.rules({"when": "app,db", "do": "see"}, {"when": "web", "do": "see"})
     simple.cfg |= {"late.type": "flat", "late.file": "late.yaml"}
-    both = "may all provide {}: rules run on what is there, and do not wait for this source"
+    both = "may all provide {}: a rule may run before this source has answered"
     for says, warnings in [
         ({}, [("flat.interfaces", f"flat, late {both.format('app, db, web')}", "set flat.interfaces and late.interfaces")]),
         ({"late": "db"}, [("flat.interfaces", f"flat, late {both.format('db')}", "set flat.interfaces")]),
@@ -235,7 +235,7 @@ def test_sources_that_do_not_say_what_they_provide(simple: Site) -> None:
         ({"flat": "app", "late": "w*"}, []),
         ({"flat": "app", "late": "webb,no*"}, [
             ("late.interfaces", "webb is the name of no interface that has a schema", "did you mean web?"),
-            ("late.interfaces", "no* is the name of no interface that has a schema", "write its schema, or take it out"),
+            ("late.interfaces", "no* is the name of no interface that has a schema", "write its schema, or remove it"),
         ]),
     ]:  # fmt: skip
         cfg = {f"{name}.interfaces": value for name, value in says.items()}
@@ -249,7 +249,7 @@ def test_sources_that_do_not_say_what_they_provide(simple: Site) -> None:
 
 
 def test_services_that_nothing_needs(simple: Site) -> None:
-    """A Consul service whose interface has no schema, or no rule, or is not taken, is a warning."""
+    """A Consul service whose interface has no schema, or no rule, or is dropped, is a warning."""
     simple.schema("db")
     simple.cfg |= {"east.type": "consul", "east.services": "app,db=pg,web"}
     simple.cfg |= {"east.interfaces": "d*,web", "flat.interfaces": "app"}
@@ -272,8 +272,8 @@ def test_files_of_the_same_name(simple: Site) -> None:
     simple.cfg["disco.path"] = f"{first}:{simple.etc}:{second}"
     see = simple.etc / "see"
     assert told(check(simple)[2]) == [
-        (f"{second}/site.rules", f"has the name of {simple.etc}/site.rules, and both count: neither replaces the other"),
-        (f"{first}/see", f"is not executable, so handler see is {see}"),
+        (f"{second}/site.rules", f"has the same name as {simple.etc}/site.rules; both are loaded, neither replaces the other"),
+        (f"{first}/see", f"is not executable, so {see} runs in its place"),
         (f"{second}/see", f"is never run: {see} comes first"),
     ]
 
@@ -284,7 +284,7 @@ def test_handler_in_path_instead(simple: Site) -> None:
     (simple.etc / "true").write_text("#!/bin/sh\n")
     ((place, message),) = told(check(simple)[2])
     assert place == f"{simple.etc}/true"
-    assert message.startswith("is not executable, so handler true is /")
+    assert re.fullmatch("is not executable, so /.*/true runs in its place", message)
 
 
 def test_secrets(simple: Site) -> None:
@@ -345,7 +345,7 @@ def test_secrets_on_their_way(simple: Site, options: dict[str, str], expected: s
 def test_command_not_found(simple: Site) -> None:
     """A COMMAND that is not there is a warning, since a handler may bring it."""
     status, _, warnings = check(simple, "no-such-program", "x")
-    assert (status, told(warnings)) == (0, [("COMMAND", "no-such-program is not there or not executable")])
+    assert (status, told(warnings)) == (0, [("COMMAND", "no-such-program is not found or not executable")])
 
 
 def test_config_file_and_its_places(simple: Site) -> None:

@@ -85,7 +85,7 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
         if source["unknown_count"] and source["interfaces"]:
             count = f"{source['unknown_count']} name{'s' * (source['unknown_count'] != 1)}"
             more = ", …" if source["unknown_count"] > len(source["unknown"]) else ""
-            expected.append(f"  {count} that no schema knows, ignored: {', '.join(source['unknown'])}{more}")
+            expected.append(f"  {count} without a schema, ignored: {', '.join(source['unknown'])}{more}")
     for one in told["interfaces"]:
         assert one["valid"] == (not one["reasons"])
         if one["valid"]:
@@ -105,7 +105,7 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
     expected.append(line)
     if told["command"] and not told["command"]["found"]:
         line = lines[len(expected)]
-        assert f"{told['command']['name']} is not there" in line
+        assert f"{told['command']['name']} is not found" in line
         expected.append(line)
     assert lines == expected
 
@@ -185,7 +185,7 @@ def test_names(site: Site) -> None:
     assert status == 75
     (source,) = told["sources"]
     assert (source["unknown_count"], source["unknown"][:2]) == (33, ["apps", "un\\nknown"])
-    assert "flat has apps, which no schema knows" in text
+    assert "flat has apps, which has no schema" in text
     assert "    /a\\nb\\x1b[31m integer\n" in text
     assert "    /sl~1ash integer\n" in text
     assert max(map(len, text.splitlines())) < 500
@@ -357,7 +357,7 @@ def test_command_that_is_not_there(site: Site) -> None:
     site.simple()
     status, text, told = dry(site, "no-such-command", "secret-1")
     assert (status, told["command"]) == (0, {"name": "no-such-command", "found": False})
-    assert "COMMAND no-such-command is not there" in text.splitlines()[-1]
+    assert "COMMAND no-such-command is not found" in text.splitlines()[-1]
     assert "secret" not in text + json.dumps(told)
 
 

@@ -72,7 +72,7 @@ def test_a_plug_in_s_options(site: Site) -> None:
     first, *lines = printed.splitlines()
     assert first == "sources of the type odd:"
     assert [line for line in lines if line.startswith("  odd.")] == [
-        "  odd.shade  (colour; default red; else the variable SHADE)",
+        "  odd.shade  (colour; else the variable SHADE; default red)",
         "  odd.key  (text; secret; also odd.key_file=FILE; else the variable KEY or KEY_FILE)",
         "  odd.depth  (number; default 3)",
         "  odd.any  (text)",

@@ -108,8 +108,8 @@ def test_missing_interface_with_a_look_alike() -> None:
     of = world(rule("r", "mysql"), rule("q", "web"), sources=("s", "t"))
     give_unknown(of, "s", "color", "size")
     give_unknown(of, "t", "mysq1", "size")
-    assert "t has mysq1, which no schema knows" in line(of, "interface mysql is missing")
-    assert "which no schema knows" not in line(of, "interface web is missing")
+    assert "t has mysq1, which has no schema" in line(of, "interface mysql is missing")
+    assert "which has no schema" not in line(of, "interface web is missing")
     assert not any("size" in one for one in told(of) if not one.startswith("source "))
 
 
@@ -194,9 +194,9 @@ def test_handler_that_runs() -> None:
     of = world(rule("r", "db"), rule("q", "db"))
     give(of, "s", "db")
     of.wait(1.0)
-    assert line(of, "running now").startswith("rules r (f:1:1), q (f:1:1) wait")
+    assert line(of, "which are running").startswith("rules r (f:1:1), q (f:1:1) wait")
     of.ran("runner-2")
-    assert line(of, "running now").startswith("rule r (f:1:1) waits")
+    assert line(of, "which is running").startswith("rule r (f:1:1) waits")
 
 
 def test_handler_that_runs_on_data_that_is_gone() -> None:
@@ -276,7 +276,7 @@ def test_source_with_nothing_usable() -> None:
     start = "source s: answers, but holds nothing usable: "
     assert re.fullmatch(rf"{start}it is empty \(wrong place or prefix, or no rights\?\); last .* ago \(/s\)", line(of, "source s:"))
     of.hear("s", diff()._replace(unknown=("app", "a\nb"), unknown_count=3))
-    names = r"3 names that no schema knows: app, a\\nb, … \(wrong place or prefix, or no schema\?\)"
+    names = r"3 names without a schema: app, a\\nb, … \(wrong place or prefix, or no schema\?\)"
     assert re.match(f"{start}{names}; last ", line(of, "source s:"))
 
 
@@ -482,7 +482,7 @@ def test_broken_sites(start: Callable[[str], Site]) -> None:
         "no backend": f"no source has answered .*consul(.*\n)*source consul: .*cannot connect to {where}.*has never answered"
         r".*consul\.\*",
         "failing handler": "its handler failed 5 times .*exit status 1 .*cannot write /etc/app.conf",
-        "mistyped name": "interface app is missing: .*FOLDER/flat.yaml.*flat has apps, which no schema knows",
+        "mistyped name": "interface app is missing: .*FOLDER/flat.yaml.*flat has apps, which has no schema",
     }.items():
         for part in (words, "rule app .FOLDER/etc/site.rules:1:12"):
             assert re.search(part.replace("FOLDER", str(sites[name].folder)), found[name]), (name, part, found[name])
@@ -559,7 +559,7 @@ def test_json_log_to_its_end(start: Callable[[str], Site]) -> None:
     running = site.run("no-such-command", options=(), prologue=QUICK)
     assert running.process.returncode == 127
     assert [one for one in running.log.splitlines() if not one.startswith("{")] == []
-    assert "no-such-command is not there" in json.loads(running.log.splitlines()[-1])["message"]
+    assert "no-such-command is not found" in json.loads(running.log.splitlines()[-1])["message"]
 
 
 def test_frozen_data() -> None:

@@ -95,9 +95,9 @@ WRONG = {
     "rules that are a list": (78, "expected 'rules:'", COMMAND, {"site.rules": b"[1, null]"}),
     "a handler without its interpreter": (78, "the interpreter of its #! line", COMMAND, {"see": b"#!/no/such\n"}),
     "a handler of garbage": (70, "handler failed", COMMAND, {"see": GARBAGE}),
-    "a COMMAND that is not there": (127, "is not there", ("no-such-command",), {}),
-    "an empty COMMAND": (127, "COMMAND (empty) is not there", ("",), {}),
-    "a COMMAND with a newline": (127, r"COMMAND no\nsuch is not there", ("no\nsuch",), {}),
+    "a COMMAND that is not there": (127, "is not found", ("no-such-command",), {}),
+    "an empty COMMAND": (127, "COMMAND (empty) is not found", ("",), {}),
+    "a COMMAND with a newline": (127, r"COMMAND no\nsuch is not found", ("no\nsuch",), {}),
     "a COMMAND that is a directory": (126, "not executable", ("./etc",), {}),
     "a COMMAND of garbage": (126, "garbage", ("etc/garbage",), {"garbage": GARBAGE}),
 }

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
         ("../bin/both", "bin/both"),
         ("flat", "flat: SITE/flat is not executable; chmod +x SITE/flat"),
         ("./flat", "./flat: SITE/flat is not executable; chmod +x SITE/flat"),
-        ("sub", "sub is not there (looked for in disco.path, then PATH); put"),
-        ("./sub", "./sub is not there (looked for from this file's directory); correct"),
-        ("sub/none", "sub/none is not there (looked for from this file's directory)"),
-        ("rel", "rel is not there (looked for in disco.path, then PATH)"),
+        ("sub", "sub is not found (looked for in disco.path, then PATH); put"),
+        ("./sub", "./sub is not found (looked for from this file's directory); correct"),
+        ("sub/none", "sub/none is not found (looked for from this file's directory)"),
+        ("rel", "rel is not found (looked for in disco.path, then PATH)"),
     ],
 )
 def test_handlers_are_found(tmp_path: Path, do: str, found: str) -> None:
@@ -54,5 +54,5 @@ def test_handlers_are_found(tmp_path: Path, do: str, found: str) -> None:
 
 def test_a_directory_that_cannot_be_looked_into(tmp_path: Path) -> None:
     """A directory that cannot be looked into has no handler: that is the problem which is reported."""
-    with pytest.raises(ConfigurationError, match="handler x is not there"):
+    with pytest.raises(ConfigurationError, match="handler x is not found"):
         Handlers([tmp_path / ("long" * 100)], str(tmp_path / "none")).find("x", tmp_path, "")

@@ -97,13 +97,13 @@ def test_length_costs_no_more_than_it_is(unit: str) -> None:
     [
         (
             "flat.file=/a.yaml;disco.timeout=5",
-            "DISCO_CFG: flat.file: the value holds what looks like a further pair, disco.timeout=",
+            "DISCO_CFG: flat.file: the value seems to hold another pair, disco.timeout=",
         ),
-        ("flat.file=/a.yaml,consul.host=h:consul.port=5", "a further pair, consul.host="),
-        ("flat.file=/a.yaml\ndisco.path=/x", "a further pair, disco.path="),
-        ("flat.file=/a.yaml; flat.required=no", "a further pair, flat.required="),
-        ("timeout=5", "DISCO_CFG: timeout: a key has a namespace; did you mean disco.timeout?"),
-        ("hots=5:disco.path=/x", "DISCO_CFG: hots: a key has a namespace"),
+        ("flat.file=/a.yaml,consul.host=h:consul.port=5", "another pair, consul.host="),
+        ("flat.file=/a.yaml\ndisco.path=/x", "another pair, disco.path="),
+        ("flat.file=/a.yaml; flat.required=no", "another pair, flat.required="),
+        ("timeout=5", "DISCO_CFG: timeout: the key has no namespace; did you mean disco.timeout?"),
+        ("hots=5:disco.path=/x", "DISCO_CFG: hots: the key has no namespace"),
     ],
 )
 def test_pairs_joined_otherwise(text: str, expected: str) -> None:

@@ -221,7 +221,7 @@ def test_a_connection_that_ends_later(follow: Follow) -> None:
         follower.step()
         assert str(follower.fail()) == f"127.0.0.1:{fake.server_port} closed the connection"
     with Fake(Reply(headers={"Content-Length": "100"}, chunks=iter([b"[]"]))) as fake:
-        assert str(follow(fake.pairs).fail()) == "answered with what is no complete HTTP"
+        assert str(follow(fake.pairs).fail()) == "answered with incomplete or invalid HTTP"
 
 
 def test_files_for_tls_that_cannot_be_used(certificates: Path, follow: Follow, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_files_for_tls_that_cannot_be_used(certificates: Path, follow: Follow, t
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     os.mkfifo(tmp_path / "fifo")
     common = f"consul.host=https\\://127.0.0.1\\:1:consul.cert={certificates}/client.pem"
-    locked = f"key: {key}: is encrypted, and nobody can be asked for its password: keep it without one"
+    locked = f"key: {key}: is encrypted, and disco cannot ask for its password: store it unencrypted"
     assert str(follow(f"{common}:consul.key={key}").fail()) == locked
     assert str(follow(f"{common}:consul.key={tmp_path}/fifo").fail()) == f"key: {tmp_path}/fifo: not a regular file"
     assert str(follow(f"{common}:consul.ca_cert=/dev/zero").fail()) == "ca_cert: /dev/zero: not a regular file"
@@ -260,6 +260,6 @@ def test_ipv6(follow: Follow) -> None:
 
 def test_a_name_that_does_not_resolve(follow: Follow) -> None:
     """A name that does not resolve is told as that."""
-    assert str(follow("consul.host=a..b").fail()) == "a..b:8500 is no address"
+    assert str(follow("consul.host=a..b").fail()) == "a..b:8500 is not a valid address"
     reason = str(follow("consul.host=no-such-host.invalid").fail())
     assert reason == "cannot connect to no-such-host.invalid:8500: its name does not resolve"

@@ -120,7 +120,7 @@ def test_garbage_is_an_error_and_never_empty(follow: Follow, name: str, part: st
     """What is no data of Consul's is an error, never an empty store, and nothing of it is shown."""
     with Fake(Reply(GARBAGE[name])) as fake:
         error = follow(f"{fake.pairs}:consul.services=web", part=part).fail()
-    assert str(error) == f"127.0.0.1:{fake.server_port} is no Consul: it answered with what is no data of Consul's"
+    assert str(error) == f"127.0.0.1:{fake.server_port} is not Consul: its answer is not in Consul's format"
 
 
 INSTANCE: dict[str, Any] = {
@@ -136,13 +136,13 @@ def test_instances_of_the_wrong_shape_are_an_error(follow: Follow, wrong: dict[s
     with Fake(Reply([INSTANCE]), Reply([INSTANCE, broken])) as fake:
         pairs = f"{fake.pairs}:consul.services=web"
         assert follow(pairs, part="web").step()["web"]["address"] == "b"
-        assert "no data of Consul's" in str(follow(pairs, part="web").fail())
+        assert "not in Consul's format" in str(follow(pairs, part="web").fail())
 
 
 def test_keys_outside_the_prefix_are_an_error(follow: Follow) -> None:
     """A server that answers with other keys than those asked for is not believed."""
     with Fake(Reply([entry("other/web/port", "80")])) as fake:
-        assert "no data of Consul's" in str(follow(f"{fake.pairs}:consul.prefix=app").fail())
+        assert "not in Consul's format" in str(follow(f"{fake.pairs}:consul.prefix=app").fail())
 
 
 @pytest.mark.parametrize("index", [None, "", "x", "1.5", "٣", "9" * 30])
@@ -152,7 +152,7 @@ def test_an_answer_without_index_is_not_consul(follow: Follow, index: str | None
     with Fake(Reply(index=header), Reply(b"", 404, index=header)) as fake:
         for status in (200, 404):
             reason = str(follow(fake.pairs).fail())
-            assert reason == f"127.0.0.1:{fake.server_port} is no Consul: it answered {status} without an index"
+            assert reason == f"127.0.0.1:{fake.server_port} is not Consul: it answered {status} without an index"
 
 
 def test_404_means_no_keys_but_only_for_keys(follow: Follow) -> None:

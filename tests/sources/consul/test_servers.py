@@ -233,7 +233,7 @@ def test_tls_with_client_certificate(secure: ConsulServer, certificates: Path, f
     assert follow(f"consul.host=https\\://{secure.address}:consul.verify=no:{client}").step() == {"web": {"port": "80"}}
     assert "client certificate" in str(follow(own).fail())
     untrusted = follow(f"consul.host=https\\://{secure.address}:{client}").fail()
-    assert str(untrusted) == "TLS: certificate is signed by none that is trusted here (ca_cert)"
+    assert str(untrusted) == "TLS: certificate is not signed by a trusted authority (ca_cert)"
     named = f"consul.host=localhost:consul.port={secure.port}:consul.scheme=https:consul.ca_cert={certificates}/ca.pem"
     assert str(follow(f"{named}:{client}").fail()) == "TLS: certificate is for another name"
     crossed = f"{own}:consul.cert={certificates}/client.pem:consul.key={certificates}/server.key"

@@ -157,7 +157,7 @@ def test_wrong_shape(read: Callable[..., Reader], how: str) -> None:
     with fake(how) as at:
         reader = read(None, f"endpoints={at} prefix=app" + (f" user=ann password={HUSH}" if "token" in how else ""))
         for _ in range(2):
-            assert reader.error() == f"{at}: this is no etcd of version 3"
+            assert reader.error() == f"{at}: this is not etcd of version 3"
         status = Path(f"/proc/{reader.process.pid}/status").read_text()
         assert int(status.partition("VmHWM:")[2].split()[0]) < 150 << 10
 
@@ -166,7 +166,7 @@ def test_no_http2(read: Callable[..., Reader]) -> None:
     """A server of another kind is told as such."""
     with serving(lambda connection, _: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
         reader = read(None, f"port={port} timeout=2")
-        assert reader.error() == f"cannot connect to 127.0.0.1:{port}: this is no etcd of version 3"
+        assert reader.error() == f"cannot connect to 127.0.0.1:{port}: this is not etcd of version 3"
 
 
 def test_pace(read: Callable[..., Reader]) -> None:

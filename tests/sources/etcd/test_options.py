@@ -16,7 +16,7 @@ from tests.sources.etcd.reader import HUSH
         ("etcd.endpoints=a:1,b", "expected a list of host:port joined by ','"),
         ("etcd.endpoints=http://a:1", "expected a list of host:port joined by ','"),
         ("etcd.endpoints=a:70000", "expected a port from 1 to 65535"),
-        ("etcd.user=ann", "etcd.password: is not set, nor password_file, and user is"),
+        ("etcd.user=ann", "etcd.password: is not set, nor password_file, but user is"),
         (f"etcd.password={HUSH}", "etcd.user: is not set, "),
         ("etcd.password_file=/x", "etcd.user: is not set, "),
         ("etcd.ca_cert=/c:etcd.cert=/x", "etcd.key: is not set, "),

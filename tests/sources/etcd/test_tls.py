@@ -40,7 +40,7 @@ def test_tls(start: Callable[..., EtcdServer], read: Callable[..., Reader], tmp_
     wrongs = {
         f"ca_cert={good}/ca.pem": "TLS: the server does not accept the client certificate, or asks for one (cert, key)",
         f"ca_cert={good}/ca.pem cert={other}/client.pem key={other}/client.key": "TLS: the server does not accept the client",
-        f"ca_cert={other}/ca.pem {client}": "TLS: certificate is signed by none that is trusted here (ca_cert)",
+        f"ca_cert={other}/ca.pem {client}": "TLS: certificate is not signed by a trusted authority (ca_cert)",
         f"ca_cert={good}/ca.pem cert={good}/client.pem key={other}/client.key": "TLS: key does not belong to cert",
         f"ca_cert={good}/ca.key {client}": "TLS: ca_cert holds no certificate",
         f"ca_cert={good}/ca.pem cert={good}/client.key key={good}/client.key": "TLS: cert or key is no PEM file",
@@ -57,7 +57,7 @@ def test_tls_files(read: Callable[..., Reader], tmp_path: Path) -> None:
     encrypt = ["openssl", "pkcs8", "-topk8", "-in", "client.key", "-out", "locked.key", "-passout", "pass:x"]
     subprocess.run(encrypt, cwd=tmp_path, check=True, capture_output=True, timeout=60)
     client = f"ca_cert={tmp_path}/ca.pem cert={tmp_path}/client.pem key={tmp_path}/locked.key"
-    reason = "is encrypted, and nobody can be asked for its password: keep it without one"
+    reason = "is encrypted, and disco cannot ask for its password: store it unencrypted"
     assert read(None, client).error() == f"key: {tmp_path}/locked.key: {reason}"
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "large").write_bytes(b"\n" * ((1 << 20) + 1))
@@ -129,5 +129,5 @@ def test_tls_wrong_name(start: Callable[..., EtcdServer], read: Callable[..., Re
     reason = f"cannot connect to {server.address}: TLS: certificate is for another name"
     assert read(server, f"ca_cert={certificates}/ca.pem").error() == reason
     plain = start("plain")
-    reason = f"cannot connect to {plain.address}: TLS: the connection was closed (if the server does not want TLS, set no ca_cert)"
+    reason = f"cannot connect to {plain.address}: TLS: the connection was closed (if the server does not use TLS, remove ca_cert)"
     assert read(plain, f"ca_cert={certificates}/ca.pem").error() == reason
