@@ -199,6 +199,15 @@ def test_handler_that_runs() -> None:
     assert line(of, "which is running").startswith("rule r (f:1:1) waits")
 
 
+def test_handler_that_the_end_has_stopped() -> None:
+    """After the end nothing says that a rule waits for a runner: its handler may have been running until then."""
+    of = world(rule("r", "db"), timeout=3.0)
+    give(of, "s", "db")
+    of.wait(3.0)
+    end_run(of, "runner-1", -15, "")
+    assert report.summary(of.life.status()) == "rule r (f:1:1): all data is there, but no handler has succeeded on it"
+
+
 def test_handler_that_runs_on_data_that_is_gone() -> None:
     """A handler that still runs is the cause also where its rule is satisfied: the data is again as it was at its success."""
     of = world(rule("r", "db"), sources=("s", "t"))
