@@ -135,8 +135,7 @@ class Schedule:
         if (run := self.release(runner, now)) and self._ending.is_gathering:
             if self._ending.leftovers:
                 run.rule.leftovers_until = now + LEFTOVERS_WAIT
-                self._leaving.add(run.rule)
-                self._waits.note(run.rule)
+                self._leaving.add(run.rule)  # its deadline is noted with the failure's
             self._fail(run.rule, RunFailure(lost=(runner.id, runner.exit)), now)
 
     def take_back(self, runner: RunnerState, now: float) -> None:

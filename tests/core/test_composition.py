@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from disco.core import events
 from disco.core.ending import Phase
 from disco.core.plan import Plan, SourcePlan
 from disco.people import report
 from disco.wire import messages
-from tests.core.world import KNOWN, World, diff, fragment, plan, rule, settling
+from tests.core.world import HUP, KNOWN, World, diff, fragment, plan, rule, settling, who
 
 if TYPE_CHECKING:
     from disco.site.rules import Rule
@@ -204,3 +205,27 @@ def test_any_rule_runs_beside_what_is_withheld() -> None:
     world = World(Plan(sources=sources, rules=(rule("r", "a", "b", any_=True),), interfaces=KNOWN))
     world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
     assert b"".join(world.runs[-1].stdin) == b'{"b":{"d":"1"}}\n'
+
+
+@pytest.mark.parametrize("failure", ["cannot be read", "cannot be forked"])
+def test_a_hold_begins_anew_when_its_source_is_back(failure: str) -> None:
+    """An emptiness is held without an end while its source fails in whatever way; an answer without news starts its time."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff(removed=("a",)))
+    if failure == "cannot be read":
+        world.hear("s", messages.ReadFailed(reason="refused", retry_in=3.0))
+    else:
+        world.feed(events.SignalReceived(HUP))  # so the new process is the first that fails
+        del world.alive["s"]
+        world.feed(events.ForkFailed(who("s"), "no memory"))
+    world.wait(20.0)
+    assert "a" in world.core.composition.adoption.valid
+    while "s" not in world.alive:
+        world.wait()
+    world.hear("s", messages.Heartbeat(answered=True))
+    world.wait(4.9)
+    assert "a" in world.core.composition.adoption.valid
+    world.wait(0.2)
+    assert "a" not in world.core.composition.adoption.valid

@@ -95,3 +95,13 @@ def test_what_survives_is_named(scene: Scene) -> None:
     survived = facts.Survived("", ("runner-2",), (7, 8))
     assert scene.ending.outcome == Outcome(ExitStatus.SYSTEM, survived)
     assert scene.ending.is_over
+
+
+def test_force_is_used_once(scene: Scene) -> None:
+    """A second demand does not extend the wait for what got SIGKILL."""
+    scene.ending.begin(DONE, NOW)
+    scene.ending.force(NOW)
+    scene.outbox.empty()
+    scene.ending.force(NOW + 5.0)
+    assert scene.outbox.empty() == []
+    assert scene.ending.until == NOW + KILL_WAIT

@@ -8,6 +8,7 @@ from disco.core import events
 from disco.core.ending import Phase
 from disco.core.plan import Plan, SourcePlan
 from disco.errors import ExitStatus
+from disco.people import wording
 from disco.wire import messages
 from tests.core.world import HUP, KNOWN, TERM, World, diff, fragment, plan, rule, who
 
@@ -259,3 +260,40 @@ def test_a_source_that_answers_once_and_crashes_backs_off() -> None:
             world.wait()
         waits.append(world.now - began)
     assert waits[-1] > 4 * waits[0]
+
+
+def test_a_source_that_says_when_it_tries_again_is_left_alone_until_then() -> None:
+    """A pause that a source has announced is no silence."""
+    world = World(plan(rule("r", "a")))
+    world.hear("s", messages.ReadFailed(reason="refused", retry_in=100.0))
+    for _ in range(110):
+        world.wait(1.0)
+    assert "s" not in world.fresh, "it was replaced"
+
+
+def test_sighup_thaws() -> None:
+    """Whoever asks for all data anew gets it, though it was frozen."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("0"), "b": fragment("0")}, first=True))
+    turn = 0
+    while not world.core.schedule.freeze.rule:
+        turn += 1
+        world.hear("s", diff({"a": fragment(str(turn))}))
+        for runner, run in list(world.busy.items()):
+            if run.rule == "r" or turn == 1:
+                world.ran(runner)
+    world.feed(events.SignalReceived(HUP))
+    assert not world.core.schedule.freeze.rule
+
+
+def test_forks_that_are_refused_for_too_long() -> None:
+    """A child that can never be forked ends disco with 71, and the system's reason."""
+    world = World(plan(rule("r", "a")))
+    for _ in range(7):
+        while "s" not in world.alive:
+            world.wait()
+        del world.alive["s"]
+        world.feed(events.ForkFailed(who("s"), "no memory"))
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == ExitStatus.SYSTEM
+    assert "no memory" in wording.reason(world.life.outcome.reason)

@@ -77,3 +77,17 @@ def test_a_checker_that_hangs(desk: Desk) -> None:
             desk.merging.give_up(NOW + seconds)
     assert desk.composition.adoption.newest("a").problems == (TOO_SLOW,)
     assert desk.asked() == [], "a task for a checker that is being killed"
+
+
+def test_an_idle_checker_need_not_be_heard(desk: Desk) -> None:
+    """Its lease ends with its verdict; a larger task has a longer one."""
+    desk.asked()
+    assert desk.children.checker.until is not None
+    desk.merging.finish(merged(1), NOW)
+    assert desk.children.checker.until is None
+    (second,) = desk.asked()
+    before = desk.children.checker.until
+    desk.merging.finish(merged(second.task), NOW)
+    desk.composition.apply("s", diff({"a": fragment("x")._replace(body=b" " * (10 << 20))}), NOW)
+    desk.asked()
+    assert desk.children.checker.until > before

@@ -232,3 +232,39 @@ def test_a_rule_on_data_that_is_never_quiet_gets_its_turn() -> None:
     assert world.life.phase is Phase.GATHERING
     world.wait()
     assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1"}}\n'
+
+
+def test_a_runner_that_does_not_begin() -> None:
+    """A runner that was given a run, and does not say that its handler started, is replaced; the rule runs again."""
+    world = World(plan(rule("r", "a"), handler_timeout=0.0))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    for _ in range(70):
+        world.wait(0.5)
+        world.hear("s", messages.Heartbeat(answered=True))
+    assert [run.rule for run in world.runs] == ["r", "r"]
+    assert any("runner-1, which ran it: its process hung" in text for text in world.told)
+
+
+def test_an_idle_runner_need_not_be_heard() -> None:
+    """When its run has ended nothing is expected of a runner, however long a handler may take."""
+    world = World(plan(rule("r", "a"), rule("q", "b"), handler_timeout=5.0))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.started("runner-1")
+    world.ran("runner-1")
+    for _ in range(100):
+        world.wait(1.0)
+        world.hear("s", messages.Heartbeat(answered=True))
+    assert not any("runner-1" in text for text in world.told)
+
+
+def test_a_run_that_ends_well_ends_the_backoff_of_its_runner() -> None:
+    """A runner that dies is started ever more rarely, until it has run something to its end."""
+    world = World(plan(rule("r", "a"), fail_limit=0), jitter=lambda: 1.0)
+    world.hear("s", diff({"a": fragment("0")}, first=True))
+    for _ in range(3):
+        world.crash("runner-1")
+        while "runner-1" not in world.alive or not world.busy:
+            world.wait()
+    assert world.core.children.runners["runner-1"].deaths == 3
+    world.ran("runner-1", status=1)
+    assert world.core.children.runners["runner-1"].deaths == 0
