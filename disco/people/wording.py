@@ -214,7 +214,7 @@ def _rule_failed(fact: facts.RuleFailed) -> Sentence:
 def _data_frozen(fact: facts.DataFrozen) -> Sentence:
     changed = shorten(fact.interfaces, NAMES_SHOWN)
     if fact.runs:
-        why = f"runs for the {fact.runs}th time in a row, because its data keeps changing ({changed})"
+        why = f"has run {fact.runs} times in a row, because its data keeps changing ({changed})"
     else:
         why = f"has succeeded, but its data changes faster than it is merged ({changed})"
     until = "every rule has succeeded, or one has failed"
