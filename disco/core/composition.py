@@ -72,10 +72,9 @@ class Composition:
         self.adoption.change(interface, self._compose(interface), now, at_once=True)
 
     @property
-    def deadline(self) -> float | None:
-        """When something can be adopted, or is accepted."""
-        adoption, hold = self.adoption.deadline, self._holds.first
-        return hold if adoption is None else adoption if hold is None else min(adoption, hold)
+    def hold_deadline(self) -> float | None:
+        """When the first emptiness that is held is accepted."""
+        return self._holds.first
 
     # What is merged
 

@@ -105,6 +105,6 @@ class Ending:
         self.outcome = Outcome(ExitStatus.SYSTEM, survived)
         self._outbox.log(survived)
 
-    def survivors(self, rule: str = "") -> facts.Survived:
+    def survivors(self) -> facts.Survived:
         """Return what is still there: children by their names, what handlers left behind by its pids."""
-        return facts.Survived(rule, tuple(child.name for child in self._children if child.is_alive), self.leftovers)
+        return facts.Survived("", tuple(child.name for child in self._children if child.is_alive), self.leftovers)

@@ -31,11 +31,11 @@ class Freeze:
 
     def count_run(self, state: RuleState, basis: Basis, now: float, *, is_calm: bool) -> bool:
         """Count a run that begins; return whether it freezes the data. is_calm: nothing but rules keeps exec waiting."""
-        if state.started_on is None or state.started_on == basis:
+        if self.rule or state.started_on is None or state.started_on == basis:
             return False
         name = state.rule.name
         self._reruns[name] = self._reruns.get(name, 0) + 1 if is_calm else 0
-        if self._reruns[name] <= self._free_reruns or self.rule:
+        if self._reruns[name] <= self._free_reruns:
             return False
         before = dict(state.started_on)
         changed = tuple(interface for interface, digest in basis if before.get(interface) != digest)

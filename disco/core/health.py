@@ -143,11 +143,17 @@ class Health:
 
     def fork_failed(self, source: SourceState, reason: str, retry_in: float, now: float) -> None:
         """Take that a source's process could not be started, which is logged of every child."""
-        source.renewed_until = None
+        source.renewed_until = source.well_at = None
         if not source.trouble:
             source.trouble, source.failed_at = facts.ForkRefused(reason), now
         source.retry_at = now + retry_in
         self._composition.extend_hold(source.name)
+
+    def accept_held(self, now: float) -> None:
+        """Accept each emptiness that was held for its time."""
+        for source in self._composition.accept_held(now):
+            has_data = bool(self._composition.contribution(source).fragments)
+            self._outbox.log(facts.SourceWithdrawn(source, has_data))
 
     def renew(self, source: SourceState, now: float) -> None:
         """Wait for the next process of a source, for its timeout at most; a further SIGHUP does not extend that."""

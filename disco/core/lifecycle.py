@@ -75,7 +75,7 @@ class Lifecycle:
         """When (monotonic seconds) a BatchEnded is due without any other event; None: never."""
         if not self._ending.is_gathering:
             return self.now if self._ending.is_over else self._ending.until
-        times = (self._next_timer(), self._composition.deadline)
+        times = (self._next_timer(), self._composition.adoption.deadline)
         return min((time for time in times if time is not None), default=None)
 
     def status(self) -> Status:
@@ -186,7 +186,7 @@ class Lifecycle:
         else:
             self._outbox.log(facts.ChildReplaced(child.id, child.exit))
         if child.id.kind is Kind.CHECKER:
-            self._merging.lose()
+            self._merging.lose(self.now)
 
     def _fork_failed(self, child: ChildState, reason: str) -> None:
         is_refused_too_often = self._children.refuse(child)
@@ -196,7 +196,7 @@ class Lifecycle:
         if isinstance(child, RunnerState):
             self._schedule.take_back(child, self.now)
         elif child.id.kind is Kind.CHECKER:
-            self._merging.lose()
+            self._merging.take_back()
         if is_refused_too_often:
             refused = reasons.ForksRefused(child.id, child.refused_forks, reason)
             self._ending.begin(Outcome(ExitStatus.SYSTEM, refused), self.now)
@@ -246,6 +246,7 @@ class Lifecycle:
     def _all_read(self) -> None:
         """Do what is due, now that all that has happened is known: first what follows from that, then what the time is up for."""
         if self._ending.is_gathering:
+            self._health.accept_held(self.now)
             self._look()
             adopted = self._composition.adoption.adopt(self.now)
             self._schedule.judge(adopted)
@@ -259,9 +260,6 @@ class Lifecycle:
 
     def _look(self) -> None:
         """Find out what data is due, and which rules it keeps from being satisfied."""
-        for source in self._composition.accept_held(self.now):
-            has_data = bool(self._composition.contribution(source).fragments)
-            self._outbox.log(facts.SourceWithdrawn(source, has_data))
         self._schedule.judge(self._composition.adoption.look(self.now))
 
     def _advance(self) -> None:
@@ -271,13 +269,14 @@ class Lifecycle:
             self._schedule.advance(self.now)
 
     def _next_timer(self) -> float | None:
-        """Return when something but data is due."""
+        """Return when something but new data is due."""
         times = (
             self._timeout_at,
             self._report_at,
             self._children.deadline,
             self._health.deadline,
             self._schedule.deadline,
+            self._composition.hold_deadline,
         )
         return min((time for time in times if time is not None), default=None)
 

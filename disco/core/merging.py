@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LEASE, BYTES_A_SECOND = 40.0, 1 << 18  # the checker's own limit is CPU time; this one is for one that hangs all the same
 TOO_SLOW = "merging and validating what several sources say took too long"
+DEADLY = "merging and validating what several sources say ended the process that does it, more than once"
+DEATHS = 2  # of a checker with the same task, after which its data is taken for invalid: others wait for it
 
 
 class _Task(NamedTuple):
@@ -37,6 +39,7 @@ class Merging:
         self._outbox = outbox
         self._task: _Task | None = None
         self._tasks = 0
+        self._deaths = 0  # in a row, of a checker that had a task
 
     def advance(self, now: float) -> None:
         """Give the checker its next task, if there is one and it is free."""
@@ -64,12 +67,19 @@ class Merging:
         if self._task:
             self._judge(messages.Merged(task=self._task.number, digest="", problems=(TOO_SLOW,), body=b""), now)
 
-    def lose(self) -> None:
-        """Forget the outstanding task: the checker is dead, and the next one gets it."""
+    def lose(self, now: float) -> None:
+        """Take that the checker is dead: the next one gets its task, unless that has happened before."""
+        self._deaths += self._task is not None
+        if self._task and self._deaths >= DEATHS:
+            self._judge(messages.Merged(task=self._task.number, digest="", problems=(DEADLY,), body=b""), now)
+        self._task = None
+
+    def take_back(self) -> None:
+        """Forget the outstanding task: the checker could not be started, and the next one gets it."""
         self._task = None
 
     def _judge(self, merged: messages.Merged, now: float) -> None:
         assert self._task  # noqa: S101 -- as the callers know
         _, interface, combination = self._task
-        self._task = None
+        self._task, self._deaths = None, 0
         self._composition.judge(interface, combination, merged, now)

@@ -257,7 +257,7 @@ class Schedule:
         """Let rules run whose pause is over; what is left of a lost run for too long ends disco."""
         for state in self._waits.due(now):
             if state.leftovers_until is not None and state.leftovers_until <= now:
-                self._ending.begin(Outcome(ExitStatus.SYSTEM, self._ending.survivors(state.rule.name)), now)
+                self._ending.begin(Outcome(ExitStatus.SYSTEM, facts.Survived(state.rule.name, (), self._ending.leftovers)), now)
                 return
             state.not_before = None
             self._enqueue(state)

@@ -229,3 +229,15 @@ def test_a_hold_begins_anew_when_its_source_is_back(failure: str) -> None:
     assert "a" in world.core.composition.adoption.valid
     world.wait(0.2)
     assert "a" not in world.core.composition.adoption.valid
+
+
+def test_what_is_back_and_unread_is_back() -> None:
+    """An emptiness is accepted only when all that lies in the channels is read: the data may be there again."""
+    world = World(settling(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1")
+    world.hear("s", diff(removed=("a",)))
+    world.send("s", diff({"a": fragment("1")}))
+    world.wait(6.0)
+    assert not any("counts as deleted" in text for text in world.told)
+    assert "a" in world.core.composition.adoption.valid

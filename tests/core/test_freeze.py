@@ -188,3 +188,12 @@ def test_changes_that_make_no_difference_do_not_prevent_exec() -> None:
     assert len(world.runs) == 2, "it runs on what s says alone, and then on the merged data only once"
     assert any("faster than it is merged (a)" in text for text in world.told)
     assert any("meanwhile a changed" in text for text in world.told)
+
+
+def test_no_rerun_is_counted_while_all_is_frozen(scene: Scene) -> None:
+    """Whatever runs on frozen data runs for the last time."""
+    for _ in range(4):
+        scene.run()
+    before = dict(scene.freeze._reruns)
+    scene.run()
+    assert scene.freeze._reruns == before

@@ -135,3 +135,14 @@ def test_emptiness_keeps_exec_waiting_while_it_can_end(ward: Ward) -> None:
     assert ward.health.keeps_waiting(NOW)
     ward.health.failed(ward.s, "refused", 1.0, NOW)
     assert not ward.health.keeps_waiting(NOW)
+
+
+def test_a_source_that_cannot_be_forked_is_not_well(ward: Ward) -> None:
+    """Time without an error makes a source well only while it has a process."""
+    ward.health.answered(ward.s, NOW)
+    ward.health.failed(ward.s, "refused", 1.0, NOW)
+    ward.health.answered(ward.s, NOW)
+    ward.health.fork_failed(ward.s, "no memory", 1.0, NOW + 1.0)
+    ward.facts()
+    ward.health.expire(NOW + 1.0 + WELL_AFTER)
+    assert ward.facts() == []

@@ -7,7 +7,7 @@ import pytest
 from disco.core.actions import Outbox, Send, Start
 from disco.core.children import CHECKER, Children
 from disco.core.composition import Composition
-from disco.core.merging import TOO_SLOW, Merging
+from disco.core.merging import DEADLY, TOO_SLOW, Merging
 from disco.core.plan import Plan, SourcePlan
 from disco.wire import messages
 from tests.core.world import KNOWN, diff, fragment, rule
@@ -59,7 +59,7 @@ def test_a_lost_task_is_given_again(desk: Desk) -> None:
     (first,) = desk.asked()
     desk.children.bury(desk.children.checker, -9)
     desk.children.back_off(desk.children.checker, NOW)
-    desk.merging.lose()
+    desk.merging.lose(NOW)
     assert desk.asked() == []
     desk.children.expire(NOW + 60.0)
     (again,) = desk.asked()
@@ -91,3 +91,18 @@ def test_an_idle_checker_need_not_be_heard(desk: Desk) -> None:
     desk.composition.apply("s", diff({"a": fragment("x")._replace(body=b" " * (10 << 20))}), NOW)
     desk.asked()
     assert desk.children.checker.until > before
+
+
+def test_a_merge_that_kills_the_checker_keeps_no_other_waiting(desk: Desk) -> None:
+    """What ends the checker twice is invalid, and says so; the next interface is merged."""
+    for now in (NOW, NOW + 60.0):
+        desk.children.expire(now)
+        (task,) = desk.asked()
+        assert task.interface == "a"
+        desk.children.bury(desk.children.checker, -9)
+        desk.children.back_off(desk.children.checker, now)
+        desk.merging.lose(now)
+    assert desk.composition.adoption.newest("a").problems == (DEADLY,)
+    desk.children.expire(NOW + 120.0)
+    (task,) = desk.asked()
+    assert task.interface == "b"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from disco.core import events
+from disco.core import events, facts
 from disco.core.ending import Phase
 from disco.core.goals import DryRun
 from disco.errors import ExitStatus
@@ -170,6 +170,8 @@ def test_lost_handler_is_buried_before_the_next_run() -> None:
     world.wait(60.0)
     assert world.life.outcome is not None
     assert world.life.outcome.status == ExitStatus.SYSTEM
+    assert isinstance(world.life.outcome.reason, facts.Survived)
+    assert world.life.outcome.reason.children == (), "children that are well are named"
 
 
 def test_no_exec_while_a_handler_runs() -> None:
