@@ -49,9 +49,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from disco.errors import Problem, SourceError
+from disco.sources.keys import InvalidValue, KeyTree, build_tree, is_same
 from disco.sources.options import Option, Options
 from disco.sources.pace import Pace, deadline, limit_blocking_step, limit_step
-from disco.sources.tree import InvalidValue, KeyTree, build_tree, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

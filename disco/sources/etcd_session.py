@@ -17,7 +17,7 @@ from grpc import StatusCode, aio
 from disco.data.values import KEY_LIMIT, SIZE_LIMIT
 from disco.errors import SourceError
 from disco.sources.etcd_channel import Channel, Message, NoAuthenticationError, WatchLostError, rpc, run
-from disco.sources.tree import KeyTree
+from disco.sources.keys import KeyTree
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
