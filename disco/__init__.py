@@ -127,16 +127,16 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
     6. core                         what happens next: small machines, and the lifecycle that routes events to them; pure
     5. site                         what people write: configuration, schemas and rules, loaded once into a frozen `Site`
     4. workers                      what children run: entry, and from there watcher, checker or runner
-    3. sources                      the contract of a source, its options, and those that disco has
+    3. handlers, sources            the shipped handlers; the contract of a source, its options, and those that disco has
     2. data                         JSON values, documents in YAML, schemas, decoding, verdicts
     1. system, wire                 the kernel; messages between processes
     0. errors, text                 how disco can end; texts for people
 
-`core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources
-and workers know nothing of the coordinator, the core or the site. `sources.registry` loads a source's module by its type's
-name: the one import that cannot be seen. In the coordinator's process only `coordinator` waits, only `processes.table`
-forks, sends and kills, and only `last_words` prints (but for the log). A child begins in `workers.entry`. What people write
-goes one way: `start` → `site.loading` → `planning` → `coordinator`.
+`core` is pure: it imports no os, signal, time, selectors, socket or subprocess; time and randomness are given to it. Sources,
+handlers and workers know nothing of the coordinator, the core or the site. Two imports cannot be seen: `sources.registry` loads a
+source's module by its type's name, and `handlers` a shipped handler's by its program's. In the coordinator's process only
+`coordinator` waits, only `processes.table` forks, sends and kills, and only `last_words` prints (but for the log). A child begins
+in `workers.entry`. What people write goes one way: `start` → `site.loading` → `planning` → `coordinator`.
 
 What departs from the obvious
 =============================
@@ -150,6 +150,9 @@ What departs from the obvious
   child's own log pipe. It is imported by a child that has something to say, and few have.
 - A runner forks and executes a handler itself, not with `subprocess`, which waits for the exec: on a file system that does
   not answer that would take the runner from everything else. Why an exec failed comes through a pipe.
+- A shipped handler is not executed: the runner calls its function in the process that it forked (`workers.shipped`), which finds
+  everything as after an exec. The start of another Python takes as long as disco's own. Only a name that leads to none of the
+  site's own programs does that.
 - A handler's stdin is a file in memory (memfd), not a pipe: a handler that reads late, or never, keeps nobody waiting.
 - Decoding and validating are limited in CPU time, not by the clock: a loaded machine does not make data invalid. A
   step of a source is limited by the clock.

@@ -24,6 +24,7 @@ class ExitStatus(IntEnum):
     """Exit statuses of disco itself (sysexits.h and the shell's conventions); COMMAND's own is its own."""
 
     USAGE = 64
+    DATA = 65  # a shipped handler's alone: its input is wrong
     UNAVAILABLE = 69  # disco.timeout passed, and a required source never gave a good answer
     HANDLER = 70  # a handler failed disco.fail_limit times in a row
     SYSTEM = 71  # a bug in disco, or the system failed it
@@ -61,6 +62,12 @@ class UsageError(DiscoError):
     """The command line is wrong."""
 
     status = ExitStatus.USAGE
+
+
+class DataError(DiscoError):
+    """A handler's input is wrong: it cannot succeed before the data changes."""
+
+    status = ExitStatus.DATA
 
 
 class ConfigurationError(DiscoError):

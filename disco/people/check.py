@@ -152,7 +152,7 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
     for name, program in site.programs.items():
         for directory in dict.fromkeys(map(os.path.abspath, site.settings.path)):
             file = Path(directory, name)
-            if not file.is_file() or file.samefile(program):
+            if not file.is_file() or ("/" in program and file.samefile(program)):
                 continue
             if os.access(file, os.X_OK):
                 what = f"is never run: {program} comes first"
@@ -163,7 +163,9 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
 
 def _find_open_files(site: Site) -> Iterator[Problem]:
     """Yield what others may write to, and so decide what disco does."""
-    places = dict.fromkeys(site.settings.path, "disco.path") | {Path(rule.argv[0]): rule.where for rule in site.rules}
+    places = dict.fromkeys(site.settings.path, "disco.path") | {
+        Path(rule.argv[0]): rule.where for rule in site.rules if "/" in rule.argv[0]
+    }
     if site.file:
         places[site.file] = "-c"
     for file, place in places.items():

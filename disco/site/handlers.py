@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCRIPT_LIMIT = 256  # bytes of a #! line that the kernel looks at
+SHIPPED_PREFIX = "disco-"  # of the shipped handlers' names
 _CORRECT = "install it, or correct the line"
 
 
 class Handlers:
-    """Where handlers are looked up: the directories of disco.path, then those of PATH.
+    """Where handlers are looked up: the directories of disco.path, then the shipped handlers, then the directories of PATH.
 
-    programs: what is run for each handler that was found by its name alone.
+    programs: what is run for each handler that was found by its name alone. A shipped handler is run by its name, which is the only
+    program without a `/` in it.
     """
 
     def __init__(self, directories: Iterable[Path], path: str) -> None:
@@ -32,9 +34,10 @@ class Handlers:
         """
         self.programs: dict[str, str] = {}
         self._path = path
+        own = [*map(os.path.abspath, directories)]
         # An empty entry of PATH stands for the working directory, which nobody means.
-        self._places = [*map(os.path.abspath, directories), *filter(None, path.split(os.pathsep))]
-        self._search = os.pathsep.join(self._places)
+        self._places = [*own, *filter(None, path.split(os.pathsep))]
+        self._own, self._search = os.pathsep.join(own), os.pathsep.join(self._places)
 
     def find(self, name: str, folder: Path, place: str) -> str:
         """Return what is run for a handler's name; with a `/` in it, it is looked up from the folder of its rules file.
@@ -45,15 +48,27 @@ class Handlers:
             ConfigurationError: nothing can be run.
 
         """
+        if self._is_shipped(name):
+            self.programs[name] = name
+            return name
         program = programs.find_program(name, self._search, folder)
         if program is None:
             raise ConfigurationError(self._explain_missing(name, folder, place))
+        if "/" not in program:  # of a rules file in the working directory
+            program = f"./{program}"
         if fault := self._find_fault(program):
             what, remedy = fault
             raise ConfigurationError(Problem(place, f"handler {escape(name, NAME_LIMIT)}: {program}: {what}", remedy))
         if "/" not in name:
             self.programs[name] = program
         return program
+
+    def _is_shipped(self, name: str) -> bool:
+        if not name.startswith(SHIPPED_PREFIX):
+            return False
+        from disco.handlers import SHIPPED  # noqa: PLC0415 -- few sites need it
+
+        return name in SHIPPED and programs.find_program(name, self._own) is None
 
     def _explain_missing(self, name: str, folder: Path, place: str) -> Problem:
         shown = escape(name, NAME_LIMIT)

@@ -46,6 +46,11 @@ def set_mmap_threshold(size: int) -> None:
         mallopt(M_MMAP_THRESHOLD, size)
 
 
+def clear_environment() -> None:
+    """Empty the C library's environment, where os.environ lacks what has no `=`."""
+    _library.clearenv()
+
+
 def execve(program: str, argv: Sequence[str], entries: Sequence[bytes]) -> NoReturn:
     """Replace this process. entries: of the environment, in any form (os.execve takes NAME=VALUE only).
 

@@ -74,7 +74,7 @@ def _be_child(name: str, main: Callable[[socket.socket], None], given: tuple[int
         moved = [number if number >= len(given) else fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, len(given)) for number in given]
         for target, descriptor in enumerate(moved):
             os.dup2(descriptor, target, inheritable=target < CHANNEL_FD)
-        _close_above(len(given) - 1)
+        close_above(len(given) - 1)
         signals.reset(signals.INTERPRETER)  # else a write that nobody reads, or that is too large, would kill it
         main(socket.socket(fileno=CHANNEL_FD))
         status = 0
@@ -113,7 +113,8 @@ def lead_group(pid: int) -> None:
         pass
 
 
-def _close_above(last: int) -> None:
+def close_above(last: int) -> None:
+    """Close every descriptor after this one."""
     # At once where that works: to list the descriptors would cost each child as much as it has siblings.
     if libc.close_from(last + 1):
         return

@@ -207,8 +207,13 @@ def _execute(task: Run, given: tuple[int, int, int, int]) -> NoReturn:
         os.setsid()
         for target, descriptor in enumerate(given[:3]):
             os.dup2(descriptor, target)
+        environment = dict(variable.split(b"=", 1) for variable in task.env)
+        if "/" not in task.argv[0]:  # a shipped handler
+            from disco.workers import shipped  # noqa: PLC0415 -- in its own process only
+
+            shipped.become(task.argv, environment, last=2)
         reset()
-        os.execve(task.argv[0], task.argv, dict(variable.split(b"=", 1) for variable in task.env))  # noqa: S606 -- from the rules
+        os.execve(task.argv[0], task.argv, environment)  # noqa: S606 -- from the rules
     except (OSError, ValueError) as error:
         os.write(given[3], explain_exec(error).encode())
     finally:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from disco.errors import ConfigurationError
 from disco.site.handlers import Handlers
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -50,6 +47,30 @@ def test_handlers_are_found(tmp_path: Path, do: str, found: str) -> None:
     else:
         assert os.path.realpath(handlers.find(do, tmp_path / "site", "")) == str(tmp_path / found)
         assert ("/" in do) == (do not in handlers.programs)
+
+
+def test_shipped_handlers_come_after_the_sites_own(tmp_path: Path) -> None:
+    """A shipped handler is found after disco.path and before PATH, by its name alone; a path is always a file."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "site").mkdir()
+    for folder in ("bin", "site"):
+        (tmp_path / folder / "disco-wait").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "disco-wait").chmod(0o755)
+    handlers = Handlers([tmp_path / "site"], str(tmp_path / "bin"))
+    assert handlers.find("disco-wait", tmp_path, "") == "disco-wait" == handlers.programs["disco-wait"]
+    assert handlers.find("bin/disco-wait", tmp_path, "") == str(tmp_path / "bin" / "disco-wait")
+    (tmp_path / "site" / "disco-wait").chmod(0o755)
+    assert handlers.find("disco-wait", tmp_path, "") == str(tmp_path / "site" / "disco-wait")
+    with pytest.raises(ConfigurationError, match="handler disco-none is not found"):
+        handlers.find("disco-none", tmp_path, "")
+
+
+def test_a_path_is_never_a_shipped_handlers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the working directory that is named by a path stays a path."""
+    monkeypatch.chdir(tmp_path)
+    Path("disco-wait").write_text("#!/bin/sh\n")
+    Path("disco-wait").chmod(0o755)
+    assert Handlers([Path()], "").find("./disco-wait", Path(), "") == "./disco-wait"
 
 
 def test_a_directory_that_cannot_be_looked_into(tmp_path: Path) -> None:

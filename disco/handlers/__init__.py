@@ -1,0 +1,101 @@
+"""Shipped handlers: programs that every site needs. A rule names one like any other handler: `do: disco-wait tcp://db:5432`.
+
+A shipped handler is a module with a function `main(argv)`. argv: the words after the program's name. It reads its input (one JSON
+object) from stdin, prints messages on stderr, one line each, and returns its exit status. It raises DiscoError for what people are
+to know. No message may hold a value of the input.
+
+The module may have `find_problems(argv, timeout)` too, for `disco --check`: it yields what is wrong or doubtful with the words in a
+rule, without input, as `Finding`s. timeout: the seconds that a run may take; 0: no limit.
+
+A runner forks itself and calls the function (`workers.shipped`): that saves the start of a Python. By hand the same function is a
+command of the distribution (`handlers.commands`). A module imports late whatever not every call of it needs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from disco.errors import DiscoError, place_of
+from disco.text import LINE_LIMIT, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SHIPPED = {
+    "disco-env": "disco.handlers.env",
+    "disco-render": "disco.handlers.render",
+    "disco-wait": "disco.handlers.wait",
+}
+FAILURE = 1
+
+
+class Finding(NamedTuple):
+    """What `disco --check` says of a shipped handler's words, and the remedy. is_error: no run of it can succeed."""
+
+    message: str
+    remedy: str
+    is_error: bool = False
+
+
+def find_problems(name: str, argv: Sequence[str], timeout: float) -> Iterator[Finding]:
+    """Yield what a shipped handler finds wrong or doubtful with its words; timeout: seconds that a run may take, 0: no limit."""
+    module = import_module(SHIPPED[name])
+    if not hasattr(module, "find_problems"):
+        return
+    try:
+        yield from module.find_problems(list(argv), timeout)
+    except DiscoError as error:
+        yield from (Finding(str(problem), "correct the rule", is_error=True) for problem in error.problems)
+
+
+def run(name: str, argv: Sequence[str]) -> NoReturn:
+    """Be a shipped handler: call its function, print why it failed, and end this process with its status.
+
+    It ends by `os._exit` alone: nothing that an earlier owner of this process has registered may run.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no KeyboardInterrupt's traceback
+    sys.unraisablehook = _ignore  # the interpreter's own prints texts, which may hold a value; so do warnings
+    warnings.simplefilter("ignore")
+    gc.disable()  # it lives for a moment
+    status = FAILURE
+    try:
+        status = import_module(SHIPPED[name]).main(list(argv))
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except DiscoError as error:
+        status = error.status
+        _print(*(f"{name}: {problem}" for problem in error.problems))
+    except BaseException as error:  # noqa: BLE001 -- the outermost boundary of a process
+        status = FAILURE
+        _print(f"{name}: {_explain(error)}")
+    finally:
+        os._exit(status)
+
+
+def _ignore(_unraisable: sys.UnraisableHookArgs) -> None:
+    pass
+
+
+def _explain(error: BaseException) -> str:
+    """Return why a handler failed. The exception's own text is left out: it may hold a value."""
+    if isinstance(error, MemoryError):
+        return "out of memory: give the container more"
+    if isinstance(error, BrokenPipeError):
+        return "nobody reads its output"
+    if isinstance(error, OSError) and error.errno:
+        return f"{os.strerror(error.errno)} ({place_of(error)})"
+    return f"a bug in disco: {type(error).__name__} at {place_of(error)}; please report it"
+
+
+def _print(*lines: str) -> None:
+    """Print lines on stderr, if that is still possible."""
+    try:
+        os.write(2, "".join(f"{escape(line, LINE_LIMIT)}\n" for line in lines).encode(errors="backslashreplace"))
+    except OSError:
+        pass

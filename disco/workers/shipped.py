@@ -1,0 +1,45 @@
+"""A shipped handler in a process that a runner forked: everything becomes as exec would have left it, without a new Python.
+
+One thing stays: the process is not dumpable. Its memory is still disco's, which holds secrets of the configuration.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+from disco import handlers
+from disco.system import libc, process, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def become(argv: Sequence[str], environment: Mapping[bytes, bytes], last: int) -> NoReturn:
+    """Be the shipped handler argv[0]. last: the number of the last descriptor that it keeps.
+
+    Raises:
+        OSError, ValueError: the environment is none.
+
+    """
+    libc.clear_environment()
+    os.environ.clear()
+    os.environb.update(environment)
+    gc.freeze()  # what the runner no longer uses must not close, as it is collected, what now has its descriptor's number
+    process.close_above(last)
+    signals.reset(signals.INTERPRETER)  # as Python leaves them
+    libc.set_name(argv[0])
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
+    threading.excepthook = threading.__excepthook__
+    sys.argv[:] = argv
+    text = partial(open, encoding="utf-8", closefd=False)
+    sys.stdin = text(0, errors="surrogateescape")
+    sys.stdout = text(1, "w", errors="surrogateescape")
+    sys.stderr = text(2, "w", buffering=1, errors="backslashreplace")
+    handlers.run(argv[0], argv[1:])
