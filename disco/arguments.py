@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import getopt
 from pathlib import Path
-from typing import NamedTuple
 
 from disco import __version__, last_words
 from disco.errors import UsageError
+from disco.named import NamedTuple
 from disco.text import nearest
 
 USAGE = """\

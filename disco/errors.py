@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from disco.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,9 @@ Invariant: a rule sees all its interfaces as of one moment, and never a moment b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from disco.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -29,7 +29,7 @@ class Composition:
         self.withheld = set(withheld)
         self._limit = plan.input_limit
         self._contributions = {one.name: Contribution(one.name, one.settle) for one in plan.sources}  # the later one wins
-        self._givers: dict[str, set[str]] = {}  # by interface: the sources that contribute to it
+        self._givers: dict[str, tuple[str, ...]] = {}  # by interface: the sources that contribute to it, in their order
         self._order = {source: place for place, source in enumerate(self._contributions)}
         self._holds: Deadlines[Contribution] = Deadlines(attrgetter("deadline"))
         self._verdicts: dict[str, View] = {}  # the checker's last ones
@@ -111,13 +111,13 @@ class Composition:
     # Views
 
     def _parts(self, interface: str) -> list[tuple[str, Fragment]]:
-        givers = sorted(self._givers.get(interface, ()), key=self._order.__getitem__)
-        return [(name, self._contributions[name].fragments[interface]) for name in givers]
+        return [(name, self._contributions[name].fragments[interface]) for name in self._givers.get(interface, ())]
 
     def _change(self, contribution: Contribution, interfaces: list[str], now: float, *, at_once: bool) -> None:
         for interface in interfaces:
-            givers = self._givers.setdefault(interface, set())
-            (givers.add if interface in contribution.fragments else givers.discard)(contribution.source)
+            givers = self._givers.get(interface, ())
+            if (contribution.source in givers) != (interface in contribution.fragments):
+                self._givers[interface] = tuple(sorted({*givers} ^ {contribution.source}, key=self._order.__getitem__))
             self.adoption.change(interface, self._compose(interface), now, at_once=at_once)
 
     def _compose(self, interface: str) -> View:

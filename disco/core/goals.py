@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from disco.core import facts, reasons
 from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
+from disco.named import NamedTuple
 
 if TYPE_CHECKING:
     from disco.core.actions import Outbox

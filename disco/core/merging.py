@@ -5,10 +5,11 @@ Invariant: a task that is outstanding is the one that `Composition.next_merge` r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.core.actions import Send
 from disco.core.children import CHECKER, State
+from disco.named import NamedTuple
 from disco.wire import messages
 
 if TYPE_CHECKING:

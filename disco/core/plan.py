@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from disco.named import NamedTuple
 from disco.wire.messages import BODY_LIMIT
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.data import values, yaml_events
 from disco.errors import DocumentError
+from disco.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

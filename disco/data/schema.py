@@ -7,7 +7,7 @@ depends on data, so only sources and the checker do them, with a limit on CPU ti
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jsonschema_specifications
 import referencing
@@ -17,6 +17,7 @@ from referencing.jsonschema import EMPTY_REGISTRY
 from disco.data import decoding, documents, formats, verdicts
 from disco.data.formats import jsonschema
 from disco.errors import ConfigurationError, Problem, raise_problems
+from disco.named import NamedTuple
 from disco.system.limits import Overrun
 from disco.text import NAME_LIMIT, PATH_LIMIT, PROBLEM_LIMIT, escape, nearest
 

@@ -8,12 +8,13 @@ Limits count what aliases and merge keys expand to. No error quotes the text.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
 from disco.data import values
 from disco.errors import DocumentError
+from disco.named import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

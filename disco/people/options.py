@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from disco.named import NamedTuple
 from disco.site.config import DISCO_OPTIONS
 from disco.sources.options import SOURCE_OPTIONS, name_of
 from disco.text import NAME_LIMIT, REASON_LIMIT, escape

@@ -6,11 +6,12 @@ It is one module, however long, because it is the list of these texts.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from disco.core import facts, reasons
 from disco.core.ending import KILL_WAIT
 from disco.core.facts import Cause, Exit, ForkRefused
+from disco.named import NamedTuple
 from disco.system.signals import KILL, name_of
 from disco.text import PATH_LIMIT, duration, escape, plural, shorten
 

@@ -32,6 +32,8 @@ TICK_PAUSE = 0.05  # seconds, at least, between two looks at one process's memor
 class Stream:
     """A descriptor of a child's that is read in the loop."""
 
+    __slots__ = ("descriptor", "eof", "resume_at")
+
     def __init__(self, descriptor: int) -> None:
         """Read from this descriptor."""
         self.descriptor = descriptor
@@ -63,6 +65,8 @@ class Stream:
 
 class Messages(Stream):
     """The messages of a child; each of a source's is an occasion to look at its memory."""
+
+    __slots__ = ("_child", "_memory", "channel")
 
     def __init__(self, child: ChildId, channel: Channel, memory: Memory | None) -> None:
         """Own the channel."""
@@ -118,6 +122,8 @@ class Messages(Stream):
 class Log(Stream):
     """What a child writes to its stdout and stderr: records of its log, and what libraries print."""
 
+    __slots__ = ("_child", "_lines", "_pid")
+
     def __init__(self, child: ChildId, pid: int, descriptor: int) -> None:
         """Own the descriptor, which does not block."""
         super().__init__(descriptor)
@@ -164,6 +170,8 @@ class Log(Stream):
 class Ticks(Stream):
     """A byte for each bit of CPU time that a source has used: then its memory can have grown."""
 
+    __slots__ = ("_memory",)
+
     def __init__(self, descriptor: int, memory: Memory) -> None:
         """Own the descriptor, which does not block."""
         super().__init__(descriptor)
@@ -181,6 +189,8 @@ class Ticks(Stream):
 
 class Memory:
     """The memory of a source's process, and its limit in bytes."""
+
+    __slots__ = ("_child", "_limit", "_pid")
 
     def __init__(self, child: ChildId, pid: int, limit: int) -> None:
         """Look at this process."""

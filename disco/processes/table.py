@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class ChildProcess:
     """A forked child and its streams."""
 
+    __slots__ = ("id", "messages", "pid", "streams")
+
     def __init__(self, child: ChildId, forked: process.Child, ticks: int | None, memory_limit: int) -> None:
         """Own all descriptors. ticks: of a source, the reading end of its CPU time."""
         self.id = child

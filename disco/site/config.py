@@ -7,9 +7,10 @@ value: it may be a secret under a mistyped key.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from disco.errors import ConfigurationError, Problem
+from disco.named import NamedTuple
 from disco.site import pairs
 from disco.sources import registry
 from disco.sources.options import (

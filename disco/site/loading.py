@@ -6,9 +6,10 @@ Reads files only and touches no backend. It needs neither psutil nor the coordin
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.errors import ConfigurationError, Problem
+from disco.named import NamedTuple
 from disco.site import config, rules, schemas
 from disco.site.handlers import Handlers
 from disco.site.schemas import Schemas

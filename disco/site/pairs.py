@@ -6,10 +6,11 @@ Nothing here knows which options there are, but for a hint at disco's own. No me
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.data import documents
 from disco.errors import DocumentError, Problem
+from disco.named import NamedTuple
 from disco.text import NAME_LIMIT, escape, nearest
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import shlex
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.data import documents
 from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems
+from disco.named import NamedTuple
 from disco.site import files
 from disco.text import NAME_LIMIT, escape, nearest
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from disco.data import documents
 from disco.errors import ConfigurationError, DocumentError, Problem
+from disco.named import NamedTuple
 from disco.site import files
 
 if TYPE_CHECKING:

@@ -46,9 +46,10 @@ The rules for a generator:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from disco.errors import Problem, SourceError
+from disco.named import NamedTuple
 from disco.sources.keys import InvalidValue, KeyTree, build_tree, is_same
 from disco.sources.options import Option, Options
 from disco.sources.pace import Pace, deadline, limit_blocking_step, limit_step

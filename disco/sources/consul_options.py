@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from disco.named import NamedTuple
 from disco.sources.options import boolean, words
 
 if TYPE_CHECKING:

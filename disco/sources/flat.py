@@ -6,10 +6,11 @@ import os
 import re
 import stat
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from disco.data import documents, values
 from disco.errors import DocumentError, Problem
+from disco.named import NamedTuple
 from disco.sources import Context, Option, Options, Source, SourceError
 from disco.sources.options import path
 from disco.text import NAME_LIMIT, escape, plural, shorten

@@ -42,7 +42,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import responses
 from socket import gaierror
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import requests
@@ -50,6 +50,7 @@ from urllib3 import disable_warnings
 from urllib3 import exceptions as urllib3
 
 from disco.errors import SourceError
+from disco.named import NamedTuple
 from disco.sources.pace import deadline
 from disco.sources.tls import TLS_CLOSED, explain_tls, read_tls_file
 from disco.text import NAME_LIMIT, duration, escape

@@ -8,8 +8,9 @@ import resource
 import signal
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from disco.named import NamedTuple
 from disco.system import libc, signals
 from disco.wire.channel import Channel
 from disco.wire.messages import FROM_CHILDREN

@@ -27,6 +27,8 @@ CHUNK = 256 << 10  # bytes read at a time
 class Channel:
     """A non-blocking end: read a bounded amount when readable, write what fits when writable."""
 
+    __slots__ = ("_end", "_outbox", "_reader", "eof")
+
     def __init__(self, end: socket.socket, kinds: frozenset[type] = ALL) -> None:
         """Own the socket from now on; what is received is of these kinds."""
         end.setblocking(False)

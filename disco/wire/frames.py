@@ -57,11 +57,13 @@ def split(message: Message) -> Iterator[list[Part]]:
 class FrameReader:
     """Bytes in, messages out, however the bytes were split."""
 
+    __slots__ = ("_buffer", "_joiner", "_kinds")
+
     def __init__(self, kinds: frozenset[type] = ALL) -> None:
         """Start empty; messages of other kinds are none."""
         self._kinds = kinds
         self._buffer = bytearray()
-        self._joiner = DiffJoiner()
+        self._joiner: DiffJoiner | None = None  # while a Diff comes in parts
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Take bytes and yield each message that is whole now; raise ProtocolError for what is none."""
@@ -75,7 +77,9 @@ class FrameReader:
             message: Message | None = decode(frame, self._kinds)
             del frame  # it may be large
             if isinstance(message, Diff):
-                message = self._joiner.join(message)
+                joiner = self._joiner or DiffJoiner()
+                message = joiner.join(message)
+                self._joiner = None if message else joiner
             if message is not None:
                 yield message
 
@@ -118,13 +122,12 @@ def decode(frame: bytes | bytearray, kinds: frozenset[type] = ALL) -> Message:
 
 
 class DiffJoiner:
-    """The parts of a Diff that were received, until the last one is."""
+    """The parts of one Diff that were received, until the last one is."""
+
+    __slots__ = ("_changed", "_removed", "_size")
 
     def __init__(self) -> None:
         """Hold none."""
-        self._clear()
-
-    def _clear(self) -> None:
         self._changed: dict[str, Fragment] = {}
         self._removed: list[str] = []
         self._size = 0
@@ -141,9 +144,7 @@ class DiffJoiner:
             raise ProtocolError(f"a diff of {many} interfaces and {self._size} bytes, which is over the limit")
         if part.more:
             return None
-        diff = part._replace(changed=self._changed, removed=tuple(self._removed))
-        self._clear()
-        return diff
+        return part._replace(changed=self._changed, removed=tuple(self._removed))
 
 
 class _Bodies:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from disco.named import NamedTuple
 
 try:
     from _blake2 import blake2b  # as the standard library's `random` takes its hash: hashlib loads all of OpenSSL first

@@ -31,6 +31,8 @@ LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 class LineReader:
     """A child's log pipe, split into records."""
 
+    __slots__ = ("_rest",)
+
     def __init__(self) -> None:
         """Start with an empty line."""
         self._rest = b""

@@ -6,9 +6,10 @@ import logging
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from disco.errors import explain_failure
+from disco.named import NamedTuple
 from disco.system import limits, process
 from disco.wire import records
 from disco.wire.channel import BlockingChannel, Channel

@@ -6,10 +6,11 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from disco.data import values, verdicts
 from disco.errors import SourceError
+from disco.named import NamedTuple
 from disco.sources import InvalidValue
 from disco.system.limits import Overrun, cpu_limit
 from disco.text import NAME_LIMIT, PROBLEM_LIMIT, REASON_LIMIT, escape, plural, redact
