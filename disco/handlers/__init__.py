@@ -19,9 +19,10 @@ import signal
 import sys
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from disco.errors import DiscoError, place_of
+from disco.named import NamedTuple
 from disco.text import LINE_LIMIT, escape
 
 if TYPE_CHECKING:
