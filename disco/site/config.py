@@ -97,7 +97,8 @@ def load(
     """
     problems: list[Problem] = []
     spaces: dict[str, dict[str, Value]] = {"disco": {}}
-    for key, value in pairs.read(text, file, [f"disco.{option.name}" for option in DISCO_OPTIONS], problems).items():
+    own_keys = [f"disco.{option.name}" for option in DISCO_OPTIONS]
+    for key, value in pairs.read(text, file, environ, own_keys, problems).items():
         namespace, _, name = key.partition(".")
         spaces.setdefault(namespace, {})[name] = value
     own = _Namespace("disco", spaces.pop("disco"), {}, problems).read(DISCO_OPTIONS)
@@ -124,7 +125,8 @@ def _load_source(namespace: _Namespace, find_type: Callable[[str, str], Source])
     before = len(problems)
     options = namespace.read((*SOURCE_OPTIONS, *source.options), any_key=source.any_key)
     problems += registry.find_missing(type_, source, place)
-    if len(problems) == before:  # a source names its option alone, for it does not know its namespace
+    is_right = len(problems) == before and not any(value.is_reported for value in values.values())
+    if is_right:  # a source names its option alone, for it does not know its namespace
         problems += (problem._replace(place=f"{namespace.name}.{problem.place}") for problem in source.check(options))
     return SourceSettings(namespace.name, type_, source, options)
 
@@ -177,4 +179,5 @@ class _Namespace:
         except ValueError as error:
             # A type of Python's own, such as int, shows the text.
             expected = "another value" if option.secret else error
-            self.problems.append(Problem(value.place, f"expected {expected}", "correct the value"))
+            if not value.is_reported:
+                self.problems.append(Problem(value.place, f"expected {expected}", "correct the value"))

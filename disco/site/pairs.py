@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
+    from disco.data.documents import Document
     from disco.data.values import Json
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
@@ -27,18 +28,24 @@ _OTHER_SEPARATOR = re.compile(rf"[;,\s]({_KEY.pattern})\s*=")
 
 
 class Value(NamedTuple):
-    """What a key is set to, as text; place: the key, and where it is set."""
+    """What a key is set to, as text.
+
+    place: the key, and where it is set. is_reported: something is wrong with the text, and reported already.
+    """
 
     text: str
     place: str
+    is_reported: bool = False
 
 
-def read(pairs: str, file: Path | None, own: Collection[str], problems: list[Problem]) -> dict[str, Value]:
+def read(
+    pairs: str, file: Path | None, environ: Mapping[str, str], own: Collection[str], problems: list[Problem]
+) -> dict[str, Value]:
     """Return all that is configured by key: DISCO_CFG's `pairs` over those of the file, which come first.
 
-    own: the keys of disco's own options. problems: is appended to.
+    environ: gives the variables in the file's values. own: the keys of disco's own options. problems: is appended to.
     """
-    values = _read_file(file, problems) if file else {}
+    values = _read_file(file, environ, problems) if file else {}
     values |= _read_pairs(pairs, own, problems)
     namespaces = {"disco", *(key.partition(".")[0] for key in values)}
     problems += _find_joined(values, namespaces)
@@ -85,7 +92,7 @@ def _find_joined(values: Mapping[str, Value], namespaces: Collection[str]) -> It
                 break
 
 
-def _read_file(file: Path, problems: list[Problem]) -> dict[str, Value]:
+def _read_file(file: Path, environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Value]:
     try:
         content = documents.read_file(file)
     except DocumentError as error:
@@ -104,7 +111,7 @@ def _read_file(file: Path, problems: list[Problem]) -> dict[str, Value]:
     while waiting:
         at, data = waiting.pop(0)
         key = ".".join(at)
-        place = f"{document.at(*at)}: {escape(key, NAME_LIMIT)}"
+        place = _place(document, at)
         if isinstance(data, dict) and data:
             waiting = [((*at, name), below) for name, below in data.items()] + waiting
         elif data in (None, {}) and re.fullmatch(_NAME, key):
@@ -113,7 +120,9 @@ def _read_file(file: Path, problems: list[Problem]) -> dict[str, Value]:
         elif not _KEY.fullmatch(key):
             problems.append(Problem(place, "expected a key in a namespace, like disco.path"))
         elif _is_scalar(data) or (isinstance(data, list) and all(map(_is_scalar, data))):
-            values[key] = Value(_as_text(key, data), place)
+            before = len(problems)
+            data = _resolve(data, document, at, environ, problems)
+            values[key] = Value(_as_text(key, data), place, is_reported=len(problems) > before)
         else:
             problems.append(Problem(place, "expected a text, a number, a boolean or a list of texts"))
     return values
@@ -121,6 +130,24 @@ def _read_file(file: Path, problems: list[Problem]) -> dict[str, Value]:
 
 def _is_scalar(data: object) -> bool:
     return isinstance(data, (str, int, float))
+
+
+def _place(document: Document, at: tuple[str | int, ...]) -> str:
+    key = ".".join(name for name in at if isinstance(name, str))
+    return f"{document.at(*at)}: {escape(key, NAME_LIMIT)}"
+
+
+def _resolve(
+    data: Json, document: Document, at: tuple[str | int, ...], environ: Mapping[str, str], problems: list[Problem]
+) -> Json:
+    """Return a scalar, or a list of scalars, with the variables that its texts refer to; at: its path in the document."""
+    if isinstance(data, list):
+        return [_resolve(item, document, (*at, index), environ, problems) for index, item in enumerate(data)]
+    if not isinstance(data, str) or "${" not in data:
+        return data
+    from disco.site.variables import substitute  # noqa: PLC0415 -- few files refer to variables
+
+    return substitute(data, _place(document, at), environ, problems)
 
 
 def _as_text(key: str, data: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ from disco.data import documents, values
 from disco.errors import DocumentError, Problem
 from disco.named import NamedTuple
 from disco.sources import Context, Option, Options, Source, SourceError
-from disco.sources.options import path
+from disco.sources.options import boolean, path
 from disco.text import NAME_LIMIT, escape, plural, shorten
 
 if TYPE_CHECKING:
@@ -27,22 +28,26 @@ UNREAD_LIMIT = 5  # names shown of files that are not read
 
 
 def watch(context: Context) -> Iterator[Mapping[str, Any]]:
-    """Yield the content of the file, or of all files in the directory, looked at every `interval`."""
+    """Yield the content of the file, or of all files in the directory, looked at every `interval`.
+
+    An optional file that is not there has no content.
+    """
     file = str(context.options["file"])  # no Path is made: a look costs little more than its system calls
     # While nothing changes a step is many looks: what is around a step costs as much as the rest of a look.
     patience = context.options.get("timeout", 0.0)
+    is_optional = context.options.get("optional", False)
     seen: Look | None = None
     data: dict[str, Any] = {}
     due, was_recent = 0.0, False
     while True:
         try:
-            look = look_at(file)
+            look = look_at(file, is_optional=is_optional)
             # What was read moments after it changed may have changed again since, without its time stamp showing it.
             is_news = seen is None or not _is_same(look, seen) or was_recent
             if is_news:
-                seen, data = read(file, look, seen)
+                seen, data = read(file, look, seen, is_optional=is_optional)
                 was_recent = _is_recent(seen.files.values())
-                context.note(_describe_unread(seen.unread))
+                context.note(f"{file} is not there, which optional allows" if seen.is_missing else _describe_unread(seen.unread))
         except SourceError as error:  # a look costs nothing: no need to wait ever longer for a file
             raise SourceError(error.reason, retry_after=context.interval) from None
         now = time.monotonic()
@@ -53,14 +58,23 @@ def watch(context: Context) -> Iterator[Mapping[str, Any]]:
 
 
 class Look(NamedTuple):
-    """The files to read, sorted by name, each with its status; and the names of those in the directory that are not read."""
+    """The files to read, sorted by name, each with its status; and the names of those in the directory that are not read.
+
+    is_missing: there is neither the file nor the directory.
+    """
 
     files: dict[str, os.stat_result]
     unread: list[str]
+    is_missing: bool = False
 
 
-def look_at(file: str) -> Look:
-    """Look at a file or a directory; raise SourceError if it, or a file in it that is to be read, is not there."""
+def look_at(file: str, *, is_optional: bool = False) -> Look:
+    """Look at a file or a directory.
+
+    Raises:
+        SourceError: it is not there and not optional, it cannot be looked at, or a file in it that is to be read is not there.
+
+    """
     name = file
     try:
         status = os.stat(file)  # noqa: PTH116 -- as in watch
@@ -78,11 +92,13 @@ def look_at(file: str) -> Look:
             elif not os.path.isdir(name):  # noqa: PTH112 -- as in watch
                 look.unread.append(entry)
     except OSError as error:
+        if is_optional and name == file and error.errno == errno.ENOENT:
+            return Look({}, [], is_missing=True)
         raise SourceError(f"{name}: {error.strerror}") from None
     return look
 
 
-def read(file: str, look: Look, seen: Look | None) -> tuple[Look, dict[str, Any]]:
+def read(file: str, look: Look, seen: Look | None, *, is_optional: bool = False) -> tuple[Look, dict[str, Any]]:
     """Return what is in the files, all of one moment, and the look at that moment.
 
     A read during a change may be of two moments: half of a file that is being written, or one file from before and one from
@@ -96,7 +112,7 @@ def read(file: str, look: Look, seen: Look | None) -> tuple[Look, dict[str, Any]
     for left in reversed(range(LOOKS)):
         if left and seen and _is_written(look, seen):
             time.sleep(NEXT_LOOK)
-            seen, look = look, look_at(file)
+            seen, look = look, look_at(file, is_optional=is_optional)
             continue
         problem: SourceError | None = None
         data: dict[str, Any] = {}
@@ -104,7 +120,7 @@ def read(file: str, look: Look, seen: Look | None) -> tuple[Look, dict[str, Any]
             data = load(look.files)
         except SourceError as error:
             problem = error
-        seen, look = look, look_at(file)
+        seen, look = look, look_at(file, is_optional=is_optional)
         if _is_same(look, seen) or (not left and _is_written(look, seen)):  # a file that is never quiet has to do as it is
             if problem:
                 raise problem
@@ -163,7 +179,7 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 def _is_same(look: Look, other: Look) -> bool:
     """Return whether two looks saw the same."""
-    return look.unread == other.unread and _identities(look) == _identities(other)
+    return look.is_missing == other.is_missing and look.unread == other.unread and _identities(look) == _identities(other)
 
 
 def _is_written(look: Look, before: Look) -> bool:
@@ -193,6 +209,9 @@ def _check(options: Options) -> Iterator[Problem]:
 SOURCE = Source(
     watch=watch,
     place=lambda options, _part: str(options["file"]),
-    options=(Option(name="file", type=path, help="a YAML or JSON file, or a directory of them"),),
+    options=(
+        Option(name="file", type=path, help="a YAML or JSON file, or a directory of them"),
+        Option(name="optional", type=boolean, default=False, help="whether a file or directory that is not there counts as empty"),
+    ),
     check=_check,
 )

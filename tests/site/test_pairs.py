@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def read(text: str, file: Path | None = None) -> tuple[dict[str, str], list[str]]:
     """Return what is configured, and the problems with the name that may be meant."""
     problems: list[Problem] = []
-    values = grammar.read(text, file, ["disco.path", "disco.timeout"], problems)
+    values = grammar.read(text, file, {}, ["disco.path", "disco.timeout"], problems)
     shown = [f"{one.place}: {one.message}" + f"; {one.remedy}" * one.remedy.startswith("did you mean") for one in problems]
     return {key: value.text for key, value in values.items()}, shown
 
@@ -147,7 +147,7 @@ def test_places(tmp_path: Path) -> None:
     """Each value knows its key, and where it is set: the file's are overridden by those of DISCO_CFG, and keep their order."""
     file = tmp_path / "disco.yaml"
     file.write_text("any:\n  x: 1\n  y: 2\nflat:\n")
-    values = grammar.read("late.z=3:any.x=4", file, [], [])
+    values = grammar.read("late.z=3:any.x=4", file, {}, [], [])
     assert [(key, value.text, value.place) for key, value in values.items()] == [
         ("any.x", "4", "DISCO_CFG: any.x"),
         ("any.y", "2", f"{file}:3:6: any.y"),

@@ -297,6 +297,43 @@ def test_flat_empty(tmp_path: Path) -> None:
     assert next(flat.watch(make_context(file=tmp_path / "f"))) == {}
 
 
+@pytest.mark.parametrize("kind", ["file", "directory", "link"])
+def test_flat_optional(tmp_path: Path, kind: str) -> None:
+    """An optional file or directory that is not there is empty, with a note; that it appears, or disappears, is a change."""
+    notes: list[str] = []
+    path = tmp_path / "data"
+    file = path / "f.yaml" if kind == "directory" else path
+    if kind == "link":
+        path.symlink_to("target")
+        file = tmp_path / "target"
+    found = flat.watch(make_context(file=path, optional=True)._replace(note=notes.append))
+    assert (next(found), notes[-1]) == ({}, f"{path} is not there, which optional allows")
+    file.parent.mkdir(exist_ok=True)
+    write(file, "app: {a: 1}")
+    assert (next(found), notes[-1]) == ({"app": {"a": 1}}, "")
+    file.unlink()
+    if kind == "directory":
+        path.rmdir()
+    assert (next(found), notes[-1]) == ({}, f"{path} is not there, which optional allows")
+
+
+def test_flat_optional_is_of_what_is_missing(tmp_path: Path) -> None:
+    """Only what is not there is optional: not what cannot be looked at, read or parsed, nor a file of a directory."""
+    (tmp_path / "file").write_text("[")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "gone.yaml").symlink_to("nowhere")
+    for name, reason in {
+        "file": "expected a mapping|did not find",
+        "file/below": "Not a directory",
+        "circle": "Too many levels",
+        "folder": "gone.yaml: No such file",
+        "x" * 300: "name too long",
+    }.items():
+        with pytest.raises(SourceError, match=reason):
+            next(flat.watch(make_context(file=tmp_path / name, optional=True)))
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
