@@ -76,6 +76,7 @@ def memory(kind: str, bench: Bench) -> Iterator[Line]:
             sizes = {role_of(pid): memory_of(pid) for pid in tree(running.pid)}
         totals[count] = sum(sizes.values())
         if count == 1:
+            yield Line("all processes", "MB", [totals[1]])
             yield Line("coordinator", "MB", [sizes["coordinator"]])
             yield Line("idle runner", "MB", [sizes["runner-1"]])
             yield Line(f"the only source, {kind}", "MB", [sizes["s0"]])
