@@ -121,8 +121,8 @@ def print_check(arguments: Arguments) -> NoReturn:
 
     site = loading.load(arguments.file, os.environ)
     show = check.as_json if arguments.as_json else check.as_text
-    text = show(site.errors, check.find_warnings(site, arguments.command))
-    last_words.answer(text, ExitStatus.CONFIGURATION if site.errors else 0)
+    errors = (*site.errors, *check.find_errors(site))
+    last_words.answer(show(errors, check.find_warnings(site, arguments.command)), ExitStatus.CONFIGURATION if errors else 0)
 
 
 def print_graph(arguments: Arguments) -> NoReturn:

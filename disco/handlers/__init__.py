@@ -4,8 +4,9 @@ A shipped handler is a module with a function `main(argv)`. argv: the words afte
 object) from stdin, prints messages on stderr, one line each, and returns its exit status. It raises DiscoError for what people are
 to know. No message may hold a value of the input.
 
-The module may have `find_problems(argv, timeout)` too, for `disco --check`: it yields what is wrong or doubtful with the words in a
-rule, without input, as `Finding`s. timeout: the seconds that a run may take; 0: no limit.
+The module may have `find_problems(argv, interfaces, timeout)` too, for `disco --check`: without any input it yields, as `Finding`s,
+what is wrong or doubtful with the words of a rule. What it raises is wrong as well. interfaces: those that the rule names. timeout:
+the seconds that a run may take; 0: no limit.
 
 A runner forks itself and calls the function (`workers.shipped`): that saves the start of a Python. By hand the same function is a
 command of the distribution (`handlers.commands`). A module imports late whatever not every call of it needs.
@@ -13,7 +14,6 @@ command of the distribution (`handlers.commands`). A module imports late whateve
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -44,13 +44,13 @@ class Finding(NamedTuple):
     is_error: bool = False
 
 
-def find_problems(name: str, argv: Sequence[str], timeout: float) -> Iterator[Finding]:
-    """Yield what a shipped handler finds wrong or doubtful with its words; timeout: seconds that a run may take, 0: no limit."""
+def find_problems(name: str, argv: Sequence[str], interfaces: Sequence[str], timeout: float) -> Iterator[Finding]:
+    """Yield what a shipped handler finds wrong or doubtful with the words of a rule; interfaces, timeout: as above."""
     module = import_module(SHIPPED[name])
     if not hasattr(module, "find_problems"):
         return
     try:
-        yield from module.find_problems(list(argv), timeout)
+        yield from module.find_problems(list(argv), interfaces, timeout)
     except DiscoError as error:
         yield from (Finding(str(problem), "correct the rule", is_error=True) for problem in error.problems)
 
@@ -63,7 +63,6 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no KeyboardInterrupt's traceback
     sys.unraisablehook = _ignore  # the interpreter's own prints texts, which may hold a value; so do warnings
     warnings.simplefilter("ignore")
-    gc.disable()  # it lives for a moment
     status = FAILURE
     try:
         status = import_module(SHIPPED[name]).main(list(argv))

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from disco import handlers
 from disco.errors import Problem
 from disco.site import files
 from disco.sources.options import match_names
@@ -35,6 +36,7 @@ def find_warnings(site: Site, command: Sequence[str]) -> list[Problem]:
     if site.is_whole:
         warnings += [*_find_hopeless(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
         warnings += [*_find_misnamed(site), *_find_undeclared(site), *_find_doubtful_patterns(site)]
+    warnings += [problem for problem, is_error in _find_in_handlers(site) if not is_error]
     warnings += _find_open_files(site)
     if site.settings.report_file:
         warnings += _find_open_report(site.settings.report_file)
@@ -47,6 +49,11 @@ def find_warnings(site: Site, command: Sequence[str]) -> list[Problem]:
         what = f"{command[0]} is not found or not executable"
         warnings.append(Problem("COMMAND", what, "install it, unless a handler does that"))
     return warnings
+
+
+def find_errors(site: Site) -> list[Problem]:
+    """Return what no start looks for, and every start fails by: the words that shipped handlers refuse."""
+    return [problem for problem, is_error in _find_in_handlers(site) if is_error]
 
 
 def as_text(errors: Sequence[Problem], warnings: Sequence[Problem]) -> str:
@@ -159,6 +166,16 @@ def _find_shadowed(site: Site) -> Iterator[Problem]:
                 yield Problem(str(file), what, "rename one of the two, or remove it")
             else:
                 yield Problem(str(file), f"is not executable, so {program} runs in its place", f"chmod +x {file}, or remove it")
+
+
+def _find_in_handlers(site: Site) -> Iterator[tuple[Problem, bool]]:
+    """Yield what shipped handlers find wrong or doubtful with their words, each with whether it is an error."""
+    for rule in site.rules:
+        name = rule.argv[0]
+        if "/" in name:  # not a shipped handler
+            continue
+        for finding in handlers.find_problems(name, rule.argv[1:], rule.interfaces, site.settings.handler_timeout):
+            yield Problem(rule.where, f"{name}: {finding.message}", finding.remedy), finding.is_error
 
 
 def _find_open_files(site: Site) -> Iterator[Problem]:
