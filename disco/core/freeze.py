@@ -42,8 +42,8 @@ class Freeze:
         self._freeze(name, changed, self._reruns[name] + 1, now)
         return True
 
-    def count_cut(self, adopted: set[str], rules: dict[str, list[RuleState]], now: float, *, all_succeeded: bool) -> bool:
-        """Count what was adopted; return whether it freezes the data. rules: those that name an interface."""
+    def count_cut(self, adopted: set[str], rules: dict[str, list[RuleState]], now: float, *, all_succeeded: bool) -> None:
+        """Count what was adopted, which may freeze the data. rules: those that name an interface."""
         stale = self._adoption.stale
         if not stale:
             self._stale_cuts = 0
@@ -52,8 +52,6 @@ class Freeze:
             if self._stale_cuts > self._free_reruns:
                 first = min((state for name in stale for state in rules[name]), key=lambda state: state.number)
                 self._freeze(first.rule.name, tuple(sorted(stale)), 0, now)
-                return True
-        return False
 
     def thaw(self) -> None:
         """Adopt what has changed again."""

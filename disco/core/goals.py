@@ -63,9 +63,9 @@ class Exec:
 
     def finish(self, core: Machines, now: float) -> Outcome:
         """Say on which old data COMMAND starts, if it does."""
-        command, freeze = core.plan.command, core.schedule.freeze
-        if freeze.rule and (behind := core.composition.adoption.behind):
-            core.outbox.log(facts.StartsFrozen(command, now - freeze.began, tuple(behind)))
+        command = core.plan.command
+        if behind := core.composition.adoption.behind:  # which is so on frozen data only
+            core.outbox.log(facts.StartsFrozen(command, now - core.schedule.freeze.began, tuple(behind)))
         for source in core.children.sources.values():
             if source.trouble:
                 age = now - source.answered_at if source.has_answered else None

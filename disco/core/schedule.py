@@ -107,8 +107,7 @@ class Schedule:
 
     def count_cut(self, adopted: set[str], now: float) -> None:
         """Freeze the data if exec again and again only waits for data that changes faster than it is merged."""
-        if self.freeze.count_cut(adopted, self._needing, now, all_succeeded=self.all_succeeded(now)):
-            self.judge(self._adoption.look(now))
+        self.freeze.count_cut(adopted, self._needing, now, all_succeeded=self.all_succeeded(now))
 
     def started(self, runner: RunnerState, now: float) -> None:
         """Take that a runner's handler runs: its time begins."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from disco.core import facts, reasons
+from disco.core import events, facts, reasons
 from disco.core.actions import Kill, Log, Outbox
 from disco.core.children import Children
 from disco.core.ending import KILL_WAIT, Ending, Phase
@@ -12,7 +12,7 @@ from disco.core.plan import SourcePlan
 from disco.core.progress import Assignment, RuleState
 from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
-from tests.core.world import rule
+from tests.core.world import World, diff, fragment, plan, rule, who
 
 NOW = 1000.0
 DONE = Outcome(None, reasons.Satisfied())
@@ -105,3 +105,13 @@ def test_force_is_used_once(scene: Scene) -> None:
     scene.ending.force(NOW + 5.0)
     assert scene.outbox.empty() == []
     assert scene.ending.until == NOW + KILL_WAIT
+
+
+def test_a_runner_with_leftovers_is_asked() -> None:
+    """A runner that runs nothing gets SIGTERM too, if its last handler left something behind that it has to hand that on to."""
+    world = World(plan(rule("r", "a"), rule("q", "b")))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1", children=True)
+    world.life.core.outbox.empty()
+    kills = [action for action in world.life.handle(events.SignalReceived(15), NOW) if isinstance(action, Kill)]
+    assert Kill(who("runner-1"), 15) in kills

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from disco.core.actions import Outbox
-from disco.core.adoption import Adoption
+from disco.core.adoption import NOTHING, Adoption
 from disco.core.ending import Phase
 from disco.core.freeze import Freeze
 from disco.core.progress import RuleState
@@ -65,6 +65,21 @@ def test_thaw_begins_anew(scene: Scene) -> None:
     scene.freeze.thaw()
     assert (scene.freeze.rule, scene.adoption.frozen) == ("", False)
     assert [scene.run() for _ in range(3)] == [False, False, True]
+
+
+def test_only_stale_cuts_in_a_row_freeze(scene: Scene) -> None:
+    """Newest data in between ends the row, and so does a freeze."""
+
+    def cut(*stale: str) -> str:
+        scene.adoption.stale.clear()
+        scene.adoption.stale.update(stale)
+        scene.freeze.count_cut({"a"}, {"a": [scene.state]}, NOW, all_succeeded=True)
+        return scene.freeze.rule
+
+    scene.adoption.change("a", NOTHING, NOW, at_once=True)
+    assert [cut(*stale) for stale in ("a", "a", "", "a", "a", "a")] == ["", "", "", "", "", "r"]
+    scene.freeze.thaw()
+    assert [cut("a") for _ in range(3)] == ["", "", "r"]
 
 
 # In whole lives

@@ -11,6 +11,7 @@ from disco.core.composition import Composition
 from disco.core.facts import Fact, ForkRefused
 from disco.core.health import WELL_AFTER, Health
 from disco.core.plan import Plan, SourcePlan
+from disco.system.backoff import FIRST
 from tests.core.world import KNOWN, diff, fragment, rule
 
 NOW = 1000.0
@@ -107,6 +108,17 @@ def test_renewal_is_awaited_once(ward: Ward) -> None:
     ward.children.start(ward.s, NOW)
     ward.health.failed(ward.s, "refused", 1.0, NOW + 1.0)
     assert not ward.health.is_awaited(ward.s, NOW + 1.0)
+
+
+def test_a_renewed_source_has_not_failed_yet(ward: Ward) -> None:
+    """After SIGHUP the pause after a death is as short as at first."""
+    for _ in range(5):
+        ward.children.bury(ward.s, -9)
+        ward.children.back_off(ward.s, NOW)
+        ward.children.start(ward.s, NOW)
+    ward.health.renew(ward.s, NOW)
+    ward.children.bury(ward.s, -9)
+    assert ward.children.back_off(ward.s, NOW) == FIRST
 
 
 def test_a_refused_fork_is_trouble(ward: Ward) -> None:
