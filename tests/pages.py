@@ -11,11 +11,14 @@ A page is one session in a copy of `examples/` and of what the oldest example ne
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
 SHOWN_ROOT = "/disco"  # what a page calls the folder in which it is read
 PATIENCE = 100.0  # seconds for all commands of a page
 
@@ -77,34 +80,42 @@ def commands(block: Block) -> list[Command]:
     return found
 
 
-def run(page: Path, folder: Path, environ: Mapping[str, str], port: tuple[int, int] = (0, 0)) -> list[tuple[Command, str]]:
-    """Return a page's commands, each with its output, after a shell has run all of them in a folder.
+def run(page: Path, folder: Path, environ: Mapping[str, str], ports: Mapping[int, int]) -> list[tuple[Command, str]]:
+    """Return a page's commands, each with its output, after a shell has run all of them in a folder. What they started is ended.
 
-    environ: more of the environment. port: of the page's server, as the page says and as it is.
+    environ: more of the environment. ports: each that the page names, with the real one.
     """
     shutil.copytree(ROOT / "examples", folder / "examples")
     (folder / "tests").mkdir()
     for file in (ROOT / "tests").glob("mysql*"):
         shutil.copy(file, folder / "tests")
+    script, typed = _script(page)
+    script = _exchange(script, ports)
     for path in folder.rglob("*"):
         path.chmod(path.stat().st_mode & ~0o022)  # whatever the umask was when the project was fetched: --check looks
-    script, typed = _script(page)
-    if port[0]:
-        script = script.replace(f":{port[0]}", f":{port[1]}").replace(f"port={port[0]}", f"port={port[1]}")
+        if page.parent.name == path.parent.name and path.is_file():
+            path.write_text(_exchange(path.read_text(), ports))
     programs = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.environ['PATH'])}"
-    done = subprocess.run(
-        ["sh", "-c", script],
-        cwd=folder,
-        env={**environ, "PATH": programs, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=PATIENCE,
-        check=False,
-    )
-    output = done.stdout.decode(errors="replace").replace(str(folder), SHOWN_ROOT).replace(f":{port[1]}", f":{port[0]}")
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            ["sh", "-c", script],
+            cwd=folder,
+            env={**environ, "PATH": programs, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=printed,
+            start_new_session=True,
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        printed.seek(0)
+        output = printed.read().decode(errors="replace")
+    output = _exchange(output.replace(str(folder), SHOWN_ROOT), {real: shown for shown, real in ports.items()})
     parts = output.split(_END)
-    assert len(parts) == len(typed) + 1, f"{name_of(page)}: a command ended the shell:\n{output}"
+    assert len(parts) == len(typed) + 1, f"{name_of(page)}: a command ended the shell, or did not end:\n{output}"
     return list(zip(typed, parts, strict=False))
 
 
@@ -132,6 +143,11 @@ def _script(page: Path) -> tuple[str, list[Command]]:
         elif block.path and not (ROOT / block.path).exists():
             script.append(f"cat > {block.path} <<'{_END}'\n{block.text}{_END}\n")
     return "".join(script), typed
+
+
+def _exchange(text: str, numbers: Mapping[int, int]) -> str:
+    """Return text with some numbers exchanged for others."""
+    return re.sub(r"\b\d{4,5}\b", lambda found: str(numbers.get(int(found[0]), found[0])), text) if numbers else text
 
 
 def _steady(text: str) -> str:

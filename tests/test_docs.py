@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from lab.consul_server import ConsulServer
-from lab.etcd_server import EtcdServer
 
 from disco.errors import ExitStatus
 from disco.people.options import ANY, Row, list_rows
@@ -19,60 +18,28 @@ from disco.site.config import DISCO_OPTIONS
 from disco.sources.options import SOURCE_OPTIONS, Option
 from disco.sources.registry import BUILT_IN, find
 from disco.wire import messages
-from tests.conftest import need_program
+from tests.page_programs import provide
 from tests.pages import PAGES, ROOT, blocks, commands, differs, name_of, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from lab.site import Site
 
 TEXTS = {name_of(page): page.read_text() for page in PAGES}
-SERVERS = {"docs/sources/consul.md": ("consul", 8500, ConsulServer), "docs/sources/etcd.md": ("etcd", 2379, EtcdServer)}
 ELSEWHERE = ("python3 -m venv ", "pip ", "tox", ". .", "docker ", "kubectl ")  # commands that no test runs
 LINES_OF_README = 150
-ETCDCTL = """\
-#!{python}
-import sys
-sys.path[:0] = ["{tools}"]
-from lab.etcd_server import EtcdServer
-server = EtcdServer("etcd", None)
-server.port = {port}
-_, command, key, value = sys.argv
-assert command == "put"
-server.put(key, value)
-print("OK")
-"""  # the distribution's server comes without its client
-
-
-@contextlib.contextmanager
-def served(page: str, folder: Path, program: Callable[[str], Path]) -> Iterator[tuple[dict[str, str], tuple[int, int]]]:
-    """Start the server that a page needs; give the environment for its client, and the port as the page says and as it is."""
-    path = "/usr/local/bin:/usr/bin:/bin"
-    if page not in SERVERS:
-        yield {"PATH": path}, (0, 0)
-        return
-    name, port, kind = SERVERS[page]
-    found = program(name)
-    with kind(found, folder / name) as server:
-        client = folder / "bin"
-        client.mkdir()
-        if name == "etcd":
-            (client / "etcdctl").write_text(ETCDCTL.format(python=sys.executable, tools=ROOT / "tools", port=server.port))
-            (client / "etcdctl").chmod(0o755)
-        else:
-            (client / "consul").symlink_to(found)
-        yield {"PATH": f"{client}:{path}", "CONSUL_HTTP_ADDR": server.address}, (port, server.port)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_print_what_a_page_shows(page: Path, tmp_path: Path) -> None:
+def test_commands_print_what_a_page_shows(page: Path) -> None:
     """Each command of a page, run in their order in a copy of the examples, prints what stands below it."""
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    with served(name_of(page), tmp_path, need_program) as (environ, port):
-        differences = [difference for typed in run(page, folder, environ, port) if (difference := differs(*typed))]
+    with tempfile.TemporaryDirectory(prefix="disco-page-") as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o755)  # for commands that change their user
+        (folder / "copy").mkdir()
+        with provide(name_of(page), folder) as (environ, ports):
+            differences = [difference for typed in run(page, folder / "copy", environ, ports) if (difference := differs(*typed))]
     assert not differences, "\n".join(differences)
 
 
