@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from disco.data.values import Literal, strict_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from disco.data.values import Json
 
@@ -38,6 +38,14 @@ def admits_mappings(content: Json, targets: Targets) -> bool:
     """Return False where `type` (or the schema `false`) excludes every mapping, and so every interface."""
     types = _admitted_types(_applying([content], targets))
     return content is not False and (types is None or "object" in types)
+
+
+def find_properties(content: Json, path: Sequence[str], targets: Targets) -> frozenset[str]:
+    """Return the names of the properties that a schema declares for the mapping at a path of keys."""
+    applying = list(_applying([content], targets))
+    for key in path:
+        applying = list(_applying(_schemas_of_key(applying, key), targets))
+    return frozenset(name for content in applying for name in content.get("properties", ()))
 
 
 def _decode(data: Json, schemas: Iterable[Json], targets: Targets) -> Json:

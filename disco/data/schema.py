@@ -22,7 +22,7 @@ from disco.system.limits import Overrun
 from disco.text import NAME_LIMIT, PATH_LIMIT, PROBLEM_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from jsonschema.protocols import Validator
@@ -65,6 +65,10 @@ class Schema(NamedTuple):
     def decode(self, data: Json) -> Json:
         """Return a store's data with each text replaced by the value that the schema says it is; see `decoding.decode`."""
         return decoding.decode(data, self.content, self.targets)
+
+    def properties(self, path: Sequence[str]) -> frozenset[str]:
+        """Return the names of the properties that the schema declares for the mapping at a path of keys."""
+        return decoding.find_properties(self.content, path, self.targets)
 
     def problems(self, data: Json) -> tuple[str, ...]:
         """Return why data violates the schema, as `POINTER reason` without any value; empty if it is valid."""

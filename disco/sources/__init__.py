@@ -55,7 +55,7 @@ from disco.sources.options import Option, Options
 from disco.sources.pace import Pace, deadline, limit_blocking_step, limit_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "Context",
@@ -80,7 +80,8 @@ class Context(NamedTuple):
 
     name: of the source in the configuration. part: which of `Source.parts` this process is. interval: seconds between two reads.
     interfaces: the names that it may provide; disco drops what else it yields. memory: what a generator keeps for its next
-    call, empty in each new process. note: takes a text for people, which disco bounds and escapes.
+    call, empty in each new process. note: takes a text for people, which disco bounds and escapes. properties: returns the names
+    that the schemas declare for the keys of a mapping, whose path begins with its interface.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Context(NamedTuple):
     interfaces: frozenset[str]
     memory: dict[str, Any]
     note: Callable[[str], None] = lambda _text: None
+    properties: Callable[[Sequence[str]], Iterable[str]] = lambda _path: ()
 
 
 class Source(NamedTuple):

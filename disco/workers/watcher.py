@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from disco.errors import SourceError, place_of
@@ -22,7 +23,7 @@ from disco.wire.messages import Heartbeat
 from disco.workers.sender import WELL_STEPS, DiffSender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from disco.data.schema import Schema
     from disco.sources import Context, Source
@@ -50,7 +51,7 @@ def run(
     gc.disable()  # until the first step is over: what a client library makes at its import stays
     step, silence = limits
     sender = DiffSender(source, schemas, context.interfaces, send, silence)
-    context = context._replace(note=sender.note)
+    context = context._replace(note=sender.note, properties=partial(_find_properties, schemas))
     send(Heartbeat(answered=False))
     errors = 0
     while True:
@@ -80,6 +81,11 @@ def run(
         gc.enable()
         gc.collect()  # frames hold clients, and clients connections: what this call left in circles goes before the next one
         time.sleep(retry_in)
+
+
+def _find_properties(schemas: Mapping[str, Schema], path: Sequence[str]) -> frozenset[str]:
+    interface, *keys = path
+    return schemas[interface].properties(keys) if interface in schemas else frozenset()
 
 
 def report_cpu_time(descriptor: int) -> None:
