@@ -139,7 +139,8 @@ def test_every_page_can_be_reached() -> None:
 
 def test_the_tables_hold_every_option_and_no_other() -> None:
     """Each option of `disco --options` has one row in all documents, with its default and its variables."""
-    pattern = re.compile(r"^\| `((?:<source>|disco|flat|consul|etcd)\.[a-z_]+)` \| ([^|]*) \| (.*) \|$", re.MULTILINE)
+    names = "|".join(("<source>", "disco", *BUILT_IN))
+    pattern = re.compile(rf"^\| `((?:{names})\.[a-z_]+)` \| ([^|]*) \| (.*) \|$", re.MULTILINE)
     shown = [found for text in TEXTS.values() for found in pattern.findall(text)]
     known = {row.key.replace(ANY, "<source>"): (option, row) for option, row in declared()}
     assert sorted(key for key, _, _ in shown) == sorted(known)

@@ -70,7 +70,7 @@ class _Names:
     def _match(self, path: tuple[str, ...], part: str) -> str:
         """Return the name at a path that a part means: the part itself, or the only one alike, else the part in lower case."""
         if path not in self._known:
-            self._known[path] = folded = {}
+            folded = self._known.setdefault(path, {})
             for name in self._context.properties(path) if path else self._context.interfaces:
                 folded.setdefault(_fold(name), []).append(name)
         alike = self._known[path].get(_fold(part), [])
@@ -98,7 +98,7 @@ def take_prefix(value: str) -> str:
     return value
 
 
-def take_interface(value: str) -> str:
+def take_name(value: str) -> str:
     """Take an interface's name."""
     if not re.fullmatch(r"[^\s:,/]{1,255}", value):
         raise ValueError("the name of an interface")
@@ -123,7 +123,7 @@ SOURCE = Source(
         Option(name="prefix", type=take_prefix, help="how the variables' names begin, such as APP_"),
         Option(
             name="interface",
-            type=take_interface,
+            type=take_name,
             help="the interface that all of them are of; not set: the first part of the name after the prefix",
         ),
     ),

@@ -95,7 +95,7 @@ def test_a_type_without_options_of_its_own(site: Site) -> None:
     ("argv", "complaint"),
     [
         (("consl",), "disco: --options: no source type consl; did you mean consul?\n"),
-        (("\x1b[31m",), "disco: --options: no source type \\x1b[31m; there are consul, etcd, flat\n"),
+        (("\x1b[31m",), f"disco: --options: no source type \\x1b[31m; there are {', '.join(sorted(registry.BUILT_IN))}\n"),
         (("flat", "etcd"), "disco: --options takes one type of source; 'disco -h' shows how it is used\n"),
     ],
 )

@@ -53,6 +53,26 @@ class Files:
         new.replace(self._file)
 
 
+class Variables:
+    """Variables of this process, with a prefix of their own; while one call runs they do not count."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._prefix = f"CONTRACT_{next(NAMES)}_"
+        self.options = {"prefix": self._prefix, "timeout": "50ms"}
+
+    def put(self, interface: str, value: str) -> None:
+        self._monkeypatch.setenv(f"{self._prefix}{interface.upper()}__PASSWORD", value)
+
+    def remove(self, interface: str) -> None:
+        self._monkeypatch.delenv(f"{self._prefix}{interface.upper()}__PASSWORD")
+
+    def fail(self) -> None:
+        raise AssertionError("the environment never fails")
+
+    recover = fail
+
+
 class Keys:
     """Keys below a prefix of their own, on a server that fails by not answering."""
 
@@ -146,6 +166,17 @@ class TestFlat(SourceContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Files:
         return Files(tmp_path)
+
+
+class TestEnv(SourceContract):
+    """The env source."""
+
+    source = registry.find("env", "")
+    is_constant = True
+
+    @pytest.fixture
+    def backend(self, monkeypatch: pytest.MonkeyPatch) -> Variables:
+        return Variables(monkeypatch)
 
 
 class TestConsulKeys(SourceContract):

@@ -36,7 +36,7 @@ def test_find() -> None:
     assert registry.find("flat", "somewhere") is flat.SOURCE
     problem = refusal("flatt")
     assert problem.place == "somewhere"
-    assert problem.message.startswith("no source type 'flatt' (known: consul, etcd, flat")
+    assert problem.message.startswith(f"no source type 'flatt' (known: {', '.join(sorted(registry.BUILT_IN))}")
     assert problem.remedy == "did you mean flat?"
 
 
