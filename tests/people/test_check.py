@@ -287,6 +287,36 @@ def test_handler_in_path_instead(simple: Site) -> None:
     assert re.fullmatch("is not executable, so /.*/true runs in its place", message)
 
 
+@pytest.mark.parametrize(
+    ("words", "severity", "message"),
+    [
+        ("disco-wait tcp://{/app/host}:1 --timeout 59s", "", ""),
+        ("disco-wait tcp://db:1 --timeout 1m", "warning", "--timeout is 60 s, and the rule's run is killed after 60 s"),
+        ("disco-wait db:1", "error", "db:1 is none of tcp://HOST:PORT"),
+        ("disco-wait", "error", "no URL to wait for"),
+        ("disco-wait tcp://{/ap/host}:1", "error", "tcp://{/ap/host}:1: the rule names no interface ap"),
+    ],
+)
+def test_words_of_shipped_handlers(simple: Site, words: str, severity: str, message: str) -> None:
+    """What a shipped handler will refuse is an error before anything is started; what it can tell to be doubtful is a warning."""
+    simple.rules({"when": "app", "do": words})
+    status, errors, warnings = check(simple)
+    assert status == (78 if severity == "error" else 0)
+    found = [("error", *one) for one in told(errors)] + [("warning", *one) for one in told(warnings)]
+    assert len(found) == bool(severity)
+    if severity:
+        assert found[0][:2] == (severity, f"{simple.etc}/site.rules:1:12")
+        assert found[0][2].startswith(f"disco-wait: {message}")
+
+
+def test_a_file_with_a_shipped_handlers_name(simple: Site) -> None:
+    """A file of disco.path that has a shipped handler's name, and no x bit, is told: the shipped one runs in its place."""
+    simple.rules({"when": "app", "do": "disco-wait file:/"})
+    (simple.etc / "disco-wait").write_text("#!/bin/sh\n")
+    _, _, warnings = check(simple)
+    assert told(warnings) == [(f"{simple.etc}/disco-wait", "is not executable, so disco-wait runs in its place")]
+
+
 def test_secrets(simple: Site) -> None:
     """A secret in the configuration, or in a file that all may read, is a warning with its key."""
     closed, open_ = simple.folder / "closed", simple.folder / "open"

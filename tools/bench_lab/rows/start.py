@@ -19,7 +19,12 @@ from bench_lab.sites import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lab.site import Site
+
     from bench_lab.bench import Bench
+
+
+SHIPPED = {"disco-wait": "file:/"}  # with words that cost little
 
 
 def witness(bench: Bench) -> Iterator[Line]:
@@ -47,6 +52,24 @@ def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
     floor = (kind, place, str(site.etc / "mysql.schema"), str(site.etc / "read"), "true")
     ours, floors = bench.take_in_turns(20, partial(bench.time_disco, site, "true"), partial(bench.time_floor, site, *floor))
     yield Line("start to exec, by the floor program's", "ms", ours, floors, limit=1.4 if server is None else 1.2)
+
+
+def shipped_handlers(bench: Bench) -> Iterator[Line]:
+    """Measure what a start with each shipped handler takes more than the same start with a handler in shell that does nothing."""
+    plain = _flat_site(bench, "read")
+    for name, words in SHIPPED.items():
+        ours, shell = bench.take_in_turns(
+            20, *(partial(bench.time_disco, site, "true") for site in (_flat_site(bench, f"{name} {words}"), plain))
+        )
+        yield Line(f"{name} in place of a shell's handler", "ms", [a - b for a, b in zip(ours, shell, strict=True)], limit=15)
+
+
+def _flat_site(bench: Bench, do: str) -> Site:
+    site = bench.site()
+    site.schema("mysql", SCHEMA)
+    site.rules({"when": "mysql", "do": do})
+    hold(site, "flat", None, {"mysql": DATA})
+    return site
 
 
 def no_rules(bench: Bench) -> Iterator[Line]:
