@@ -26,7 +26,6 @@ class ExitStatus(IntEnum):
     """Exit statuses of disco itself (sysexits.h and the shell's conventions); COMMAND's own is its own."""
 
     USAGE = 64
-    DATA = 65  # a shipped handler's alone: its input is wrong
     UNAVAILABLE = 69  # disco.timeout passed, and a required source never gave a good answer
     HANDLER = 70  # a handler failed disco.fail_limit times in a row
     SYSTEM = 71  # a bug in disco, or the system failed it
@@ -35,6 +34,13 @@ class ExitStatus(IntEnum):
     CANNOT_EXECUTE = 126
     NOT_FOUND = 127
     SIGNALLED = 128  # plus the signal's number
+
+
+class HandlerStatus(IntEnum):
+    """Exit statuses of a shipped handler, besides USAGE."""
+
+    FAILURE = 1
+    DATA = 65  # its input is wrong: it cannot succeed before the data changes
 
 
 class Problem(NamedTuple):
@@ -52,7 +58,7 @@ class Problem(NamedTuple):
 class DiscoError(Exception):
     """Stop disco: the class knows the exit status, and each problem is one line for people."""
 
-    status: ExitStatus = ExitStatus.SYSTEM
+    status: ExitStatus | HandlerStatus = ExitStatus.SYSTEM
 
     def __init__(self, *problems: str | Problem) -> None:
         """Take the problems; none may hold a secret, or a value from a source."""
@@ -66,10 +72,16 @@ class UsageError(DiscoError):
     status = ExitStatus.USAGE
 
 
-class DataError(DiscoError):
-    """A handler's input is wrong: it cannot succeed before the data changes."""
+class HandlerError(DiscoError):
+    """A shipped handler fails, and may succeed on the same data later."""
 
-    status = ExitStatus.DATA
+    status = HandlerStatus.FAILURE
+
+
+class DataError(DiscoError):
+    """A shipped handler's input is wrong."""
+
+    status = HandlerStatus.DATA
 
 
 class ConfigurationError(DiscoError):

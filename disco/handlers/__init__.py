@@ -21,7 +21,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from disco.errors import DiscoError, place_of
+from disco.errors import DiscoError, HandlerStatus, place_of
 from disco.named import NamedTuple
 from disco.text import LINE_LIMIT, escape
 
@@ -33,7 +33,6 @@ SHIPPED = {
     "disco-render": "disco.handlers.render",
     "disco-wait": "disco.handlers.wait",
 }
-FAILURE = 1
 
 
 class Finding(NamedTuple):
@@ -63,7 +62,7 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no KeyboardInterrupt's traceback
     sys.unraisablehook = _ignore  # the interpreter's own prints texts, which may hold a value; so do warnings
     warnings.simplefilter("ignore")
-    status = FAILURE
+    status: int = HandlerStatus.FAILURE
     try:
         status = import_module(SHIPPED[name]).main(list(argv))
         sys.stdout.flush()
@@ -72,7 +71,7 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
         status = error.status
         _print(*(f"{name}: {problem}" for problem in error.problems))
     except BaseException as error:  # noqa: BLE001 -- the outermost boundary of a process
-        status = FAILURE
+        status = HandlerStatus.FAILURE
         _print(f"{name}: {_explain(error)}")
     finally:
         os._exit(status)

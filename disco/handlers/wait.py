@@ -14,8 +14,8 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from disco.errors import DiscoError, UsageError
-from disco.handlers import FAILURE, Finding, inputs, target
+from disco.errors import HandlerError, HandlerStatus, UsageError
+from disco.handlers import Finding, inputs, target
 from disco.handlers.attempt import TIME_LIMIT, attempt
 from disco.named import NamedTuple
 from disco.sources import options
@@ -119,7 +119,7 @@ class Wait:
         """Wait until all is there, or the timeout has passed; return the exit status.
 
         Raises:
-            DiscoError: the system has no thread left.
+            HandlerError: the system has no thread left.
 
         """
         deadline = time.monotonic() + self._timeout if self._timeout else math.inf
@@ -127,12 +127,12 @@ class Wait:
             for number in self._missing:
                 threading.Thread(target=self._try, args=(number,), daemon=True).start()
         except RuntimeError:
-            raise DiscoError("the system has no thread left: raise the container's limits") from None
+            raise HandlerError("the system has no thread left: raise the container's limits") from None
         while self._missing:
             if time.monotonic() >= deadline:
                 states = ", ".join(f"{self._targets[number].url} ({state})" for number, state in self._missing.items())
                 _say(f"gave up after {duration(self._timeout)}: {states}")
-                return FAILURE
+                return HandlerStatus.FAILURE
             try:
                 number, result = self._results.get(timeout=self._time_left(deadline))
             except Empty:
