@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from disco.system.signals import Signals
 
 ATTEMPTS = 6  # to fork
+DONE = b"\n"  # ends an answer that is whole
 
 
-def delegate(work: Callable[[], None], received: Signals) -> int | None:
-    """Do the coordinator's work in a child; return the exit status, or None if COMMAND is to be executed now.
+def delegate(work: Callable[[], bytes], received: Signals) -> int | bytes:
+    """Do the coordinator's work in a child; return the exit status, or what `work` returned if COMMAND is to be executed now.
 
     The latter is what it means that `work` returns. What `work` raises is raised in the child.
 
@@ -35,25 +36,25 @@ def delegate(work: Callable[[], None], received: Signals) -> int | None:
     """
     process.hide()
     received.prepare()
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    # A file in memory: a pipe would be full before all that is known that exec needs.
+    answer = os.memfd_create("answer", os.MFD_CLOEXEC)
     pid = _fork(received)
     if pid == 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.RELAYED.values())
-        os.close(reader)
-        work()
-        os.write(writer, b"\n")
+        with open(answer, "wb") as file:  # noqa: PTH123 -- a descriptor
+            file.write(work() + DONE)
         os._exit(0)
-    os.close(writer)
     status, stops = _wait_for(pid, received)
-    is_allowed = bool(_read(reader))
-    os.close(reader)
+    with open(answer, "rb") as file:  # noqa: PTH123 -- a descriptor
+        file.seek(0)
+        content = file.read()
     if status < 0:
         reason = f"the coordinator was killed by {signals.name_of(-status)}"
         raise SystemFailure(f"{reason}: out of memory? (give the container more)" if status == -signal.SIGKILL else reason)
-    if not is_allowed:
+    if status or not content.endswith(DONE):
         return status
     received.give_back(stops)  # the coordinator had decided before they reached it
-    return None
+    return content.removesuffix(DONE)
 
 
 def _fork(received: Signals) -> int:
@@ -89,10 +90,3 @@ def _wait_for(pid: int, received: Signals) -> tuple[int, list[int]]:
             if ended == pid:
                 return status, stops
         waiting.poll()
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 1)
-    except BlockingIOError:  # a child of the coordinator holds the other end, and is about to die
-        return b""

@@ -11,7 +11,7 @@ from disco.core.goals import DryRun, Exec
 from disco.errors import ExitStatus
 from disco.people import report, wording
 from disco.system import programs
-from disco.text import PATH_LIMIT, escape
+from disco.text import PATH_LIMIT, escape, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,24 +22,49 @@ if TYPE_CHECKING:
     from disco.site.loading import Site
     from disco.system.signals import Signals
 
+NAMES_SHOWN = 10  # variables in one line
+
+log = logging.getLogger(__name__)
+
 
 def satisfy_rules(
     site: Site, command: Sequence[str], environment: Mapping[bytes, bytes], signals: Signals, handler: StderrHandler
-) -> None:
-    """Return when every rule has succeeded and nothing is left of what disco started; exit if that does not come about."""
+) -> dict[bytes, bytes]:
+    """Return when every rule has succeeded and nothing is left of what disco started; exit if that does not come about.
+
+    environment: whole entries by name; so is what is returned, of the variables that rules export.
+    """
     coordinator = planning.prepare(site, command, environment, signals, Exec())
 
-    def work() -> None:
+    def work() -> bytes:
         handler.process = "coordinator"
         outcome = coordinator.run()
         if outcome.status is not None:
             _give_up(outcome, coordinator.lifecycle.status())
+        entries = _merge_exports(coordinator.lifecycle.core.schedule.exported())
         reason, name = wording.reason(outcome.reason), escape(command[0], PATH_LIMIT)
-        logging.getLogger(__name__).info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
+        log.info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
+        return b"\0".join(entries.values())
 
-    status = entrypoint.delegate(work, signals)
-    if status is not None:
-        os._exit(status)
+    answer = entrypoint.delegate(work, signals)
+    if isinstance(answer, int):
+        os._exit(answer)
+    return {entry.partition(b"=")[0]: entry for entry in answer.split(b"\0") if entry}
+
+
+def _merge_exports(exported: Sequence[tuple[str, bytes]]) -> dict[bytes, bytes]:
+    """Return the whole entries of what rules export, by name, and log the names; nothing else of disco runs any more."""
+    if not exported:
+        return {}
+    from disco.data import exports  # noqa: PLC0415 -- few sites export anything
+
+    entries, rules = exports.merge(exported)
+    about = {"fields": {"event": "exports"}}
+    for name in [name for name, several in rules.items() if len(several) > 1][:NAMES_SHOWN]:
+        *others, last = rules[name]
+        log.info("%s is exported by rule %s; that of rule %s is not used", name, last, ", ".join(others), extra=about)
+    log.info("COMMAND gets what rules export: %s", shorten(list(rules), NAMES_SHOWN), extra=about)
+    return entries
 
 
 def _give_up(outcome: Outcome, status: Status) -> NoReturn:
@@ -68,4 +93,5 @@ def rehearse(site: Site, command: Sequence[str], signals: Signals, handler: Stde
         show = dry_run.as_json if as_json else dry_run.as_text
         last_words.answer(show(coordinator.lifecycle.status(), name, is_executable=is_executable), outcome.status or 0)
 
-    os._exit(entrypoint.delegate(work, signals) or 0)
+    answer = entrypoint.delegate(work, signals)
+    os._exit(answer if isinstance(answer, int) else 0)

@@ -12,6 +12,7 @@ from disco.coordinator import Coordinator
 from disco.core.lifecycle import Lifecycle
 from disco.core.plan import Plan, SourcePlan
 from disco.sources import Context
+from disco.system import programs
 from disco.text import PATH_LIMIT, escape, plural, shorten
 from disco.workers.entry import Job
 
@@ -55,8 +56,13 @@ def _plan(site: Site, command: Sequence[str], environment: Mapping[bytes, bytes]
         grace=settings.grace,
         settle=settings.settle,
         run_id=os.urandom(8).hex(),
+        export_room=_export_room(command, environment) if any(rule.export for rule in site.rules) else 0,
         environment=tuple(entry for entry in environment.values() if b"=" in entry[1:]),
     )
+
+
+def _export_room(command: Sequence[str], environment: Mapping[bytes, bytes]) -> int:
+    return programs.exec_room(map(os.fsencode, command), environment.values())
 
 
 def _plan_source(process: SourceProcess) -> SourcePlan:

@@ -22,7 +22,7 @@ from disco.system import programs
 from disco.text import PATH_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from disco.arguments import Arguments
     from disco.people.log import StderrHandler
@@ -64,29 +64,35 @@ def run_command(arguments: Arguments, signals: Signals) -> NoReturn:
     for warning in site.warnings:
         logger.warning("%s", warning)
     command, name = arguments.command, escape(arguments.command[0], PATH_LIMIT)
-    path = os.fsdecode(environment.get(b"PATH", b"").partition(b"=")[2]) or os.defpath
-    if programs.find_program(command[0], path) is None:
+    for variable in (b"DISCO_CFG", *map(os.fsencode, site.settings.unset)):
+        environment.pop(variable, None)
+    if programs.find_program(command[0], _path_of(environment)) is None:
         logger.warning("COMMAND %s is not found or not executable yet: a handler has to install it", name)
-    environment.pop(b"DISCO_CFG", None)
     if site.rules:
         from disco import gathering  # noqa: PLC0415 -- only rules need a coordinator
 
-        gathering.satisfy_rules(site, command, environment, signals, handler)
+        environment |= gathering.satisfy_rules(site, command, environment, signals, handler)
     else:
         where = ", ".join(map(str, site.settings.path))
         without = "is started at once, without any configuration"
         logger.warning("no rules in %s, and disco.rules is optional: %s %s", where, name, without)
         logger.info("no rules: executing %s", name, extra={"fields": {"event": "exec"}})
-    _execute(command, path, environment, signals)
+    _execute(command, environment, signals)
 
 
-def _execute(command: Sequence[str], path: str, environment: dict[bytes, bytes], signals: Signals) -> NoReturn:
+def _path_of(environment: Mapping[bytes, bytes]) -> str:
+    """Return where COMMAND is looked up. environment: whole entries by name."""
+    return os.fsdecode(environment.get(b"PATH", b"").partition(b"=")[2]) or os.defpath
+
+
+def _execute(command: Sequence[str], environment: dict[bytes, bytes], signals: Signals) -> NoReturn:
     """Become COMMAND, with everything as disco found it.
 
     Raises:
         CommandNotFoundError, CommandNotExecutableError: it cannot be.
 
     """
+    path = _path_of(environment)
     program = programs.find_program(command[0], path)
     name = f"COMMAND {command[0] or '(empty)'}"
     if program is None:

@@ -63,7 +63,8 @@ class RunFailure(Fact):
     """Why a run failed.
 
     status: the handler's, where nothing else is given. problem: in the runner's words. lost: the runner that ran it, and how
-    that ended. size: bytes of an input over the limit. tail: the last line of the handler's output.
+    that ended. size: bytes of an input over the limit, or of what all rules export (is_export). tail: the last line of the
+    handler's output.
     """
 
     status: int = 0
@@ -71,6 +72,7 @@ class RunFailure(Fact):
     lost: tuple[ChildId, Exit] | None = None
     size: int = 0
     limit: int = 0
+    is_export: bool = False
     tail: str = ""
 
 

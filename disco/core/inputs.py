@@ -54,4 +54,5 @@ class Inputs:
             env=(*self._plan.environment, *own),
             stdin=stdin,
             timeout=self._plan.handler_timeout,
+            export=rule.export,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from disco.named import NamedTuple
-from disco.wire.messages import BODY_LIMIT
+from disco.wire.messages import BODY_LIMIT, EXPORT_LIMIT
 
 if TYPE_CHECKING:
     from disco.site.rules import Rule
@@ -46,8 +46,8 @@ class Plan(NamedTuple):
 
     interfaces: those that have a schema. command: its name, for people. run_id: what the handlers' DISCO_RUN begins with.
     environment: what each handler gets besides, NAME=VALUE each. input_limit: bytes of a handler's input, and of all that is
-    merged into one interface. free_reruns: how often a rule runs again in a row, on nothing but other data, before all data is
-    frozen.
+    merged into one interface. export_room: bytes of an exec that are left for the variables of all rules (as `programs.exec_size`
+    counts them). free_reruns: how often a rule runs again in a row, on nothing but other data, before all data is frozen.
     """
 
     sources: tuple[SourcePlan, ...]
@@ -64,4 +64,5 @@ class Plan(NamedTuple):
     run_id: str = "disco"
     environment: tuple[bytes, ...] = ()
     input_limit: int = BODY_LIMIT
+    export_room: int = EXPORT_LIMIT
     free_reruns: int = 3

@@ -21,6 +21,7 @@ class RuleState:
         self.turn = 0  # its last run, counted over all rules; 0: it has not run yet
         self.started_on: Basis | None = None  # the data of its last run, however that ended
         self.succeeded_on: Basis | None = None  # the data of its last run, if that has succeeded
+        self.exported = b""  # the variables for COMMAND that its last success wrote; nobody looks into them before exec
         self.failures = 0  # in a row
         self.last_failure: RunFailure | None = None
         self.not_before: float | None = None  # after a failure: when it is tried again

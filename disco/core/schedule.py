@@ -19,6 +19,7 @@ from disco.core.inputs import Inputs
 from disco.core.progress import Assignment, RuleState
 from disco.core.reasons import Outcome
 from disco.errors import ExitStatus
+from disco.system.programs import exec_size
 from disco.text import PROBLEM_LIMIT, escape
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ class Schedule:
         """Return whether rules that need this interface have to wait for it."""
         return interface not in self._adoption.valid or interface in self._adoption.pending
 
+    def exported(self) -> list[tuple[str, bytes]]:
+        """Return each rule that exports variables, with those of its last success, in the order of the files."""
+        return [(state.rule.name, state.exported) for state in self.rules if state.exported]
+
     def named(self, rule: str) -> RuleState:
         """Return what happened to the rule of this name."""
         return self._named[rule]
@@ -122,6 +127,11 @@ class Schedule:
             return
         state = run.rule
         if result.status == 0 and not result.problem:
+            exported = bytes(result.exported)
+            if excess := self._find_export_excess(state, exported):
+                self._fail(state, excess, now)
+                return
+            state.exported = exported
             state.succeeded_on, state.failures, state.last_failure = run.basis, 0, None
             self._outbox.log(facts.RuleSucceeded(state.rule.name, result.seconds))
             self._judge(state)
@@ -167,6 +177,14 @@ class Schedule:
             self._open.discard(state.number)
             for follower in self._following.get(state.rule.name, ()):
                 self._enqueue(follower)
+
+    def _find_export_excess(self, state: RuleState, exported: bytes) -> RunFailure | None:
+        """Return why the variables that a rule exports, with those of all other rules, are too much for exec."""
+        if not exported:
+            return None
+        others = (other.exported for other in self.rules if other is not state)
+        size, limit = exec_size(exported) + sum(map(exec_size, others)), self._plan.export_room
+        return RunFailure(size=size, limit=limit, is_export=True) if size > limit else None
 
     def _fail(self, state: RuleState, failure: RunFailure, now: float) -> None:
         self.freeze.thaw()

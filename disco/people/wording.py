@@ -105,6 +105,9 @@ def _source_of(child: ChildId) -> str:
 
 
 def _without_tail(why: RunFailure) -> str:
+    if why.is_export:
+        size, limit = -(-why.size >> 10), max(0, why.limit >> 10)
+        return f"the variables that rules export need {size} KiB, and COMMAND can be given {limit} KiB (ulimit -s)"
     if why.size:
         return f"cannot be started: {_excess(why)}"
     if why.lost:

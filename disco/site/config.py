@@ -23,6 +23,7 @@ from disco.sources.options import (
     directories,
     path,
     seconds,
+    variables,
 )
 from disco.text import nearest
 
@@ -56,6 +57,12 @@ DISCO_OPTIONS = (
         default=0.1,
         help="how long an interface must not change before rules see its new data",
     ),
+    Option(
+        name="unset",
+        type=variables,
+        default=(),
+        help="variables of the environment that handlers and COMMAND do not get; sources do",
+    ),
     Option(name="log", type=choice("text", "json"), default="text", help="form of the log: text for people, json for collectors"),
     Option(name="report_file", type=path, help="a file that always holds the last report, at most 4 KiB of it"),
     Option(name="grace", type=seconds, default=5.0, help="the time from SIGTERM to SIGKILL, once for the whole stop"),
@@ -83,6 +90,7 @@ class Settings(NamedTuple):
     workers: int
     grace: float
     settle: float
+    unset: tuple[str, ...]
     log: str
     report_file: Path | None
     sources: tuple[SourceSettings, ...] = ()

@@ -77,6 +77,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Site:
         what = f"no rules in {', '.join(map(str, settings.path))}, so nothing would configure COMMAND"
         remedy = "put a *.rules file there, correct disco.path, or let COMMAND start all the same: disco.rules=optional"
         problems.append(Problem("disco.path", what, remedy))
+    problems += _check_exports(content.rules)
     if content.rules and not settings.sources and not problems:
         what = "there are rules, but no source to read from"
         problems.append(Problem("DISCO_CFG", what, "name one, such as flat.file=FILE"))
@@ -91,6 +92,13 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Site:
         errors=tuple(problems),
         warnings=content.schemas.warnings,
     )
+
+
+def _check_exports(content: Iterable[Rule]) -> Iterator[Problem]:
+    """Yield the rules that export variables where handlers could not open the file for them."""
+    for rule in content:
+        if rule.export and not os.path.isdir("/proc/self/fd"):  # noqa: PTH112 -- asked again for each rule, and few have it
+            yield Problem(rule.where, "'export' needs /proc, which is not there", "mount it, or remove 'export'")
 
 
 class _Content:

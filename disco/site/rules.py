@@ -13,6 +13,7 @@ from disco.data import documents
 from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems
 from disco.named import NamedTuple
 from disco.site import files
+from disco.system.programs import VARIABLE_LIMIT
 from disco.text import NAME_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 CIRCLE_LIMIT = 10  # rules that are shown of one circle, besides the first
 CIRCLES_LIMIT = 20  # circles that are reported one by one
-VARIABLE_LIMIT = 128 << 10  # bytes of one argument or variable, its name and end included: the kernel's MAX_ARG_STRLEN
-_KEYS = ("when", "do", "name", "after")
+_KEYS = ("when", "do", "name", "after", "export")
 
 Basis = tuple[tuple[str, str], ...]
 """The interfaces that a rule's handler gets, each with the digest of its data."""
@@ -33,7 +33,7 @@ Basis = tuple[tuple[str, str], ...]
 class Rule(NamedTuple):
     """A rule: run argv when all of the interfaces are valid, or `any` of them, and the rules in `after` are satisfied.
 
-    where: file, line and column.
+    where: file, line and column. export: the names of variables that its handler may give to COMMAND, each with one `*` at most.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Rule(NamedTuple):
     any: bool
     argv: tuple[str, ...]
     after: tuple[str, ...]
+    export: tuple[str, ...] = ()
 
     def basis(self, valid: Mapping[str, str]) -> Basis | None:
         """Return for which data a run of this rule would stand now, None while too little is valid.
@@ -179,10 +180,11 @@ class _Reader:
         after = [after] if isinstance(after, str) else after
         if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
             self._problem("'after' takes the names of rules", *at, "after")
+        export = self._export(entry["export"], at) if "export" in entry else ()
         if len(self.problems) > before:
             self.refused.add(str(name))
             return None
-        return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after))
+        return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after), export=export)
 
     def _default_name(self, index: int) -> str:
         """Return FILE:LINE, with the column too if a rule before it begins in the same line."""
@@ -217,6 +219,18 @@ class _Reader:
             reason = f"names more than {VARIABLE_LIMIT >> 10} KiB of interfaces, which DISCO_INTERFACES cannot hold: split the rule"
             self._problem(f"'when' {reason}", *at, "when")
         return any_, tuple(when)
+
+    def _export(self, export: Json, at: tuple[str | int, ...]) -> tuple[str, ...]:
+        from disco.data import exports  # noqa: PLC0415 -- few sites need it
+
+        names = [name.strip() for name in export.split(",")] if isinstance(export, str) else export
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+            self._problem("'export' takes names of variables, such as [DB_*, REDIS_URL]", *at, "export")
+            return ()
+        for name in names:
+            if fault := exports.find_fault(name):
+                self._problem(f"'export': {escape(name, NAME_LIMIT)} {fault}", *at, "export")
+        return tuple(names)
 
     def _do(self, entry: dict[str, Json], at: tuple[str | int, ...]) -> tuple[str, ...]:
         do = entry.get("do")

@@ -98,6 +98,14 @@ def patterns(value: str) -> tuple[str, ...]:
     return names
 
 
+def variables(value: str) -> tuple[str, ...]:
+    """Take a list of variables of the environment, joined by commas."""
+    names = words(value)
+    if any("=" in name or "*" in name or not name.isprintable() for name in names):
+        raise ValueError("whole names of variables joined by ','")
+    return names
+
+
 def match_names(patterns: Iterable[str], names: Iterable[str]) -> frozenset[str]:
     """Return those of the names that a pattern of such a list matches."""
     joined = re.compile("|".join(re.escape(pattern).replace(r"\*", ".*") for pattern in patterns))
@@ -115,6 +123,7 @@ _NAMES = {
     "count": "number",
     "directories": "directories joined by ':'",
     "words": "list joined by ','",
+    "variables": "list joined by ','",
     "patterns": "list joined by ',', with *",
     "int": "number",
     "float": "number",

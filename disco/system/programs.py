@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+# The kernel's limits of an exec, in bytes.
+VARIABLE_LIMIT = 128 << 10  # of one argument or variable, its name and end included: MAX_ARG_STRLEN
+EXEC_LIMIT = 6 << 20  # of all of them, if the stack may be large
+EXEC_MARGIN = 16 << 10  # for what exec adds: the program's path, and the words of a script's #! line
+POINTER = 8
+
 
 def find_program(name: str, path: str, folder: Path | None = None) -> str | None:
     """Return the file to execute for a name, or None if there is none.
@@ -39,6 +45,17 @@ def environment() -> dict[bytes, bytes]:
     for entry in filter(None, entries):
         by_name.setdefault(entry.partition(b"=")[0] if b"=" in entry else entry, entry)
     return by_name
+
+
+def exec_size(content: bytes) -> int:
+    """Return the bytes that strings, each ended by NUL, take of what an exec may be given."""
+    return len(content) + POINTER * content.count(b"\0")
+
+
+def exec_room(argv: Iterable[bytes], entries: Iterable[bytes]) -> int:
+    """Return how many bytes an exec with these arguments and this environment has left (as `exec_size` counts them)."""
+    used = exec_size(b"".join(text + b"\0" for text in (*argv, *entries)))
+    return min(os.sysconf("SC_ARG_MAX"), EXEC_LIMIT) - EXEC_MARGIN - used
 
 
 def execute(program: str, argv: list[str], entries: Iterable[bytes]) -> NoReturn:

@@ -20,6 +20,7 @@ from disco.wire.messages import (
     ALL,
     BODY_LIMIT,
     DIFF_LIMIT,
+    EXPORT_LIMIT,
     HEADER_LIMIT,
     INTERFACE_LIMIT,
     PROBLEM_COUNT,
@@ -29,6 +30,7 @@ from disco.wire.messages import (
     Merged,
     Message,
     Part,
+    RunFinished,
     digest,
 )
 
@@ -243,4 +245,14 @@ def _check_diff(diff: Diff) -> None:
         raise ProtocolError(f"more than {UNKNOWN_LIMIT} unknown names")
 
 
-_CHECKS: dict[type, Callable[[Any], None]] = {Fragment: _check_verdict, Merged: _check_verdict, Diff: _check_diff}
+def _check_finished(result: RunFinished) -> None:
+    if len(result.exported) > EXPORT_LIMIT:
+        raise ProtocolError(f"more than {EXPORT_LIMIT} bytes of exported variables")
+
+
+_CHECKS: dict[type, Callable[[Any], None]] = {
+    Fragment: _check_verdict,
+    Merged: _check_verdict,
+    Diff: _check_diff,
+    RunFinished: _check_finished,
+}

@@ -18,6 +18,7 @@ BODY_LIMIT = 160 << 20
 DIFF_LIMIT = 64 << 20  # bytes of bodies; a source is held to less, for its text may grow as it is decoded (1e15)
 INTERFACE_LIMIT = 20_000  # interfaces of a source; as many may be removed besides
 UNKNOWN_LIMIT = 20  # names that belong to no interface
+EXPORT_LIMIT = 1 << 20  # bytes of the variables that one run exports
 # The limit of a verdict on one interface; each problem is a text of at most disco.text.PROBLEM_LIMIT characters.
 PROBLEM_COUNT = 21
 
@@ -85,7 +86,8 @@ class Run(NamedTuple):
     """Run a handler once; timeout in seconds, 0 for none.
 
     env: NAME=VALUE each, of one name the last counts. stdin: what it reads there, in parts (once received: views),
-    of which every second one is a body.
+    of which every second one is a body. export: the patterns of the variables that it may export to COMMAND; none: it gets no file
+    for them.
     """
 
     task: int
@@ -94,6 +96,7 @@ class Run(NamedTuple):
     env: tuple[bytes, ...]
     stdin: tuple[Part, ...]
     timeout: float
+    export: tuple[str, ...] = ()
 
 
 class Started(NamedTuple):
@@ -108,7 +111,8 @@ class RunFinished(NamedTuple):
 
     status: as os.waitstatus_to_exitcode gives it. problem: why it failed where the status does not say (else empty).
     tail: the last lines of its output. children: something that it started is still there. unusable: the interface
-    whose data was no JSON object, so that nothing ran.
+    whose data was no JSON object, so that nothing ran. exported: of a success, the variables for COMMAND: NAME=value, each ended by
+    NUL.
     """
 
     task: int
@@ -118,6 +122,7 @@ class RunFinished(NamedTuple):
     seconds: float
     children: bool
     unusable: str = ""
+    exported: Part = b""
 
 
 Message = Diff | ReadFailed | Heartbeat | Merge | Merged | Run | Started | RunFinished

@@ -20,15 +20,19 @@ from disco.text import NAME_LIMIT, escape
 from disco.wire.messages import RunFinished
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from selectors import BaseSelector
 
     from disco.wire.messages import Part, Run
+    from disco.workers.exporting import ExportFile
 
 OUTPUT_CHUNK = 64 << 10  # bytes of output read at a time
 LAST_OUTPUT_LIMIT = 1 << 20  # bytes of each output read once the handler has ended
 LINE_LIMIT = 2000  # bytes of one line that are logged
 LINES_A_SECOND, LINE_BURST = 200, 1000  # lines of one output that are logged
 TAIL_LINES = 5  # lines that go with a failure
+# The file for exported variables is descriptor 3. Its path below /proc/PID could not be opened by a handler that changes its user.
+EXPORT_PATH = b"/proc/self/fd/3"
 REASON_SIZE = 1000  # bytes read of why a program could not be executed
 
 log = logging.getLogger(__name__)
@@ -45,6 +49,7 @@ class HandlerRun:
         self._outputs: list[Output] = []
         self._tail: deque[tuple[str, bool]] = deque(maxlen=TAIL_LINES)  # each line, and whether the log has it
         self._exec_report = -1  # why the program cannot be executed is read here
+        self._exports: ExportFile | None = None
         self._is_overdue = False
         self.pid = 0  # also its process group
 
@@ -59,10 +64,17 @@ class HandlerRun:
                 lent.callback(os.close, stdin)
                 self._task = self._task._replace(stdin=())  # it may be large, and is in that file now
                 readers, writers = zip(*(process.open_pipe(kept, lent) for _ in range(3)), strict=True)
+                given = [stdin, *writers[:2]]
+                if self._task.export:
+                    from disco.workers.exporting import ExportFile  # noqa: PLC0415 -- few rules export anything
+
+                    self._exports = ExportFile(self._task.rule, self._task.export)
+                    kept.callback(self._exports.close)
+                    given.append(self._exports.descriptor)
                 with blocked():
                     self.pid = os.fork()
                     if not self.pid:
-                        _execute(self._task, (stdin, *writers))
+                        _execute(self._task, given, writers[2])
             except OSError as error:
                 return self._finish(0, f"cannot be started: {explain_exec(error)}")
             kept.pop_all()
@@ -99,9 +111,14 @@ class HandlerRun:
             problem = f"killed: it ran longer than {self._task.timeout:g} s (disco.handler_timeout)"
         else:
             problem = f"cannot be started: {failure.decode(errors='replace')}" if failure else ""
-        return self._finish(status, problem)
+        exported = b""
+        if self._exports:
+            if not (status or problem):
+                exported, problem = self._exports.read()
+            self._exports.close()
+        return self._finish(status, problem, exported=exported)
 
-    def _finish(self, status: int, problem: str, unusable: str = "") -> RunFinished:
+    def _finish(self, status: int, problem: str, unusable: str = "", exported: bytes = b"") -> RunFinished:
         if status or problem:
             about = {"fields": {"rule": self._task.rule, "event": "output"}}
             for line in (line for line, is_logged in self._tail if not is_logged):
@@ -114,6 +131,7 @@ class HandlerRun:
             seconds=time.monotonic() - self._began,
             children=reaping.has_children(),
             unusable=unusable,
+            exported=exported,
         )
 
 
@@ -198,24 +216,27 @@ def _show(line: bytes) -> str:
     return escape(text.rstrip(), LINE_LIMIT)
 
 
-def _execute(task: Run, given: tuple[int, int, int, int]) -> NoReturn:
-    """Become a handler, in a forked child. given: what its standard descriptors are to be, and where to write why that failed.
+def _execute(task: Run, given: Sequence[int], report: int) -> NoReturn:
+    """Become a handler, in a forked child. given: what its descriptors 0, 1 and so on are to be. report: for why that failed.
 
     The exec may hang (on a file system that does not answer): so the runner does not wait for it.
     """
     try:
         os.setsid()
-        for target, descriptor in enumerate(given[:3]):
+        for target, descriptor in enumerate(given):  # none of them is one of the targets: 0 to 3 are the runner's own
             os.dup2(descriptor, target)
         environment = dict(variable.split(b"=", 1) for variable in task.env)
+        environment.pop(b"DISCO_ENV", None)  # of a disco around this one
+        if task.export:
+            environment[b"DISCO_ENV"] = EXPORT_PATH
         if "/" not in task.argv[0]:  # a shipped handler
             from disco.workers import shipped  # noqa: PLC0415 -- in its own process only
 
-            shipped.become(task.argv, environment, last=2)
+            shipped.become(task.argv, environment, last=len(given) - 1)
         reset()
         os.execve(task.argv[0], task.argv, environment)  # noqa: S606 -- from the rules
     except (OSError, ValueError) as error:
-        os.write(given[3], explain_exec(error).encode())
+        os.write(report, explain_exec(error).encode())
     finally:
         os._exit(127)
 

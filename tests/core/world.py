@@ -64,6 +64,7 @@ class Witness:
         self.merge: Callable[[list[str]], str] = "+".join  # from what each source says to what the checker makes of it
         self.seen_at: dict[tuple[str, str], int] = {}  # by rule and source: the moment of its last run's input, at the earliest
         self.reruns: dict[str, int] = {}
+        self.exported: dict[str, bytes] = {}  # by rule: what its last success wrote
         self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged digest
 
     def sent(self, source: str, diff: messages.Diff) -> None:
@@ -125,8 +126,10 @@ class Witness:
         for source, indexes in zip(self.moments, zip(*found, strict=True), strict=True):
             self.seen_at[rule, source] = min(indexes)
 
-    def ended(self, run: messages.Run, status: int) -> None:
+    def ended(self, run: messages.Run, status: int, exported: bytes = b"") -> None:
         self.last[run.rule] = (self.last[run.rule][0], status)
+        if not status:
+            self.exported[run.rule] = exported
         if status:
             self.reruns.clear()
 
@@ -239,6 +242,8 @@ class World:
                     assert self.core.schedule.is_satisfied(state), "exec with a rule that is not satisfied"
                     _, ended = self.witness.last[state.rule.name]
                     assert ended == 0, f"exec although the last run of rule {state.rule.name} did not succeed"
+                written = [(rule, self.witness.exported[rule]) for rule in self.witness.rules]
+                assert self.core.schedule.exported() == [one for one in written if one[1]], "exec with other variables"
                 assert all(not self.core.health.is_awaited(source, self.life.now) for source in self.core.children.sources.values())
                 for source in self.core.children.sources.values():
                     assert source.trouble or not self.core.composition.contribution(source.name).is_held_empty, (
@@ -374,20 +379,28 @@ class World:
 
     def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
         run = self.busy.pop(name)
-        self.witness.ended(run, status)
+        exported = self.exports_of(run)
+        self.witness.ended(run, status, exported)
         self.handlers.pop(self.pids.pop(name, 0), None)
         if children:
             self.leftovers[name] = self.leftovers.get(name, 0) + 1
         self.feed(
             events.MessageReceived(
                 who(name),
-                messages.RunFinished(task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children),
+                messages.RunFinished(
+                    task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children, exported=exported
+                ),
             )
         )
         if self.life.phase is not Phase.GATHERING and name in self.alive:
             self.leftovers.pop(name, None)
             self.end(name, 0)  # a runner that was told to end does so after all that is below it
             self.feed()
+
+    def exports_of(self, run: messages.Run) -> bytes:
+        """Return what a handler writes, by what it sees: of some data nothing, and before it fails too."""
+        seen = b"".join(run.stdin)
+        return b"" if b'"d":"1"' in seen else f"{run.rule.upper()}={messages.digest(seen)}\0".encode()
 
     def checked(self, *problems: str) -> None:
         check = self.checks.pop(0)
