@@ -49,6 +49,7 @@ class Runner:
     def serve(self) -> None:
         """Wait and act until there is nothing left to do."""
         while not (self._is_stopping and not self._run and not reaping.has_children()):
+            self._send_rest()
             ready = [key for key, _ in self._selector.select(self._timeout())]
             self._wakeup.drain()
             self._serve_channel(any(key.fileobj is self._channel for key in ready))
@@ -76,6 +77,9 @@ class Runner:
                 self._channel.eof = True
             if self._channel.eof:
                 self._die()
+
+    def _send_rest(self) -> None:
+        """Send what the coordinator has room for, and wait for room if there is more."""
         self._channel.flush()
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._channel.unsent else 0)
         if self._selector.get_key(self._channel).events != wanted:

@@ -92,6 +92,21 @@ def test_input_over_the_limit_for_the_last_time() -> None:
     assert dry.life.outcome.status == ExitStatus.HANDLER, "a dry run foresees it"
 
 
+def test_variables_over_the_limit() -> None:
+    """A run whose variables are too much for exec, with those of all other rules, fails; each costs a pointer too."""
+    content = b"R=1\0"
+    for room, status in ((2 * (4 + 8), None), (2 * (4 + 8) - 1, ExitStatus.HANDLER)):
+        world = World(plan(rule("r", "a"), rule("q", "a"), workers=1, fail_limit=1, export_room=room))
+        world.exports_of = lambda run: content  # type: ignore[method-assign]  # noqa: ARG005
+        world.hear("s", diff({"a": fragment("1")}, first=True))
+        world.ran("runner-1")
+        world.ran("runner-1")
+        assert world.life.outcome is not None
+        assert world.life.outcome.status == status
+    [failed] = [text for text in world.told if "failed" in text]
+    assert "rule q: handler /q failed: the variables that rules export need 1 KiB, and COMMAND can be given 0 KiB" in failed
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_fail_limit(limit: int) -> None:
     """So many failures in a row end disco with 70; each is tried again only after the interval, whatever the data does."""

@@ -398,9 +398,9 @@ class World:
             self.feed()
 
     def exports_of(self, run: messages.Run) -> bytes:
-        """Return what a handler writes, by what it sees: of some data nothing, and before it fails too."""
-        seen = b"".join(run.stdin)
-        return b"" if b'"d":"1"' in seen else f"{run.rule.upper()}={messages.digest(seen)}\0".encode()
+        """Return what a handler writes, by what it sees: of half of all data nothing. It writes before it fails too."""
+        digest = messages.digest(run.rule.encode() + b"".join(run.stdin))
+        return f"{run.rule.upper()}={digest}\0".encode() if digest < "8" else b""
 
     def checked(self, *problems: str) -> None:
         check = self.checks.pop(0)

@@ -101,6 +101,8 @@ def test_sources_are_ordered_as_first_named() -> None:
         *[(options.seconds, text, number) for text, number in [("1", 1), ("0.5", 0.5), (".5", 0.5), ("3.", 3), ("0", 0)]],
         *[(options.seconds, text, number) for text, number in [("500ms", 0.5), ("7s", 7), ("2m", 120), ("1.5h", 5400)]],
         *[(options.seconds, text, None) for text in ("", "-1", "1e3", "1 s", "1d", "inf", "nan", "m", "1.2.3", "121h", "9" * 400)],
+        (options.variables, "A, b.c,", ("A", "b.c")),
+        *[(options.variables, text, None) for text in ("", ",", "A=1", "A_*", "A\tB")],
         *[(options.count, text, number) for text, number in [("0", 0), ("12", 12), ("007", 7)]],
         *[(options.count, text, None) for text in ("", "-1", "+1", "1.0", "1_0", "x", "9" * 10, "²")],
         *[(options.boolean, text, True) for text in ("true", "YES", "On", "1")],

@@ -78,6 +78,17 @@ def test_do(tmp_path: Path, do: str, argv: tuple[str, ...]) -> None:
     assert rule.argv == argv
 
 
+@pytest.mark.parametrize(
+    ("export", "names"),
+    [("DB_*", ("DB_*",)), (" DB_*, REDIS_URL ", ("DB_*", "REDIS_URL")), (["DB_*", "PATH"], ("DB_*", "PATH")), (None, ())],
+)
+def test_export(tmp_path: Path, export: Any, names: tuple[str, ...]) -> None:
+    """`export` takes names of variables, with a star each or without, as a list or joined by commas."""
+    entry = {"when": "mysql", "do": "x"} | ({"export": export} if export else {})
+    (rule,) = load(tmp_path, json.dumps({"rules": [entry]}))
+    assert rule.export == names
+
+
 def test_names_and_after(tmp_path: Path) -> None:
     """A rule is called by its name, else by FILE:LINE, and `after` takes one name or several, of any file."""
     found = load(
@@ -166,6 +177,22 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("{when: mysql, do: x, name: ''}", "2:32: a rule's name must be text"),
         ('{when: mysql, do: x, name: "a\\nb"}', "2:32: a rule's name must be text"),
         ("{when: mysql, do: x, name: null}", "2:32: a rule's name must be text"),
+        *[
+            (f"{{when: mysql, do: x, export: {value}}}", "2:34: 'export' takes names of variables, such as [DB_*, REDIS_URL]")
+            for value in ("5", "[]", "''", "'A,,B'", "[A, 5]", "{A: B}", "null")
+        ],
+        (
+            "{when: mysql, do: x, export: [A, 1B]}",
+            "2:34: 'export': 1B is no name of a variable, nor one with a single * for any characters",
+        ),
+        (
+            "{when: mysql, do: x, export: '*'}",
+            "2:34: 'export': * would let the data choose any name: write the names, or how they begin, such as APP_*",
+        ),
+        (
+            "{when: mysql, do: x, export: LD_*}",
+            "2:34: 'export': LD_* matches only names that change which code runs, or where data goes: write each of them without *",
+        ),
         ("{when: mysql, do: x, after: 5}", "2:33: 'after' takes the names of rules"),
         ("{when: mysql, do: x, after: [a, 5]}", "2:33: 'after' takes the names of rules"),
         ("{when: mysql, do: x, after: m, name: n}", "2:5: after: no rule is named m"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from disco.errors import ProtocolError
 from disco.wire import frames, messages
 from disco.wire.frames import SIZES, FrameReader
-from disco.wire.messages import Diff, Fragment, Merged, Message, Run
+from disco.wire.messages import Diff, Fragment, Merged, Message, Run, RunFinished
 from tests.wire.history import CHECK, HISTORY, diff, fragment, frame, wire
 
 st.register_type_strategy(float, st.floats(-1e14, 1e14, allow_nan=False))
@@ -87,6 +87,14 @@ def test_any_split(history: list[Message], sizes: list[int]) -> None:
             found += reader.feed(data[:size])
             data = data[size:]
     assert found == history
+
+
+def test_exported_variables_are_bounded() -> None:
+    """A runner that reports more variables than a run may export violates the protocol."""
+    result = RunFinished(task=1, status=0, problem="", tail=(), seconds=1.0, children=False, exported=b"x" * (1 << 20))
+    assert frames.decode(wire(result)) == result
+    with pytest.raises(ProtocolError, match="exported variables"):
+        frames.decode(wire(result._replace(exported=b"x" * (1 + (1 << 20)))))
 
 
 @given(st.binary(max_size=60))
