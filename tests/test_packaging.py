@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
 
 from disco import __version__
+from disco.handlers import SHIPPED
+from disco.site.handlers import SHIPPED_PREFIX
 from tests.pages import PAGES, ROOT
 
 if TYPE_CHECKING:
@@ -44,3 +47,15 @@ def test_python_m_disco_is_the_command(site: Site, options: list[str], more: lis
     running = site.run("sh", "-c", "pwd", disco=[sys.executable, *options, "-m", "disco"])
     assert running.output.strip() == str(site.folder), running.log
     assert site.seen() == [{"app": {"a": 1}}]
+
+
+def test_each_shipped_handler_is_a_command_and_documented() -> None:
+    """Each shipped handler is a command of its name, and stands in the table of the documents; so is nothing else."""
+    assert set(PROJECT["scripts"]) == {"disco", *SHIPPED}
+    for name in SHIPPED:
+        module, _, function = PROJECT["scripts"][name].partition(":")
+        assert name == f"disco-{function}"
+        assert callable(getattr(import_module(module), function))
+        assert name.startswith(SHIPPED_PREFIX)
+    page = (ROOT / "docs" / "handlers.md").read_text()
+    assert set(re.findall(r"^\| \[?`(disco-\w+)`", page, re.MULTILINE)) == set(SHIPPED)
