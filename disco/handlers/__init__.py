@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
@@ -60,7 +61,8 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
     It ends by `os._exit` alone: nothing that an earlier owner of this process has registered may run.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no KeyboardInterrupt's traceback
-    sys.unraisablehook = _ignore  # the interpreter's own prints texts, which may hold a value; so do warnings
+    # The interpreter's own print texts, which may hold a value; so do warnings.
+    sys.unraisablehook = threading.excepthook = _ignore
     warnings.simplefilter("ignore")
     status: int = HandlerStatus.FAILURE
     try:
@@ -77,7 +79,7 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
         os._exit(status)
 
 
-def _ignore(_unraisable: sys.UnraisableHookArgs) -> None:
+def _ignore(_uncaught: object) -> None:
     pass
 
 

@@ -1,6 +1,7 @@
 """A shipped handler in a process that a runner forked: everything becomes as exec would have left it, without a new Python.
 
-One thing stays: the process is not dumpable. Its memory is still disco's, which holds secrets of the configuration.
+Two things stay. The process is not dumpable, for its memory is still disco's, which holds secrets of the configuration. And what
+/proc shows of the process's beginning (program, arguments, environment) is disco's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import gc
 import logging
 import os
 import sys
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -36,8 +36,8 @@ def become(argv: Sequence[str], environment: Mapping[bytes, bytes], last: int) -
     libc.set_name(argv[0])
     logging.root.handlers.clear()
     logging.root.setLevel(logging.WARNING)
-    threading.excepthook = threading.__excepthook__
     sys.argv[:] = argv
+    # Those of Python were opened for disco, or are None where disco was started without.
     text = partial(open, encoding="utf-8", closefd=False)
     sys.stdin = text(0, errors="surrogateescape")
     sys.stdout = text(1, "w", errors="surrogateescape")

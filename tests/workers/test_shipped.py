@@ -58,6 +58,12 @@ def main(argv):
     return 0
 """
 ADD = "import sys; sys.path.append({folder!r}); from disco import handlers; handlers.SHIPPED['disco-probe'] = 'probe'"
+# Executes its words with one more entry in the environment, which has no `=`.
+ODD = """
+import os, sys
+from disco.system import libc
+libc.execve(sys.argv[1], sys.argv[1:], [b"ODD", *(name + b"=" + value for name, value in os.environb.items())])
+"""
 
 
 def start_with(site: Site, module: str) -> str:
@@ -79,7 +85,8 @@ def fork_handler(site: Site, module: str) -> Running:
     return site.run(prologue=prologue, options=())
 
 
-def test_the_forked_handler_finds_what_exec_gives(site: Site) -> None:
+@pytest.mark.parametrize("export", [[], ["GIVEN"]])
+def test_the_forked_handler_finds_what_exec_gives(site: Site, export: list[str]) -> None:
     """All that a forked handler sees of its process is what the same program sees that is executed."""
     prologue = start_with(site, PROBE)
     package = str(Path(disco.__file__).parents[1])
@@ -93,17 +100,16 @@ def test_the_forked_handler_finds_what_exec_gives(site: Site) -> None:
     path = site.etc / "other" / "disco-probe"
     path.write_text("\n".join(lines))
     path.chmod(0o755)
-    site.rules(
-        {"when": "app", "do": "disco-probe 'a b' c", "name": "forked"},
-        {"when": "app", "do": "./other/disco-probe 'a b' c", "name": "executed"},
-    )
-    ignoring = ["sh", "-c", 'umask 027; ulimit -n 400; trap "" HUP USR2; exec "$@"', "sh"]
-    running = site.run(prologue=prologue, before=["env", "--ignore-signal=WINCH", *ignoring], options=())
+    programs = {"forked": "disco-probe", "executed": "./other/disco-probe"}
+    more = {"export": export} if export else {}
+    site.rules(*({"when": "app", "do": f"{program} 'a b' c", "name": name, **more} for name, program in programs.items()))
+    unusual = ["sh", "-c", 'umask 027; ulimit -n 400; trap "" HUP USR2 WINCH; exec "$@" <&- >&-', "sh", sys.executable, "-c", ODD]
+    running = site.run("true", prologue=prologue, before=unusual, options=())
     assert running.process.returncode == 0, running.log
     forked, executed = (json.loads(site.read(f"{name}.json")) for name in ("forked", "executed"))
     assert forked.pop("random") != executed.pop("random")
     assert forked == executed
-    assert sorted(forked["descriptors"]) == ["0", "1", "2"]
+    assert sorted(forked["descriptors"]) == ["0", "1", "2", "3"][: 4 if export else 3]
     assert forked["status"]["Umask"] == "0027"
 
 
