@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from disco import entrypoint, last_words, planning
 from disco.core.goals import DryRun, Exec
+from disco.core.reasons import TimedOut
 from disco.errors import ExitStatus
 from disco.people import report, wording
 from disco.system import programs
@@ -70,7 +71,8 @@ def _merge_exports(exported: Sequence[tuple[str, bytes]]) -> dict[bytes, bytes]:
 def _give_up(outcome: Outcome, status: Status) -> NoReturn:
     """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
     number = outcome.status or 0
-    says_all = number in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM}
+    names_rules = isinstance(outcome.reason, TimedOut) and bool(outcome.reason.refused)
+    says_all = names_rules or number in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM}
     missing = "" if says_all else report.summary(status)
     why = wording.reason(outcome.reason)
     last_words.leave(number, f"{why}; {status.plan.command} was not started{missing and f': {missing}'} (exit status {number})")

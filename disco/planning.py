@@ -104,14 +104,9 @@ def _log_overview(site: Site) -> None:
             logger.info("source %s: %s", settings.name, remark, extra={"fields": about})
     interfaces = sorted(site.named_interfaces())
     sources = [f"{process.name} ({process.place})" if process.place else process.name for process in site.processes]
-    logger.info(
-        "%s on %s (%s), %s: %s",
-        plural(len(site.rules), "rule"),
-        plural(len(interfaces), "interface"),
-        shorten(interfaces, NAMES_LIMIT),
-        plural(len(site.processes), "source"),
-        shorten(sources, NAMES_LIMIT),
-    )
+    on = f" on {plural(len(interfaces), 'interface')} ({shorten(interfaces, NAMES_LIMIT)})" if interfaces else ""
+    from_ = f": {shorten(sources, NAMES_LIMIT)}" if sources else ""
+    logger.info("%s%s, %s%s", plural(len(site.rules), "rule"), on, plural(len(sources), "source"), from_)
 
 
 def _import_shared(site: Site) -> None:

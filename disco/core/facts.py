@@ -199,6 +199,15 @@ class RuleFailed(Fact):
     retry_in: float | None
 
 
+class RuleRefused(Fact):
+    """A rule's handler says that the data of these interfaces is wrong; the same data is tried again in so many seconds."""
+
+    rule: str
+    handler: str
+    interfaces: tuple[str, ...]
+    retry_in: float
+
+
 class DataFrozen(Fact):
     """No more data is adopted because of a rule: its handler ran so often in a row on changes of these interfaces.
 

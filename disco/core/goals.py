@@ -75,7 +75,9 @@ class Exec:
     def time_out(self, core: Machines) -> Outcome:
         """Tell a backend that was never there from everything else."""
         silent = core.health.silent()
-        return Outcome(ExitStatus.UNAVAILABLE if silent else ExitStatus.TIMEOUT, reasons.TimedOut(silent))
+        refusals = ((state.rule.name, state.refusal_of(core.schedule.basis(state))) for state in core.schedule.rules)
+        refused = tuple((name, refusal.failure) for name, refusal in refusals if refusal)
+        return Outcome(ExitStatus.UNAVAILABLE if silent else ExitStatus.TIMEOUT, reasons.TimedOut(silent, refused))
 
 
 class DryRun:

@@ -25,7 +25,7 @@ class Inputs:
 
     def stdin(self, basis: Basis) -> tuple[bytes, ...]:
         """Return a handler's input, in parts of which every second one is an interface's body."""
-        parts: list[bytes] = []
+        parts: list[bytes] = [] if basis else [b"{"]
         for name, _ in basis:
             parts += (
                 (b',"' if parts else b'{"') + name.translate(_QUOTED).encode() + b'":',
@@ -53,6 +53,7 @@ class Inputs:
             argv=rule.argv,
             env=(*self._plan.environment, *own),
             stdin=stdin,
-            timeout=self._plan.handler_timeout,
+            timeout=self._plan.timeout_of(rule),
+            timeout_name="disco.handler_timeout" if rule.timeout is None else "the rule's timeout",
             export=rule.export,
         )

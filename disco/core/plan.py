@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from disco.site.rules import Rule
 
 
+DOUBLINGS = 30  # of a pause at most: what fits no float is longer than any pause may be
+
+
 class SourcePlan(NamedTuple):
     """A source's process: its name, its lease (seconds within which it must be heard of), and what exec waits for.
 
@@ -66,3 +69,16 @@ class Plan(NamedTuple):
     input_limit: int = BODY_LIMIT
     export_room: int = EXPORT_LIMIT
     free_reruns: int = 3
+
+    def timeout_of(self, rule: Rule) -> float:
+        """Return how long (seconds) one run of a rule may take; 0: no limit."""
+        return self.handler_timeout if rule.timeout is None else rule.timeout
+
+    def fail_limit_of(self, rule: Rule) -> int:
+        """Return after how many failures in a row of a rule disco gives up; 0: never."""
+        return self.fail_limit if rule.fail_limit is None else rule.fail_limit
+
+    def pause_of(self, rule: Rule, failures: int) -> float:
+        """Return how long (seconds) a rule waits after so many failures in a row: its first pause doubles up to the longest."""
+        first, longest = rule.retry or (self.interval, self.interval)
+        return float(min(longest, first * 2.0 ** min(failures - 1, DOUBLINGS)))

@@ -16,17 +16,22 @@ class Satisfied(Fact):
 
 
 class GaveUp(Fact):
-    """A rule's handler failed disco.fail_limit times in a row."""
+    """A rule's handler failed as often in a row as it may; is_own_limit: by the rule's fail_limit, not by disco's."""
 
     rule: str
     failures: int
     last: RunFailure
+    is_own_limit: bool
 
 
 class TimedOut(Fact):
-    """disco.timeout has passed; silent: the required sources that never answered, and why."""
+    """disco.timeout has passed.
+
+    silent: the required sources that never answered, and why. refused: the rules whose handlers refuse their data, and how.
+    """
 
     silent: tuple[tuple[str, Trouble], ...]
+    refused: tuple[tuple[str, RunFailure], ...]
 
 
 class Signalled(Fact):

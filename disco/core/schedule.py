@@ -18,7 +18,7 @@ from disco.core.freeze import Freeze
 from disco.core.inputs import Inputs
 from disco.core.progress import Assignment, RuleState
 from disco.core.reasons import Outcome
-from disco.errors import ExitStatus
+from disco.errors import ExitStatus, HandlerStatus
 from disco.system.programs import exec_size
 from disco.text import PROBLEM_LIMIT, escape
 
@@ -64,12 +64,15 @@ class Schedule:
             for name in state.rule.after:
                 self._following.setdefault(name, []).append(state)
         self._open = {state.number for state in self.rules}  # not satisfied
-        self._lacking = set(self._open)  # without the data that they need
+        self._lacking = {state.number for state in self.rules if state.rule.interfaces}  # without the data that they need
+        self._refused: set[int] = set()  # their handlers have refused the data of the last run
         self._queue: list[tuple[int, int]] = []  # a heap of the rules that may be due, by their turns and numbers
         self._queued: set[int] = set()  # what is in it
         self._waits: Deadlines[RuleState] = Deadlines(attrgetter("waits_until"))
         self._leaving: set[RuleState] = set()  # those that wait for what is left of a run
         self._runs = 0
+        for number in sorted(self._open - self._lacking):
+            self._enqueue(self.rules[number])
 
     # What may be asked
 
@@ -116,7 +119,7 @@ class Schedule:
 
     def started(self, runner: RunnerState, now: float) -> None:
         """Take that a runner's handler runs: its time begins."""
-        limit = self._plan.handler_timeout
+        limit = self._plan.timeout_of(runner.run.rule.rule) if runner.run else 0.0
         self._children.extend(runner, limit + self._plan.grace + END_MARGIN if limit else 0.0, now)
 
     def finished(self, runner: RunnerState, result: messages.RunFinished, now: float) -> None:
@@ -131,13 +134,17 @@ class Schedule:
             if excess := self._find_export_excess(state, exported):
                 self._fail(state, excess, now)
                 return
-            state.exported = exported
-            state.succeeded_on, state.failures, state.last_failure = run.basis, 0, None
+            state.succeed(run.basis, exported)
+            self._refused.discard(state.number)
             self._outbox.log(facts.RuleSucceeded(state.rule.name, result.seconds))
             self._judge(state)
             return
         tail = escape(result.tail[-1], PROBLEM_LIMIT) if result.tail else ""
-        self._fail(state, RunFailure(status=result.status, problem=result.problem, tail=tail), now)
+        failure = RunFailure(status=result.status, problem=result.problem, tail=tail)
+        if result.status == HandlerStatus.DATA and not result.problem and run.basis:
+            self._refuse(run, failure, now)
+        else:
+            self._fail(state, failure, now)
 
     def lose(self, runner: RunnerState, now: float) -> None:
         """Let the rule of a dead runner fail, and wait for what is left of its run."""
@@ -188,18 +195,31 @@ class Schedule:
 
     def _fail(self, state: RuleState, failure: RunFailure, now: float) -> None:
         self.freeze.thaw()
-        state.failures += 1
-        state.last_failure = failure
-        limit = self._plan.fail_limit
+        state.fail(failure)
+        self._refused.discard(state.number)
+        limit = self._plan.fail_limit_of(state.rule)
         is_last = bool(limit) and state.failures >= limit
-        retry_in = None if is_last else self._plan.interval
+        pause = self._plan.pause_of(state.rule, state.failures)
+        retry_in = None if is_last else pause
         name, handler = state.rule.name, state.rule.argv[0]
         self._outbox.log(facts.RuleFailed(name, handler, failure, state.failures, limit, retry_in))
         if is_last:
-            self._ending.begin(Outcome(ExitStatus.HANDLER, reasons.GaveUp(name, state.failures, failure)), now)
+            is_own_limit = state.rule.fail_limit is not None
+            self._ending.begin(Outcome(ExitStatus.HANDLER, reasons.GaveUp(name, state.failures, failure, is_own_limit)), now)
         else:
-            state.not_before = now + self._plan.interval
+            state.not_before = now + pause
             self._waits.note(state)
+
+    def _refuse(self, run: Assignment, failure: RunFailure, now: float) -> None:
+        """Take that the data of a run is wrong, by what its handler says; nothing may keep other data from the rule."""
+        self.freeze.thaw()
+        state = run.rule
+        retry_in = state.refuse(run.basis, failure, now)
+        self._refused.add(state.number)
+        self._waits.note(state)
+        self._enqueue(state)  # there may be other data by now
+        names = tuple(name for name, _ in run.basis)
+        self._outbox.log(facts.RuleRefused(state.rule.name, state.rule.argv[0], names, retry_in))
 
     # What is due
 
@@ -213,7 +233,7 @@ class Schedule:
             _, number = self._queue[0]
             state = self.rules[number]
             basis = self.basis(state)
-            if basis is None or basis == state.succeeded_on or state.rule.name in running or not self._may_run(state):
+            if basis is None or basis == state.succeeded_on or state.rule.name in running or not self._may_run(state, basis):
                 heapq.heappop(self._queue)
                 self._queued.discard(number)
                 continue
@@ -234,9 +254,9 @@ class Schedule:
             self._queued.add(state.number)
             heapq.heappush(self._queue, (state.turn, state.number))
 
-    def _may_run(self, state: RuleState) -> bool:
-        """Return whether a rule is not satisfied, and nothing but its data and a runner can be missing."""
-        if state.number not in self._open or state.not_before is not None or state.leftovers_until is not None:
+    def _may_run(self, state: RuleState, basis: Basis) -> bool:
+        """Return whether a rule is not satisfied, and nothing but a runner can be missing for its run on this data."""
+        if state.number not in self._open or not state.may_run_on(basis):
             return False
         return not any(self._named[name].number in self._open for name in state.rule.after)
 
@@ -250,7 +270,7 @@ class Schedule:
         if excess := self.inputs.find_excess(stdin):
             self._fail(state, excess, now)
             return
-        is_calm = not (self._lacking or self._health.keeps_waiting(now))
+        is_calm = not (self._lacking or self._refused or self._health.keeps_waiting(now))
         if self.freeze.count_run(state, basis, now, is_calm=is_calm):
             self.judge(self._adoption.look(now))
         self._runs += 1
@@ -276,5 +296,5 @@ class Schedule:
             if state.leftovers_until is not None and state.leftovers_until <= now:
                 self._ending.begin(Outcome(ExitStatus.SYSTEM, facts.Survived(state.rule.name, (), self._ending.leftovers)), now)
                 return
-            state.not_before = None
+            state.end_waits(now)
             self._enqueue(state)

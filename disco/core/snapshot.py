@@ -71,4 +71,5 @@ def _rule(core: Machines, state: RuleState, running: set[str]) -> RuleStatus:
         is_running=state.rule.name in running,
         failures=state.failures,
         last_failure=state.last_failure,
+        refusal=state.refusal_of(basis),
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from disco.core.adoption import View
     from disco.core.facts import RunFailure, Survived, Trouble
     from disco.core.plan import Plan, SourcePlan
+    from disco.core.progress import Refusal
     from disco.core.reasons import Outcome
     from disco.site.rules import Basis, Rule
     from disco.wire.messages import Fragment
@@ -49,7 +50,8 @@ class InterfaceStatus(NamedTuple):
 class RuleStatus(NamedTuple):
     """A rule: what it could run on now, and how it has fared.
 
-    basis: None while too little of its data is there. has_new_data: it could run on other data than it succeeded on.
+    basis: None while too little of its data is there. has_new_data: it could run on other data than it succeeded on. refusal: its
+    handler has refused the basis.
     """
 
     rule: Rule
@@ -59,6 +61,7 @@ class RuleStatus(NamedTuple):
     is_running: bool
     failures: int
     last_failure: RunFailure | None
+    refusal: Refusal | None
 
 
 class Status(NamedTuple):

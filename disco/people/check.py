@@ -100,9 +100,10 @@ def _find_unused(site: Site) -> Iterator[Problem]:
     for name, schema in site.schemas.items():
         if name not in named:
             yield Problem(schema.where, f"no rule names interface {name}", "name it in a rule's 'when', or remove the schema")
-    if not site.rules:
+    if not named:
+        why = "no rule names an interface" if site.rules else "there are no rules"
         for settings in site.settings.sources:
-            yield Problem(settings.name, "nothing needs this source: there are no rules", "write a rule, or remove the source")
+            yield Problem(settings.name, f"nothing needs this source: {why}", "write a rule, or remove the source")
         return
     for of_source in site.processes:
         source, part = of_source.settings.name, of_source.part

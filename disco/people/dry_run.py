@@ -125,7 +125,8 @@ def _rule(status: Status, rule: RuleStatus, running: set[str]) -> str:
         held = ", ".join(name for name in named.after if name not in running)
         return f"rule {named.name} ({named.where}) would not run {handler}: it comes after {held}"
     after = f", after {', '.join(named.after)}" if named.after else ""
-    return f"rule {named.name} ({named.where}) would run {handler} on {', '.join(name for name, _ in rule.basis)}{after}"
+    on = f" on {', '.join(name for name, _ in rule.basis)}" if rule.basis else " once, without data"
+    return f"rule {named.name} ({named.where}) would run {handler}{on}{after}"
 
 
 def _lacking(status: Status, rule: RuleStatus) -> list[str]:

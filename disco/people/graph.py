@@ -27,7 +27,8 @@ def draw(site: Site, command: Sequence[str]) -> str:
     names = [PurePath(program).name for program in handlers]
     lines = [f's{n}[("{_label(_describe(process))}")]' for n, process in enumerate(site.processes)]
     # In a box of their own, so that a source that may give any of them needs one arrow.
-    lines += ["subgraph interfaces", *(f'{node}(["{_label(name)}"])' for name, node in interfaces.items()), "end"]
+    if interfaces:  # an empty box would be drawn as a node
+        lines += ["subgraph interfaces", *(f'{node}(["{_label(name)}"])' for name, node in interfaces.items()), "end"]
     lines += [f'{rules[rule.name]}["{_label(rule.name)}"]' for rule in site.rules]
     for (program, node), name in zip(handlers.items(), names, strict=True):
         lines.append(f'{node}[["{_label(name if names.count(name) == 1 else program)}"]]')
@@ -36,7 +37,7 @@ def draw(site: Site, command: Sequence[str]) -> str:
         if process.is_declared or process.part:
             provided = process.interfaces if process.is_declared else {process.part}
             lines += [f"s{n} --> {node}" for name, node in interfaces.items() if name in provided]
-        else:
+        elif interfaces:
             lines.append(f"s{n} --> interfaces")
     for rule in site.rules:
         arrow = "-- any -->" if rule.any else "-->"

@@ -184,10 +184,12 @@ def _causes_of(status: Status, rule: RuleStatus) -> Iterator[tuple[str, str]]:
     if rule.is_running:
         yield "running", ""
         yield from (("interface", name) for name in lacking)
-    elif not any(source.has_answered for source in status.sources.values()):
+    elif rule.rule.interfaces and not any(source.has_answered for source in status.sources.values()):
         yield "silent", ""
     elif not rule.has_new_data:
         yield from (("interface", name) for name in lacking)
+    elif rule.refusal:
+        yield "refused", rule.rule.name
     elif rule.failures:
         yield "failed", rule.rule.name
     elif open_ := [name for name in rule.rule.after if not status.rules[name].is_satisfied]:
@@ -207,21 +209,35 @@ def _tell(status: Status, cause: tuple[str, str], rules: list[RuleStatus]) -> It
         case "silent":
             yield f"nothing is known yet: no source has answered so far ({_some(status.sources)})"
             yield f"  {some} {verb} for data"
+        case "refused":
+            yield f"{some}: {_refusal(status, status.rules[name])}"
         case "failed":
             rule = status.rules[name]
-            limit = status.plan.fail_limit
-            of = f" (disco.fail_limit is {limit})" if limit else ""
+            limit = status.plan.fail_limit_of(rule.rule)
+            of = f" ({wording.fail_limit(is_own=rule.rule.fail_limit is not None)} is {limit})" if limit else ""
             last = wording.failure(rule.last_failure) if rule.last_failure else ""
             yield f"{some}: its handler failed {plural(rule.failures, 'time')} in a row{of}, last: {last}"
         case "after":
             yield f"{some} {verb} for rule {name} to succeed first"
         case "running":
             handlers = "its handler, which is running" if len(rules) == 1 else "their handlers, which are running"
-            yield f"{some} {verb} for {handlers} (slow, or does it hang? see disco.handler_timeout)"
+            option = "disco.handler_timeout" if any(rule.rule.timeout is None for rule in rules) else "the rule's timeout"
+            yield f"{some} {verb} for {handlers} (slow, or does it hang? see {option})"
         case _:
             limit = status.plan.workers
             why = f"all data is there, but no more handlers may run at a time (disco.workers is {limit})"
             yield f"{some} {verb} for a free runner: {why}"
+
+
+def _refusal(status: Status, rule: RuleStatus) -> str:
+    """Return what data a rule's handler refuses, why, and when it runs again."""
+    refusal = rule.refusal
+    assert refusal  # noqa: S101 -- this is its cause
+    names = [name for name, _ in refusal.basis]
+    until = refusal.until
+    again = "" if until is None or status.outcome else f", or in {duration(max(0.0, until - status.now))}"
+    what = f"the data of {'interface' if len(names) == 1 else 'interfaces'} {_some(names)} as wrong"
+    return f"its handler refuses {what}: {wording.failure(refusal.failure)}; it runs again when that changes{again}"
 
 
 def _subject(rules: list[RuleStatus]) -> str:

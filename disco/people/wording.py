@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from disco.core import facts, reasons
 from disco.core.ending import KILL_WAIT
 from disco.core.facts import Cause, Exit, ForkRefused
+from disco.errors import HandlerStatus
 from disco.named import NamedTuple
 from disco.system.signals import KILL, name_of
 from disco.text import PATH_LIMIT, duration, escape, plural, shorten
@@ -60,6 +61,16 @@ def trouble(why: Trouble) -> str:
 def failure(why: RunFailure) -> str:
     """Return why a run failed, with the last line of the handler's output."""
     return _without_tail(why) + (f" ({why.tail})" if why.tail else "")
+
+
+def refusal(rule: str, why: RunFailure) -> str:
+    """Return that a rule's handler refuses its data, with the last line of its output."""
+    return f"the handler of rule {rule} refuses its data: {failure(why)}"
+
+
+def fail_limit(*, is_own: bool) -> str:
+    """Return the name of the limit of a rule's failures; is_own: the rule itself has it."""
+    return "the rule's fail_limit" if is_own else "disco.fail_limit"
 
 
 def exit_(why: Exit) -> str:
@@ -198,7 +209,8 @@ def _names_ignored(fact: facts.NamesIgnored) -> Sentence:
 
 def _rule_started(fact: facts.RuleStarted) -> Sentence:
     attempt = f" (attempt {fact.attempt})" if fact.attempt > 1 else ""
-    text = f"rule {fact.rule}: running {_handler(fact.handler)} on {', '.join(fact.interfaces)}{attempt}"
+    on = f" on {', '.join(fact.interfaces)}" if fact.interfaces else ""
+    text = f"rule {fact.rule}: running {_handler(fact.handler)}{on}{attempt}"
     return Sentence(logging.INFO, "rule-started", text, rule=fact.rule)
 
 
@@ -213,6 +225,13 @@ def _rule_failed(fact: facts.RuleFailed) -> Sentence:
     again = "" if fact.retry_in is None else f", next try in {duration(fact.retry_in)}"
     text = f"rule {fact.rule}: handler {_handler(fact.handler)} failed: {_without_tail(fact.failure)} ({times}{again})"
     return Sentence(logging.WARNING, "rule-failed", text, rule=fact.rule)
+
+
+def _rule_refused(fact: facts.RuleRefused) -> Sentence:
+    data = f"the data of {', '.join(fact.interfaces)} (exit status {HandlerStatus.DATA:d}, which is not counted as a failure)"
+    again = f"it runs again when that changes, or in {duration(fact.retry_in)}"
+    text = f"rule {fact.rule}: handler {_handler(fact.handler)} refuses {data}: {again}"
+    return Sentence(logging.WARNING, "rule-refused", text, rule=fact.rule)
 
 
 def _data_frozen(fact: facts.DataFrozen) -> Sentence:
@@ -263,12 +282,15 @@ def _handler(program: str) -> str:
 
 
 def _why_gave_up(why: reasons.GaveUp) -> str:
-    times = f"{plural(why.failures, 'time')} in a row (disco.fail_limit)"
+    times = f"{plural(why.failures, 'time')} in a row ({fail_limit(is_own=why.is_own_limit)})"
     return f"rule {why.rule}: its handler failed {times}, last: {failure(why.last)}"
 
 
 def _why_timed_out(why: reasons.TimedOut) -> str:
-    return "disco.timeout passed" + (f", and no good answer ever came from {_silent(why.silent)}" if why.silent else "")
+    reasons_ = [f"no good answer ever came from {_silent(why.silent)}"] if why.silent else []
+    reasons_ += [refusal(rule, how) for rule, how in why.refused[:NAMES_SHOWN]]
+    more = f" and {len(why.refused) - NAMES_SHOWN} more" if len(why.refused) > NAMES_SHOWN else ""
+    return ", and ".join(["disco.timeout passed", *reasons_]) + more
 
 
 def _why_forks_refused(why: reasons.ForksRefused) -> str:
@@ -297,6 +319,7 @@ _SAY: dict[type, Callable[[Any], Sentence]] = {
     facts.RuleStarted: _rule_started,
     facts.RuleSucceeded: _rule_succeeded,
     facts.RuleFailed: _rule_failed,
+    facts.RuleRefused: _rule_refused,
     facts.DataFrozen: _data_frozen,
     facts.ReadingAnew: _reading_anew,
     facts.Stopping: _stopping,

@@ -78,8 +78,8 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Site:
         remedy = "put a *.rules file there, correct disco.path, or let COMMAND start all the same: disco.rules=optional"
         problems.append(Problem("disco.path", what, remedy))
     problems += _check_exports(content.rules)
-    if content.rules and not settings.sources and not problems:
-        what = "there are rules, but no source to read from"
+    if any(rule.interfaces for rule in content.rules) and not settings.sources and not problems:
+        what = "there are rules that need data, but no source to read from"
         problems.append(Problem("DISCO_CFG", what, "name one, such as flat.file=FILE"))
     return Site(
         file=file,

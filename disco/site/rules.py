@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import shlex
-from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from disco.data import documents
 from disco.errors import ConfigurationError, DocumentError, Problem, raise_problems
 from disco.named import NamedTuple
 from disco.site import files
+from disco.sources.options import count, seconds
 from disco.system.programs import VARIABLE_LIMIT
 from disco.text import NAME_LIMIT, escape, nearest
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 CIRCLE_LIMIT = 10  # rules that are shown of one circle, besides the first
 CIRCLES_LIMIT = 20  # circles that are reported one by one
-_KEYS = ("when", "do", "name", "after", "export")
+RETRY_MINIMUM = 0.05  # seconds, as of disco.interval
+_KEYS = ("when", "do", "name", "after", "export", "timeout", "fail_limit", "retry")
 
 Basis = tuple[tuple[str, str], ...]
 """The interfaces that a rule's handler gets, each with the digest of its data."""
@@ -33,7 +34,9 @@ Basis = tuple[tuple[str, str], ...]
 class Rule(NamedTuple):
     """A rule: run argv when all of the interfaces are valid, or `any` of them, and the rules in `after` are satisfied.
 
-    where: file, line and column. export: the names of variables that its handler may give to COMMAND, each with one `*` at most.
+    where: file, line and column. interfaces: none if it needs no data. export: the names of variables that its handler may give to
+    COMMAND, each with one `*` at most. timeout: seconds that a run may take, 0 for no limit. fail_limit: failures in a row, 0 for
+    no limit. retry: the first and the longest pause (seconds) after a failure. These three are None where disco's options decide.
     """
 
     name: str
@@ -43,12 +46,17 @@ class Rule(NamedTuple):
     argv: tuple[str, ...]
     after: tuple[str, ...]
     export: tuple[str, ...] = ()
+    timeout: float | None = None
+    fail_limit: int | None = None
+    retry: tuple[float, float] | None = None
 
     def basis(self, valid: Mapping[str, str]) -> Basis | None:
         """Return for which data a run of this rule would stand now, None while too little is valid.
 
         valid: the digest of each interface that is valid.
         """
+        if not self.interfaces:
+            return ()
         basis = tuple((name, valid[name]) for name in self.interfaces if name in valid)
         if not basis or (not self.any and len(basis) < len(self.interfaces)):
             return None
@@ -99,30 +107,19 @@ def _check_after(rules: list[Rule], by_name: Mapping[str, Rule], refused: Collec
             if name not in by_name and name not in refused:
                 shown = escape(name, NAME_LIMIT)
                 yield Problem(rule.where, f"after: no rule is named {shown}", nearest(name, by_name, "name an existing rule"))
-    graph = {name: [other for other in dict.fromkeys(rule.after) if other in by_name] for name, rule in by_name.items()}
-    order = {name: number for number, name in enumerate(by_name)}
-    circles: list[list[str]] = []
-    while (circle := _find_circle(graph)) and len(circles) < CIRCLES_LIMIT:
-        start = circle.index(min(circle, key=lambda name: order[name]))
-        circles.append([*circle[start:], *circle[:start]])
-        graph[circles[-1][0]].remove(circles[-1][1 % len(circle)])  # opened, so that the next circle can be found
-    for first, *others in sorted(circles, key=lambda circle: order[circle[0]]):
+    after = {name: [other for other in rule.after if other in by_name] for name, rule in by_name.items()}
+    if not any(after.values()):
+        return
+    from disco.site import circles  # noqa: PLC0415 -- few sites use 'after'
+
+    found, has_more = circles.find_circles(after, CIRCLES_LIMIT)
+    for first, *others in found:
         way = [first, *others[:CIRCLE_LIMIT], *(["…"] if len(others) > CIRCLE_LIMIT else []), first]
         what = f"after: the rule waits for itself ({' → '.join(way)})"
         yield Problem(by_name[first].where, what, "remove one 'after' of the circle")
-    if circle:
+    if has_more:
         what = "after: the rule waits for itself, and others may do so too"
-        yield Problem(by_name[circle[0]].where, what, "remove one 'after' of each circle")
-
-
-def _find_circle(graph: Mapping[str, list[str]]) -> list[str]:
-    """Return the names of rules that wait for each other, each for the next and the last for the first; empty without a circle."""
-    sorter = TopologicalSorter(graph)
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        return list(reversed(error.args[1][1:]))  # graphlib's order is the opposite, and repeats the first name at the end
-    return []
+        yield Problem(by_name[found[0][0]].where, what, "remove one 'after' of each circle")
 
 
 class _Reader:
@@ -162,7 +159,7 @@ class _Reader:
     def _rule(self, index: int, entry: Json) -> Rule | None:
         at = ("rules", index)
         if not isinstance(entry, dict):
-            self._problem("a rule must be a mapping with 'when' and 'do'", *at)
+            self._problem("a rule must be a mapping with 'do'", *at)
             return None
         before = len(self.problems)
         for key in entry:
@@ -181,10 +178,15 @@ class _Reader:
         if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
             self._problem("'after' takes the names of rules", *at, "after")
         export = self._export(entry["export"], at) if "export" in entry else ()
+        limits = {
+            "timeout": self._limit(entry, at, "timeout", seconds),
+            "fail_limit": self._limit(entry, at, "fail_limit", count),
+            "retry": self._limit(entry, at, "retry", _take_pauses),
+        }
         if len(self.problems) > before:
             self.refused.add(str(name))
             return None
-        return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after), export=export)
+        return Rule(name=name, where=where, interfaces=interfaces, any=any_, argv=argv, after=tuple(after), export=export, **limits)
 
     def _default_name(self, index: int) -> str:
         """Return FILE:LINE, with the column too if a rule before it begins in the same line."""
@@ -195,8 +197,21 @@ class _Reader:
         self._default_names.add(name)
         return name
 
+    def _limit(self, entry: dict[str, Json], at: tuple[str | int, ...], key: str, type_: Callable[[str], Any]) -> Any:  # noqa: ANN401 -- the type's
+        """Return what a key says in the place of one of disco's options; None if it is absent."""
+        if key not in entry:
+            return None
+        value = entry[key]
+        try:
+            return type_("" if value is None or isinstance(value, bool) else str(value))
+        except ValueError as error:
+            self._problem(f"{key!r} takes {error}", *at, key)
+            return None
+
     def _when(self, entry: dict[str, Json], at: tuple[str | int, ...]) -> tuple[bool, tuple[str, ...]]:
-        when, any_ = entry.get("when"), False
+        if "when" not in entry:
+            return False, ()
+        when, any_ = entry["when"], False
         if isinstance(when, str):
             mode, colon, rest = when.partition(":")
             if colon and mode.strip() not in ("any", "all"):
@@ -205,8 +220,8 @@ class _Reader:
                 any_, when = mode.strip() == "any", rest
             when = [name.strip() for name in when.split(",")]
         if not isinstance(when, list) or not when or not all(isinstance(name, str) and name for name in when):
-            problem = "'when' must name at least one interface" if "when" in entry else "'when' is missing"
-            self._problem(problem, *at, "when")
+            remedy = "name one, or leave 'when' out: the rule then runs once, without data"
+            self._problem("'when' must name at least one interface", *at, "when", remedy=remedy)
             return False, ()
         for name in when:
             if name not in self._interfaces:
@@ -251,6 +266,18 @@ class _Reader:
             self.problems += error.problems
             return ()
         return (program, *argv[1:])
+
+
+def _take_pauses(value: str) -> tuple[float, float]:
+    """Take the first and the longest pause: one duration, or two joined by `..`."""
+    first, dots, longest = value.partition("..")
+    try:
+        pauses = seconds(first.strip()), seconds((longest if dots else first).strip())
+    except ValueError:
+        raise ValueError("a pause like 5s, or the first and the longest one, like 1s..30s") from None
+    if not RETRY_MINIMUM <= pauses[0] <= pauses[1]:
+        raise ValueError(f"pauses of at least {RETRY_MINIMUM:g} s, the shorter one first")
+    return pauses
 
 
 def _is_too_long(text: str) -> bool:

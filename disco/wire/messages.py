@@ -87,7 +87,7 @@ class Run(NamedTuple):
 
     env: NAME=VALUE each, of one name the last counts. stdin: what it reads there, in parts (once received: views),
     of which every second one is a body. export: the patterns of the variables that it may export to COMMAND; none: it gets no file
-    for them.
+    for them. timeout_name: what people know the timeout by.
     """
 
     task: int
@@ -97,6 +97,7 @@ class Run(NamedTuple):
     stdin: tuple[Part, ...]
     timeout: float
     export: tuple[str, ...] = ()
+    timeout_name: str = "timeout"
 
 
 class Started(NamedTuple):

@@ -108,7 +108,7 @@ class HandlerRun:
         failure = os.read(self._exec_report, REASON_SIZE)  # nothing where the program was executed: exec closed the other end
         os.close(self._exec_report)
         if self._is_overdue:
-            problem = f"killed: it ran longer than {self._task.timeout:g} s (disco.handler_timeout)"
+            problem = f"killed: it ran longer than {self._task.timeout:g} s ({self._task.timeout_name})"
         else:
             problem = f"cannot be started: {failure.decode(errors='replace')}" if failure else ""
         exported = b""

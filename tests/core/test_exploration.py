@@ -30,7 +30,7 @@ from disco.core.plan import Plan, SourcePlan
 from disco.core.progress import Assignment, RuleState
 from disco.core.schedule import Schedule
 from disco.wire import messages
-from tests.core.world import HUP, World, diff, fragment, rule
+from tests.core.world import HUP, REFUSED, World, diff, fragment, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ class Site(NamedTuple):
     plan: Plan
     says: dict[str, tuple[messages.Diff, ...]]  # by source: the first is its first
     depth: int = 14
-    can: frozenset[str] = frozenset()  # fail, crash, sleep, hup, unread, override (of what sources merge the last counts)
+    can: frozenset[str] = frozenset()  # fail, refuse, crash, sleep, hup, unread, override (of what sources merge the last counts)
 
 
 def half() -> float:
@@ -139,6 +139,26 @@ SITES = [
         can="override",
         free_reruns=1,
     ),
+    site("refused", rule("r", "a"), rule("q", "b"), says={"s": (AB, of("a2"), of("a1"))}, can="refuse fail", fail_limit=2),
+    site(
+        "refused beside changes",
+        rule("q", "b"),
+        rule("r", "a"),
+        says={"s": (AB, of("a2"), of("b2"), of("b1"))},
+        can="refuse",
+        free_reruns=0,
+        workers=2,
+    ),
+    site(
+        "refused, and settling",
+        rule("some", "a", "b", any_=True),
+        says={"s": (AB, of("a2"), of(gone="a"), of("a1"))},
+        can="refuse sleep unread",
+        settle=0.1,
+        timeout=30.0,
+    ),
+    site("own limits", rule("r", "a", fail_limit=3, retry=(1.0, 2.0)), says={"s": (A, of("a2"))}, can="fail refuse crash"),
+    site("without when", rule("q", "a", after=("r",)), rule("r"), says={"s": (A, of("a2"))}, can="fail refuse crash", fail_limit=3),
 ]
 
 
@@ -160,6 +180,8 @@ def steps(world: World, where: Site) -> Iterator[Step]:
         yield f"{runner} succeeds", partial(World.ran, name=runner)
         if "fail" in where.can:
             yield f"{runner} fails", partial(World.ran, name=runner, status=1)
+        if "refuse" in where.can:
+            yield f"{runner} refuses its data", partial(World.ran, name=runner, status=REFUSED)
         if "crash" in where.can:
             yield f"{runner} crashes", partial(World.crash, name=runner)
     if world.dying:
@@ -285,7 +307,8 @@ def fingerprint(world: World) -> Any:
     busy = [(runner.name, bool(runner.run)) for runner in world.life.core.children.runners.values()]
     past = {source: states[-3:] for source, states in witness.moments.items()}
     seen = {one: min(len(witness.moments[one[1]]) - index, 4) for one, index in witness.seen_at.items()}
-    return look(world), look([busy, past, seen, witness.last, witness.reruns, witness.verdicts])
+    runs = [witness.last, witness.reruns, witness.failures, witness.refused, witness.pauses]
+    return look(world), look([busy, past, seen, *runs, witness.verdicts])
 
 
 def explore(where: Site, seconds: float = SECONDS) -> tuple[int, int]:

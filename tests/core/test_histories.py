@@ -12,7 +12,7 @@ from disco.core.ending import Phase
 from disco.core.events import Kind
 from disco.core.plan import Plan, SourcePlan
 from disco.wire import messages
-from tests.core.world import HUP, KNOWN, TERM, USR1, World, diff, fragment, rule, settle, who
+from tests.core.world import HUP, KNOWN, REFUSED, TERM, USR1, World, diff, fragment, rule, settle, who
 
 
 @st.composite
@@ -20,9 +20,14 @@ def plans(draw: st.DrawFn) -> Plan:
     sources = tuple(f"s{n}" for n in range(draw(st.integers(1, 3))))
     rules = []
     for n in range(draw(st.integers(1, 4))):
-        interfaces = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+        interfaces = draw(st.lists(st.sampled_from("abc"), min_size=draw(st.sampled_from([0, 1, 1, 1])), max_size=3, unique=True))
         after = draw(st.lists(st.sampled_from([f"r{k}" for k in range(n)]), max_size=2, unique=True)) if n else []
-        rules.append(rule(f"r{n}", *interfaces, any_=draw(st.booleans()), after=tuple(after)))
+        limits = {
+            "timeout": draw(st.sampled_from([None, None, 0.0, 30.0])),
+            "fail_limit": draw(st.sampled_from([None, None, 0, 2])),
+            "retry": draw(st.sampled_from([None, None, (0.5, 0.5), (1.0, 30.0)])),
+        }
+        rules.append(rule(f"r{n}", *interfaces, any_=draw(st.booleans()), after=tuple(after), **limits))
     return Plan(
         interfaces=KNOWN,
         sources=tuple(
@@ -38,8 +43,8 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 STEPS = ["diff"] * 6 + ["unread"] * 3 + ["read", "read", "transaction", "back", "sleep"] + ["started"] * 3 + ["ran"] * 6 + [
-    "failed", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked", "bad check", "late",
-    "bury", "bury", "term", "hup", "usr1", "not started", "swept", "outgrown", "broken", "leave",
+    "failed", "refused", "refused", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked",
+    "bad check", "late", "bury", "bury", "term", "hup", "usr1", "not started", "swept", "outgrown", "broken", "leave",
 ]  # fmt: skip
 
 
@@ -81,6 +86,8 @@ def step(world: World, what: str, pick: random.Random) -> None:
             world.ran(pick.choice(busy), children=what == "leave")
         case "failed" if busy:
             world.ran(pick.choice(busy), status=pick.choice([1, -9]))
+        case "refused" if busy:
+            world.ran(pick.choice(busy), status=REFUSED)
         case "late" if world.runs and names:
             runners = [name for name in names if world.alive[name] is Kind.RUNNER and name not in world.busy]
             if runners and len(world.runs) > 1:  # the result of a run that is long over

@@ -90,7 +90,7 @@ def test_signal_while_stopping_for_exec() -> None:
     world.leftovers["runner-1"] = 2
     run = world.busy.pop("runner-1")
     ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    world.witness.ended(run, 0)
+    world.witness.ended(run, 0, world.now)
     world.stop(events.MessageReceived(who("runner-1"), ran))
     world.feed(events.SignalReceived(TERM))
     if "runner-1" in world.alive:
@@ -116,7 +116,7 @@ def test_timeout_does_not_undo_exec() -> None:
     world.hear("s", diff({"a": fragment("1")}, first=True))
     run = world.busy.pop("runner-1")
     ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    world.witness.ended(run, 0)
+    world.witness.ended(run, 0, world.now)
     world.stop(events.MessageReceived(who("runner-1"), ran))
     world.now += 10.0
     world.do(world.life.handle(events.BatchEnded(), world.now))

@@ -6,9 +6,9 @@ import json
 import pickle
 import random
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from disco.core import actions, events
+from disco.core import actions, events, facts, reasons
 from disco.core.ending import Phase
 from disco.core.events import ChildId, Kind
 from disco.core.goals import Exec
@@ -33,8 +33,9 @@ def who(name: str) -> ChildId:
     return ChildId(kind, name)
 
 
-def rule(name: str, *interfaces: str, any_: bool = False, after: tuple[str, ...] = ()) -> Rule:
-    return Rule(name=name, where="f:1:1", interfaces=interfaces, any=any_, argv=(f"/{name}",), after=after)
+def rule(name: str, *interfaces: str, any_: bool = False, after: tuple[str, ...] = (), **limits: Any) -> Rule:
+    """Return a rule; limits: its own timeout, fail_limit and retry."""
+    return Rule(name=name, where="f:1:1", interfaces=interfaces, any=any_, argv=(f"/{name}",), after=after, **limits)
 
 
 def fragment(digest: str, *problems: str) -> messages.Fragment:
@@ -52,6 +53,7 @@ State = dict[str, messages.Fragment]
 
 TRIES = 10_000  # combinations of moments that are looked at
 RERUNS = 5  # of a rule in a row, of nothing but changed data, before exec
+REFUSED = 65  # the exit status of a handler whose data is wrong
 
 
 class Witness:
@@ -59,7 +61,14 @@ class Witness:
 
     def __init__(self, plan: Plan) -> None:
         self.moments: dict[str, list[State]] = {source.name: [{}] for source in plan.sources}
+        self.plan = plan
         self.rules = {rule.name: rule for rule in plan.rules}
+        self.failures = dict.fromkeys(self.rules, 0)  # in a row
+        self.failures_before: dict[str, int] = {}  # its last success
+        self.refused: dict[str, int] = {}  # by rule whose last run ended so: how often in a row on this input
+        self.pauses: dict[
+            str, tuple[float, dict[str, str]]
+        ] = {}  # by rule: until when it has to wait; empty: whatever its input is
         self.last: dict[str, tuple[dict[str, str], int | None]] = {}  # by rule: the input of its last run, and how it ended
         self.merge: Callable[[list[str]], str] = "+".join  # from what each source says to what the checker makes of it
         self.seen_at: dict[tuple[str, str], int] = {}  # by rule and source: the moment of its last run's input, at the earliest
@@ -88,13 +97,23 @@ class Witness:
 
     def expected(self, rule: Rule) -> dict[str, str] | None:
         """Return what a rule's handler has to see on the newest data; None if it cannot run on that."""
+        if not rule.interfaces:
+            return {}
         found = {name: digest for name in rule.interfaces if (digest := self.newest(name)) is not None}
         return found if found and (rule.any or len(found) == len(rule.interfaces)) else None
 
-    def started(self, run: messages.Run, withheld: set[str], *, calm: bool) -> None:
-        """Judge a run's input. withheld: what it need not see. calm: only changes of the data keep exec waiting."""
+    def started(self, run: messages.Run, withheld: set[str], now: float, *, calm: bool) -> None:
+        """Judge a run, and its input. withheld: what it need not see. calm: only changes of the data keep exec waiting."""
         rule = self.rules[run.rule]
+        limit = self.fail_limit(rule)
+        assert not limit or self.failures[run.rule] < limit, f"rule {run.rule} has failed too often, and is run"
+        assert f"DISCO_ATTEMPT={self.failures[run.rule] + 1}".encode() in run.env, f"rule {run.rule}: failures are miscounted"
+        assert run.timeout == (self.plan.handler_timeout if rule.timeout is None else rule.timeout)
         seen = {name: content["d"] for name, content in json.loads(b"".join(run.stdin)).items()}
+        assert not self.has_to_wait(run.rule, seen, now), (
+            f"rule {run.rule} does not wait after a failure, or runs on what it refused"
+        )
+        assert seen or self.last.get(run.rule, ({}, None))[1] != 0, f"rule {run.rule} needs no data, has succeeded, and runs again"
         self._look_back(run.rule, seen, [name for name in rule.interfaces if name not in withheld])
         before = self.last.get(run.rule)
         rerun = calm and before is not None and before[1] == 0 and all(self.expected(other) for other in self.rules.values())
@@ -126,12 +145,44 @@ class Witness:
         for source, indexes in zip(self.moments, zip(*found, strict=True), strict=True):
             self.seen_at[rule, source] = min(indexes)
 
-    def ended(self, run: messages.Run, status: int, exported: bytes = b"") -> None:
-        self.last[run.rule] = (self.last[run.rule][0], status)
+    def ended(self, run: messages.Run, status: int, now: float, exported: bytes = b"") -> None:
+        seen, _ = self.last[run.rule]
+        self.last[run.rule] = (seen, status)
+        _, refused = self.pauses.pop(run.rule, (0.0, {}))
+        times = self.refused.pop(run.rule, 0)
         if not status:
             self.exported[run.rule] = exported
         if status:
             self.reruns.clear()
+        if status == REFUSED and seen:
+            times = times + 1 if refused == seen else 1
+            self.refused[run.rule] = times
+            self.pauses[run.rule] = now + doubled(10.0, 300.0, times), seen
+        elif status:
+            self.failed(run.rule, now)
+        else:
+            self.failures_before[run.rule] = self.failures[run.rule]
+            self.failures[run.rule] = 0
+
+    def refuted(self, rule: str, now: float, *, has_run: bool) -> None:
+        """Take a failure that the core finds: a handler that cannot be run, or one that has succeeded and exports too much."""
+        if has_run:
+            self.last[rule] = (self.last[rule][0], -1)
+            self.failures[rule] = self.failures_before[rule]
+        self.failed(rule, now)
+
+    def failed(self, rule: str, now: float) -> None:
+        self.failures[rule] += 1
+        first, longest = self.rules[rule].retry or (self.plan.interval, self.plan.interval)
+        self.pauses[rule] = now + doubled(first, longest, self.failures[rule]), {}
+
+    def has_to_wait(self, rule: str, input_: dict[str, str], now: float) -> bool:
+        """Return whether a rule may not run yet: after a failure on whatever there is, after exit status 65 on the same."""
+        until, refused = self.pauses.get(rule, (now, {}))
+        return now < until and (not refused or refused == input_)
+
+    def fail_limit(self, rule: Rule) -> int:
+        return self.plan.fail_limit if rule.fail_limit is None else rule.fail_limit
 
     def stale(self, sources: Iterable[str]) -> list[str]:
         """Return the rules that did not succeed on the newest data, as far as it comes from these sources."""
@@ -145,6 +196,14 @@ class Witness:
     def _seen(self, rule: str, left_out: set[str]) -> dict[str, str] | None:
         seen, status = self.last.get(rule, ({}, None))
         return {one: digest for one, digest in seen.items() if one not in left_out} if status == 0 else None
+
+
+def doubled(first: float, longest: float, times: int) -> float:
+    """Return the so-manieth pause of a row."""
+    pause = first
+    for _ in range(times - 1):
+        pause = min(pause * 2, longest)
+    return pause
 
 
 class World:
@@ -192,6 +251,7 @@ class World:
         was_stopping, self.stopping = self.stopping, self.life.phase is not Phase.GATHERING
         if self.stopping and not was_stopping:
             self.could_exec = self.is_calm() and not self.witness.stale(self.core.children.sources)
+            self.assert_refused_named()
         if self.stopping:
             assert not any(child.is_usable for child in self.core.children), "a child that was not stopped"
         for action in wanted:
@@ -209,7 +269,7 @@ class World:
                     assert run.rule not in running, "a run while a handler of the same rule still lives"
                     self.busy[name] = run
                     self.runs.append(run)
-                    self.witness.started(run, self.core.composition.withheld, calm=self.is_calm())
+                    self.witness.started(run, self.core.composition.withheld, self.now, calm=self.is_calm())
                     if self.prompt:
                         self.queue.append(self._start(name))
                 case actions.Send(_, messages.Merge() as check):
@@ -225,6 +285,8 @@ class World:
                     self.queue.append(events.AllRead())
                 case actions.Log(fact):
                     self.told.append(wording.say(fact).text)
+                    if isinstance(fact, facts.RuleFailed) and fact.failure.size:  # what no handler says
+                        self.witness.refuted(fact.rule, self.now, has_run=fact.failure.is_export)
                 case actions.Report(status):
                     self.reports += 1
                     assert list(report.lines(status))
@@ -260,6 +322,9 @@ class World:
                     assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"
             elif outcome.status in {ExitStatus.TIMEOUT, ExitStatus.UNAVAILABLE}:
                 assert not self.could_exec, "disco.timeout, and every rule has succeeded"
+            elif isinstance(outcome.reason, reasons.GaveUp):
+                failed = self.witness.rules[outcome.reason.rule]
+                assert 0 < self.witness.fail_limit(failed) <= self.witness.failures[failed.name], "disco gives up too early"
 
     def is_calm(self) -> bool:
         """Return whether only rules, or changes of the data, keep exec waiting."""
@@ -299,18 +364,27 @@ class World:
                     self.assert_none_forgotten()
 
     def assert_none_forgotten(self) -> None:
-        """No rule that could run is left waiting beside an idle runner."""
+        """No rule that could run is left waiting beside an idle runner, and a rule that refuses its data gets other data."""
         life = self.life
+        assert not (self.is_frozen() and self.witness.refused), "the data is frozen that a handler refuses"
         if not any(runner.is_usable and not runner.run for runner in life.core.children.runners.values()):
             return
         for state in life.core.schedule.rules:
-            waits = state.not_before is not None or state.leftovers_until is not None
+            basis = life.core.schedule.basis(state)
+            waits = state.leftovers_until is not None or self.witness.has_to_wait(state.rule.name, dict(basis or ()), self.now)
             if state.rule.name in life.core.schedule.running() or waits or life.core.schedule.is_satisfied(state):
                 continue
-            may_run = life.core.schedule.basis(state) not in {None, state.succeeded_on}
+            may_run = basis not in {None, state.succeeded_on}
             assert not may_run or not all(
                 life.core.schedule.is_satisfied(life.core.schedule.named(name)) for name in state.rule.after
             ), f"rule {state.rule.name} is due, and forgotten"
+
+    def assert_refused_named(self) -> None:
+        """At disco.timeout the reason names the rules whose handlers refuse the data of now, and no other."""
+        assert self.life.outcome is not None
+        if isinstance(why := self.life.outcome.reason, reasons.TimedOut):
+            now = {name: dict(self.core.schedule.basis(self.core.schedule.named(name)) or ()) for name in self.witness.refused}
+            assert {name for name, _ in why.refused} == {name for name in now if self.witness.last[name][0] == now[name]}
 
     def assert_indexes(self) -> None:
         """See that what is looked at piece by piece is as if all were looked at."""
@@ -334,7 +408,7 @@ class World:
         del self.alive[name]
         self.fresh.discard(name)
         if lost := self.busy.pop(name, None):
-            self.witness.ended(lost, -1)
+            self.witness.ended(lost, -1, self.now)
         self.dying += (pid for pid in [self.pids.pop(name, 0)] if pid in self.handlers)
         for _ in range(self.leftovers.pop(name, 0)):
             self._next_pid += 1
@@ -377,10 +451,10 @@ class World:
         self.handlers.pop(self.dying.pop(), None)
         self.feed(events.LeftoversFound(tuple(self.dying)))
 
-    def ran(self, name: str, status: int = 0, *, children: bool = False) -> None:
+    def ran(self, name: str, status: int = 0, *, tail: tuple[str, ...] = (), children: bool = False) -> None:
         run = self.busy.pop(name)
         exported = self.exports_of(run)
-        self.witness.ended(run, status, exported)
+        self.witness.ended(run, status, self.now, exported)
         self.handlers.pop(self.pids.pop(name, 0), None)
         if children:
             self.leftovers[name] = self.leftovers.get(name, 0) + 1
@@ -388,7 +462,7 @@ class World:
             events.MessageReceived(
                 who(name),
                 messages.RunFinished(
-                    task=run.task, status=status, problem="", tail=(), seconds=0.5, children=children, exported=exported
+                    task=run.task, status=status, problem="", tail=tail, seconds=0.5, children=children, exported=exported
                 ),
             )
         )

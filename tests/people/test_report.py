@@ -55,13 +55,6 @@ def give_unknown(of: World, source: str, *names: str) -> None:
     of.hear(source, messages.Diff(first=True, changed={}, removed=(), unknown=names, unknown_count=len(names)))
 
 
-def end_run(of: World, runner: str, status: int, *tail: str) -> None:
-    """Let a handler end, after it has printed some lines."""
-    run = of.busy.pop(runner)
-    ran = messages.RunFinished(task=run.task, status=status, problem="", tail=tail, seconds=0.5, children=False)
-    of.feed(events.MessageReceived(who(runner), ran))
-
-
 def test_whole_report() -> None:
     """The report says in this order how long it waits, each cause with its rules, each source's state, and what comes next."""
     of = world(rule("r", "db"), rule("q", "web", "db"), rule("p", "web"), sources=("s", "t"), timeout=30.0)
@@ -170,7 +163,14 @@ def test_handler_that_fails(limit: int) -> None:
     of = world(rule("r", "db"), fail_limit=limit)
     give(of, "s", "db")
     for _ in range(3):
-        end_run(of, "runner-1", 7, "connecting", "access denied for root")
+        of.ran(
+            "runner-1",
+            7,
+            tail=(
+                "connecting",
+                "access denied for root",
+            ),
+        )
         of.wait(0.5)
         found = line(of, "its handler failed")
         of.wait(0.5)
@@ -183,7 +183,7 @@ def test_last_line_of_a_handler_is_bounded() -> None:
     """A handler's last line is cut, and cannot break the report's."""
     of = world(rule("r", "db"))
     give(of, "s", "db")
-    end_run(of, "runner-1", -9, "x\n\x1b" + "y" * 10_000)
+    of.ran("runner-1", -9, tail=("x\n\x1b" + "y" * 10_000,))
     found = line(of, "its handler failed")
     assert "killed by SIGKILL, not by disco: out of memory? (x\\n\\x1byyy" in found
     assert len(found) < 500
@@ -204,7 +204,7 @@ def test_handler_that_the_end_has_stopped() -> None:
     of = world(rule("r", "db"), timeout=3.0)
     give(of, "s", "db")
     of.wait(3.0)
-    end_run(of, "runner-1", -15, "")
+    of.ran("runner-1", -15, tail=("",))
     assert report.summary(of.life.status()) == "rule r (f:1:1): all data is there, but no handler has succeeded on it"
 
 
@@ -408,7 +408,7 @@ def _terminate(of: World) -> None:
 
 def _fail(of: World) -> None:
     give(of, "s", "db")
-    end_run(of, "runner-1", 1, "no such database")
+    of.ran("runner-1", 1, tail=("no such database",))
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_report_while_disco_stops_for_exec() -> None:
     give(of, "s", "db")
     run = of.busy.pop("runner-1")
     ran = messages.RunFinished(task=run.task, status=0, problem="", tail=(), seconds=0.1, children=True)
-    of.witness.ended(run, 0)
+    of.witness.ended(run, 0, of.now)
     of.stop(events.MessageReceived(who("runner-1"), ran))
     assert not any(words in one for one in told(of) for words in ("continues", "waiting for changes"))
 

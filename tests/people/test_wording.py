@@ -28,6 +28,7 @@ VALUES = {
     "tuple[str, ...]": ("a", "b"),
     "tuple[int, ...]": (7, 8),
     "tuple[tuple[str, Trouble], ...]": (("east", "refused"), ("west", "")),
+    "tuple[tuple[str, RunFailure], ...]": (("a-rule", RunFailure(status=65, tail="no such host")),),
 }
 NO_FACTS = {Fact, Exit, ForkRefused, RunFailure, reasons.Outcome}
 ALL: set[type[Fact]] = {

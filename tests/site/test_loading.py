@@ -61,4 +61,6 @@ def test_problems_of_all_parts(tmp_path: Path) -> None:
 def test_rules_without_a_source(tmp_path: Path) -> None:
     """Rules that nothing gives data to are refused."""
     environ = write(tmp_path) | {"DISCO_CFG": f"disco.path={tmp_path}"}
-    assert [problem.message for problem in loading.load(None, environ).errors] == ["there are rules, but no source to read from"]
+    assert [problem.message for problem in loading.load(None, environ).errors] == [
+        "there are rules that need data, but no source to read from"
+    ]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from disco.site.rules import Rule
 
+DURATION = "a duration like 1, 0.5, 500ms, 2m or 1h, of at most 120h"
+PAUSE = "a pause like 5s, or the first and the longest one, like 1s..30s"
 NO_SCHEMA = "has no schema: no *.schema file in disco.path is for it"
 KNOWN = ("mysql", "redis", "pgsql")
 
@@ -61,6 +63,35 @@ def test_when(tmp_path: Path, when: Any, any_: bool, interfaces: list[str]) -> N
     """`when` names interfaces, all of which must be valid unless it says `any:`."""
     (rule,) = load(tmp_path, json.dumps({"rules": [{"when": when, "do": "x"}]}))
     assert (rule.any, list(rule.interfaces)) == (any_, interfaces)
+
+
+def test_without_when(tmp_path: Path) -> None:
+    """A rule without `when` needs no data: what it runs on is always there, and always the same."""
+    (rule,) = load(tmp_path, "rules: [{do: x}]")
+    assert (rule.interfaces, rule.basis({}), rule.basis({"mysql": "1"})) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limit"),
+    [
+        ("timeout", "5", 5.0),
+        ("timeout", "0.5", 0.5),
+        ("timeout", "2m", 120.0),
+        ("timeout", "0", 0.0),
+        ("fail_limit", "3", 3),
+        ("fail_limit", "'3'", 3),
+        ("fail_limit", "0", 0),
+        ("retry", "5", (5.0, 5.0)),
+        ("retry", "500ms", (0.5, 0.5)),
+        ("retry", "1s..30s", (1.0, 30.0)),
+        ("retry", "0.5 .. 2m", (0.5, 120.0)),
+    ],
+)
+def test_limits_of_one_rule(tmp_path: Path, key: str, value: str, limit: object) -> None:
+    """What a rule says of its own runs is a number or a text in the form of disco's options; what it does not say is None."""
+    rule, other = load(tmp_path, f"rules: [{{do: x, {key}: {value}}}, {{do: x}}]")
+    assert getattr(rule, key) == limit
+    assert (other.timeout, other.fail_limit, other.retry) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +182,7 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("rules:", "a.rules:1:1: expected 'rules:' with a list below it"),
         ("rules: [", "a.rules:2:1: did not find expected node content"),
         ("rules: []\nrule: 1", "a.rules:2:7: unknown key 'rule'"),
-        ("rules:\n  - x", "a.rules:2:5: a rule must be a mapping with 'when' and 'do'"),
-        ("{do: x}", "2:5: 'when' is missing"),
+        ("rules:\n  - x", "a.rules:2:5: a rule must be a mapping with 'do'"),
         ("{when: mysql}", "2:5: 'do' is missing"),
         ("{when: mysql, do: x, wenn: y}", "2:32: unknown key 'wenn'"),
         ('{when: mysql, do: x, "a\\nb": y}', "2:34: unknown key 'a\\nb'"),
@@ -198,6 +228,22 @@ def test_no_rules(tmp_path: Path, content: str | None) -> None:
         ("{when: mysql, do: x, after: m, name: n}", "2:5: after: no rule is named m"),
         ("{when: mysql, do: x, after: nn, name: nnn}", "2:5: after: no rule is named nn"),
         ("{when: mysql, do: x, after: n, name: n}", "2:5: after: the rule waits for itself (n → n)"),
+        ("{do: x, timeout: soon}", f"2:22: 'timeout' takes {DURATION}"),
+        ("{do: x, timeout: -1}", f"2:22: 'timeout' takes {DURATION}"),
+        ("{do: x, timeout: 121h}", f"2:22: 'timeout' takes {DURATION}"),
+        ("{do: x, timeout: null}", f"2:22: 'timeout' takes {DURATION}"),
+        ("{do: x, timeout: true}", f"2:22: 'timeout' takes {DURATION}"),
+        ("{do: x, timeout: [1]}", f"2:22: 'timeout' takes {DURATION}"),
+        ("{do: x, fail_limit: 1.5}", "2:25: 'fail_limit' takes a whole number from 0"),
+        ("{do: x, fail_limit: -1}", "2:25: 'fail_limit' takes a whole number from 0"),
+        ("{do: x, fail_limit: never}", "2:25: 'fail_limit' takes a whole number from 0"),
+        ("{do: x, fail_limit: false}", "2:25: 'fail_limit' takes a whole number from 0"),
+        ("{do: x, retry: often}", f"2:20: 'retry' takes {PAUSE}"),
+        ("{do: x, retry: 1s..}", f"2:20: 'retry' takes {PAUSE}"),
+        ("{do: x, retry: 1s..2s..3s}", f"2:20: 'retry' takes {PAUSE}"),
+        ("{do: x, retry: [1, 2]}", f"2:20: 'retry' takes {PAUSE}"),
+        ("{do: x, retry: 0}", "2:20: 'retry' takes pauses of at least 0.05 s, the shorter one first"),
+        ("{do: x, retry: 2s..1s}", "2:20: 'retry' takes pauses of at least 0.05 s, the shorter one first"),
     ],
 )
 def test_mistakes(tmp_path: Path, content: str, problem: str) -> None:

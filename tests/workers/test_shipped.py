@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import disco
+from disco.errors import ExitStatus
 
 if TYPE_CHECKING:
     from lab.site import Running, Site
@@ -113,13 +114,13 @@ def test_the_forked_handler_finds_what_exec_gives(site: Site, export: list[str])
     assert forked["status"]["Umask"] == "0027"
 
 
-def fork_failing(site: Site, body: str) -> Running:
-    """Run a shipped handler whose function has this body; it fails."""
+def fork_failing(site: Site, body: str, status: int = ExitStatus.HANDLER) -> Running:
+    """Run a shipped handler whose function has this body; it fails, and disco ends with this status."""
     lines = "".join(f"    {line}\n" for line in body.splitlines())
     running = fork_handler(
         site, f"import os, signal, sys\nfrom disco.errors import DataError, UsageError\ndef main(argv):\n{lines}"
     )
-    assert running.process.returncode == 70, running.log
+    assert running.process.returncode == status, running.log
     return running
 
 
@@ -127,7 +128,6 @@ def fork_failing(site: Site, body: str) -> Running:
     ("body", "how"),
     [
         ("return 3", "exit status 3"),
-        ("raise DataError('/a is no number')", r"exit status 65 \(disco-probe: /a is no number\)"),
         ("raise UsageError('a', 'b')", r"disco-probe: a\n.*\n?.*disco-probe: b\n(.*\n)*.*exit status 64 \(disco-probe: b\)"),
         (
             "raise KeyError('hunter2')",
@@ -146,6 +146,13 @@ def test_how_it_ends(site: Site, body: str, how: str) -> None:
     assert re.search(how, running.log), running.log
     assert "hunter2" not in running.log
     assert "Traceback" not in running.log
+
+
+def test_it_refuses_its_data(site: Site) -> None:
+    """A forked handler that raises DataError exits with 65: its data is wrong, and disco waits for other data."""
+    site.cfg["disco.timeout"] = "2"
+    running = fork_failing(site, "raise DataError('/a is no number')", ExitStatus.TIMEOUT)
+    assert "refuses its data: exit status 65 (disco-probe: /a is no number)" in running.log.splitlines()[-1]
 
 
 def test_a_file_of_the_same_name_wins(site: Site) -> None:
