@@ -175,6 +175,9 @@ def _find_in_handlers(site: Site) -> Iterator[tuple[Problem, bool]]:
         name = rule.argv[0]
         if "/" in name:  # not a shipped handler
             continue
+        if name == "disco-env" and not rule.export:
+            what = f"{name}: the rule has no 'export', so nothing can be given to COMMAND"
+            yield Problem(rule.where, what, "say there which variables it may set"), True
         for finding in handlers.find_problems(name, rule.argv[1:], rule.interfaces, site.settings.handler_timeout):
             yield Problem(rule.where, f"{name}: {finding.message}", finding.remedy), finding.is_error
 
