@@ -107,7 +107,7 @@ def _reads_keys(options: Options) -> bool:
 
 def _parts(options: Options) -> tuple[str, ...]:
     keys = ("",) if _reads_keys(options) else ()
-    return (*keys, *(interface for interface, _ in options["services"]))
+    return (*keys, *(service.interface for service in options["services"]))
 
 
 def _remarks(options: Options) -> Iterator[str]:
@@ -174,7 +174,8 @@ SOURCE = Source(
             name="services",
             type=take_services,
             default=(),
-            help="services whose passing instances become interfaces, like web,db=pg (interface db from service pg)",
+            help="services whose passing instances become interfaces, like web,db=pg (interface db from service pg); "
+            "db=pg?tag=main&dc=dc2 takes those with the tag, of the datacenter",
         ),
         Option(
             name="verify",

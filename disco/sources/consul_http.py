@@ -65,14 +65,15 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
     it is stale and may be out of date; is_filtered: Consul left out what the token has no right to read.
     """
 
-    def __init__(self, address: Address, user: tuple[str, str] | None, options: Options, target: str) -> None:
-        """Connect to nothing yet; user: with password, in Latin-1; target: what is read, for people."""
+    def __init__(self, address: Address, user: tuple[str, str] | None, options: Options, target: str, dc: str | None) -> None:
+        """Connect to nothing yet; user: with password, in Latin-1; target: what is read, for people; dc: where, if that is set."""
         super().__init__(address.host, address.port, address.scheme)
         self.consistency = "default"
         self.wait = 0.0
         self.is_doubtful = False
         self.is_filtered = False
         self._target = escape(target, PATH_LIMIT)
+        self._dc = escape(str(dc), NAME_LIMIT)
         self._options = options
         self._has_token = False
         # An older Consul closes a connection too many at once, without a word.
@@ -140,8 +141,9 @@ class HTTP(base.HTTPClient):  # type: ignore[misc]
                 return "403: Consul does not know the token"
             whose = "the token lacks" if self._has_token else "no token is set, and without one there are no"
             return f"403: permission denied ({whose} rights for {self._target})"
-        dc = escape(str(self._options["dc"]), NAME_LIMIT)
-        meanings = (meaning.format(status=answer.status, dc=dc) for phrase, meaning in _PHRASES.items() if phrase in answer.body)
+        meanings = (
+            meaning.format(status=answer.status, dc=self._dc) for phrase, meaning in _PHRASES.items() if phrase in answer.body
+        )
         return next(meanings, "")
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from disco.named import NamedTuple
 from disco.sources.options import boolean, words
+from disco.text import nearest
 
 if TYPE_CHECKING:
     from disco.sources.options import Options
@@ -19,6 +20,18 @@ class Address(NamedTuple):
     scheme: str
     host: str
     port: int
+
+
+class Service(NamedTuple):
+    """A service, the interface that it becomes, and which of its instances count: those with all tags, of one datacenter.
+
+    dc: empty for the one of the option `dc`.
+    """
+
+    interface: str
+    name: str
+    tags: tuple[str, ...] = ()
+    dc: str = ""
 
 
 def split_host(value: str) -> tuple[str, str, int | None, tuple[str, str] | None]:
@@ -92,21 +105,48 @@ def take_prefix(value: str) -> str:
     return value.strip("/")
 
 
-def take_services(value: str) -> tuple[tuple[str, str], ...]:
-    """Take `web,db=pg`: interfaces, each with its service if that has another name."""
-    pairs = []
-    for word in words(value):
-        interface, _, service = (part.strip() for part in word.partition("="))
-        pairs.append((interface, service or interface))
-    # A service's name becomes a part of a URL; nothing else that Consul's templates and DNS know (tag, datacenter) is in it.
-    good = all(interface and re.fullmatch(r"[\w-][\w.-]*", service) for interface, service in pairs)
-    if not good or len(dict(pairs)) < len(pairs):
+def take_services(value: str) -> tuple[Service, ...]:
+    """Take `web,db=pg,mail=smtp?tag=a&tag=b&dc=dc2`: interfaces, each with its service if that has another name, and its filter."""
+    services = []
+    for number, word in enumerate(words(value), 1):
+        names, question, parameters = word.partition("?")
+        interface, _, name = (part.strip() for part in names.partition("="))
+        tags, dc = _take_filter(parameters, number) if question else ((), "")
+        services.append(Service(interface, name or interface, tags, dc))
+    # A service's name becomes a part of a URL.
+    is_right = all(service.interface and re.fullmatch(r"[\w-][\w.-]*", service.name) for service in services)
+    if not is_right or len({service.interface for service in services}) < len(services):
         raise ValueError("services like web,db=pg, each interface once, of letters, digits, '_', '.' and '-'")
-    return tuple(pairs)
+    return tuple(services)
+
+
+def _take_filter(parameters: str, number: int) -> tuple[tuple[str, ...], str]:
+    """Return tags and datacenter of `tag=a&tag=b&dc=dc2`; number: the service's in the list, which is named in an error."""
+    values: dict[str, list[str]] = {"tag": [], "dc": []}
+    for parameter in parameters.split("&"):
+        name, _, value = (part.strip() for part in parameter.partition("="))
+        if name not in values:
+            hint = nearest(name, values, "")
+            raise ValueError(f"no parameter but tag and dc after the ? of service {number}" + (f" ({hint})" if hint else ""))
+        values[name].append(unquote(value))
+    if not all(map(all, values.values())) or len(values["dc"]) > 1:
+        raise ValueError(f"parameters like tag=http&dc=dc2 after the ? of service {number}, dc once at most")
+    return tuple(values["tag"]), "".join(values["dc"])
+
+
+def find_service(options: Options, part: str) -> Service | None:
+    """Return the service that a process reads; None if it reads keys."""
+    return next((service for service in options["services"] if service.interface == part), None)
+
+
+def describe_filter(service: Service) -> str:
+    """Return which instances of a service count, for people; empty if all do."""
+    tags = ("tag " if len(service.tags) == 1 else "tags ") + ", ".join(map(repr, service.tags))
+    return f" with {tags}" * bool(service.tags) + f" in datacenter {service.dc!r}" * bool(service.dc)
 
 
 def describe_target(options: Options, part: str) -> str:
     """Return what a process reads, for people."""
-    if part:
-        return f"service {dict(options['services'])[part]!r}"
+    if service := find_service(options, part):
+        return f"service {service.name!r}{describe_filter(service)}"
     return f"key prefix {options['prefix'] + '/'!r}" if options["prefix"] else "all keys"

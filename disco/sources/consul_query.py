@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from disco.sources import InvalidValue, KeyTree, SourceError, consul_http, is_same
-from disco.sources.consul_options import describe_target, find_user, locate
+from disco.sources.consul_options import describe_filter, describe_target, find_service, find_user, locate
 from disco.sources.pace import JITTER, PAUSE
 from disco.text import plural
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from disco.sources import Context
+    from disco.sources.consul_options import Service
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,11 @@ class Query:
         """Connect to nothing yet; raise SourceError where a file for TLS cannot be used."""
         options = context.options
         self._context = context
-        self._service = dict(options["services"]).get(context.part, "")
+        self._service = find_service(options, context.part)
+        self._dc: str | None = (self._service.dc if self._service else "") or options["dc"]
         self._prefix = f"{options['prefix']}/" if options["prefix"] else ""
-        self._http = consul_http.HTTP(locate(options), find_user(options), options, describe_target(options, context.part))
+        target = describe_target(options, context.part)
+        self._http = consul_http.HTTP(locate(options), find_user(options), options, target, self._dc)
         self._client = consul_http.Client(self._http, token)
         self._tree = self._plant()
         self._has_token = bool(token)
@@ -60,11 +63,13 @@ class Query:
         if self._is_in_step:
             wait = random.uniform(min(PAUSE, longest), longest)  # noqa: S311 -- no secret; less than the pace allows gains nothing
         asked = time.monotonic()
-        common = {"index": index, "wait": f"{wait * 1000:.0f}ms", "dc": self._context.options["dc"]}
+        common: dict[str, Any] = {"index": index, "wait": f"{wait * 1000:.0f}ms", "dc": self._dc}
         self._http.wait = wait * JITTER if index else 0.0
         try:
             if self._service:
-                latest, items = self._client.health.service(self._service, passing=True, **common)
+                latest, items = self._client.health.service(
+                    self._service.name, passing=True, tag=list(self._service.tags), **common
+                )
                 data: Mapping[str, Any] = _read_instances(items, self._context.part)
                 data = before if before is not None and is_same(data, before) else data
             else:
@@ -91,16 +96,17 @@ class Query:
             return filtered
         token = "the token may lack rights" if self._has_token else "no token is set, and without one rights may be missing"
         if self._service:
-            return f"service {self._service} has no passing instance ({self._count_instances() or f'none registered: {token}'})"
+            which = f"{self._service.name}{describe_filter(self._service)}"
+            count = self._count_instances(self._service) or f"none registered: {token}"
+            return f"service {which} has no passing instance ({count})"
         where, question = (f"below '{self._prefix}'", "prefix") if self._prefix else ("at all", "address")
         return f"no key {where} ({filtered or f'is the {question} right? {token}'})"
 
-    def _count_instances(self) -> str:
+    def _count_instances(self, service: Service) -> str:
         """Return how many instances a service without a passing one has, or why that is not known; empty if it has none."""
-        options = self._context.options
         try:
             self._http.wait = 0.0
-            _, items = self._client.health.service(self._service, dc=options["dc"])
+            _, items = self._client.health.service(service.name, tag=list(service.tags), dc=self._dc)
             return f"{len(items)} registered, none passing" if items else ""
         except SourceError as error:
             return f"the others cannot be counted: {error.reason}"
@@ -135,8 +141,15 @@ def _decode(value: str) -> bytes | InvalidValue:
         return InvalidValue("is no base64")
 
 
+_TYPES = [str, int, list, dict, str, str, int]  # of an instance's values
+_OF_FIRST = ("address", "port", "tags", "meta")  # what the interface itself has, of its first instance
+
+
 def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, Any]:
-    """Return the interface of a service: its first instance by node, then service id, and all of them in that order."""
+    """Return the interface of a service: its first instance by node, then service id, and all of them in that order.
+
+    What changes by itself (indexes, the outputs of checks) is in none.
+    """
     if not isinstance(items, list):  # an empty object is no empty list
         raise TypeError
     items = sorted(items, key=lambda item: (item["Node"]["Node"], item["Service"]["ID"]))
@@ -147,10 +160,12 @@ def _read_instances(items: list[dict[str, Any]], interface: str) -> dict[str, An
             "port": service["Port"],
             "tags": service["Tags"] or [],
             "meta": service.get("Meta") or {},
+            "node": node["Node"],
+            "id": service["ID"],
+            "weight": (service.get("Weights") or {}).get("Passing", 1),  # an old Consul has none
         }
-        for value, kind in zip(instance.values(), (str, int, list, dict), strict=True):
-            if not isinstance(value, kind):
-                raise TypeError
+        if [*map(type, instance.values())] != _TYPES:
+            raise TypeError
         instances.append(instance)
     log.debug("read %s", plural(len(instances), "passing instance"))
-    return {interface: {**instances[0], "instances": instances}} if instances else {}
+    return {interface: {**{name: instances[0][name] for name in _OF_FIRST}, "instances": instances}} if instances else {}

@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from lab.servers import Server
+from lab.servers import RefusedError, Server
+from lab.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,15 +28,16 @@ class ConsulServer(Server):
         *,
         certificates: Path | None = None,
         acl: bool = False,
+        datacenter: str = "",
         configuration: Mapping[str, Any] | None = None,
     ) -> None:
         """Choose the ports.
 
         certificates: a folder filled by `make_certificates`; clients need one then. acl: deny what no token allows.
-        configuration: more of Consul's own, merged over.
+        datacenter: its name, so that it can be joined with servers of others. configuration: more of Consul's own, merged over.
         """
-        super().__init__(program, folder, ports=3, certificates=certificates)
-        serf, server = self.other_ports
+        super().__init__(program, folder, ports=4, certificates=certificates)
+        serf, server, self._wan_port = self.other_ports
         self._acl = acl
         tls: dict[str, Any] = {}
         if certificates:
@@ -55,11 +57,13 @@ class ConsulServer(Server):
             "ports": {
                 "http": -1 if certificates else self.port,
                 "https": self.port if certificates else -1,
-                **dict.fromkeys(("dns", "grpc", "serf_wan"), -1),
+                **dict.fromkeys(("dns", "grpc"), -1),
                 "serf_lan": serf,
+                "serf_wan": self._wan_port if datacenter else -1,
                 "server": server,
             },
             "performance": {"raft_multiplier": 1},
+            "datacenter": datacenter or "dc1",
             "disable_update_check": True,
             "log_level": "warn",
             # With it, listing keys without the right to is refused; else it looks like an empty store.
@@ -67,6 +71,19 @@ class ConsulServer(Server):
             **tls,
             **(configuration or {}),
         }
+
+    def join(self, other: ConsulServer) -> None:
+        """Join the server of another datacenter, and return once requests are forwarded to it."""
+        self.request("PUT", f"agent/join/127.0.0.1:{other._wan_port}?wan=1")
+        name = other._configuration["datacenter"]
+
+        def forwards() -> bool:
+            try:
+                return bool(self.request("GET", f"health/node/server?dc={name}"))
+            except RefusedError:
+                return False
+
+        eventually(forwards, f"datacenter {name}")
 
     def put(self, key: str, value: str | bytes) -> None:
         """Store a value."""

@@ -10,7 +10,7 @@ import pytest
 
 from disco.site import config
 from disco.sources.consul import SOURCE
-from disco.sources.consul_options import locate
+from disco.sources.consul_options import Service, locate
 from tests.sources.consul.fake import Fake, Reply
 from tests.sources.consul.follower import Follow, load, problems
 
@@ -116,7 +116,18 @@ def test_the_environment_gives_token_and_certificates() -> None:
         ("consul.services==b", "services: expected services like web,db=pg"),
         ("consul.services=web=app|any", "services: expected services like web,db=pg"),
         ("consul.services=web=app@dc1", "services: expected services like web,db=pg"),
-        ("consul.services=web=app?x", "services: expected services like web,db=pg"),
+        ("consul.services=we?tag=a,we", "services: expected services like web,db=pg"),
+        ("consul.services=web?tag=a?b=c,web=a/b?tag=x", "services: expected services like web,db=pg"),
+        ("consul.services=db,web=app?x", "services: expected no parameter but tag and dc after the ? of service 2; correct"),
+        ("consul.services=web=app?tga=a", "expected no parameter but tag and dc after the ? of service 1 (did you mean tag?)"),
+        ("consul.services=web=app?tag=a&dcs=b", "after the ? of service 1 (did you mean dc?)"),
+        ("consul.services=web=app?Tag=a", "after the ? of service 1 (did you mean tag?)"),
+        ("consul.services=web=app?", "no parameter but tag and dc after the ? of service 1"),
+        ("consul.services=web=app?tag=a&", "no parameter but tag and dc after the ? of service 1"),
+        ("consul.services=web=app?tag", "parameters like tag=http&dc=dc2 after the ? of service 1, dc once at most"),
+        ("consul.services=web=app?tag=", "parameters like tag=http&dc=dc2 after the ? of service 1, dc once at most"),
+        ("consul.services=web=app?tag=a&dc=", "parameters like tag=http&dc=dc2 after the ? of service 1, dc once at most"),
+        ("consul.services=web=app?dc=a&dc=a", "parameters like tag=http&dc=dc2 after the ? of service 1, dc once at most"),
         ("consul.services=we b", "services: expected services like web,db=pg"),
         ("consul.kv=false", "kv: is false, and services is not set"),
         ("consul.kv=false:consul.services=web:consul.prefix=a", "prefix: is set, but kv is false"),
@@ -144,11 +155,28 @@ def test_wrong_options_are_told(pairs: str, problem: str) -> None:
         ("consul.services=web:consul.prefix=a", ("", "web")),
         ("consul.services=web:consul.prefix=", ("", "web")),
         ("consul.services=web:consul.kv=no", ("web",)),
+        ("consul.services=web?tag=a,db=web?dc=b&tag=c&tag=d", ("web", "db")),
     ],
 )
 def test_what_is_read(pairs: str, parts: tuple[str, ...]) -> None:
     """Keys are read unless services is set and prefix is not; `kv` says otherwise."""
     assert SOURCE.parts(load(pairs)) == parts
+
+
+def test_services_have_filters() -> None:
+    """After a `?` a service has tags, several of them and with any characters, and a datacenter; places show them."""
+    options = load("consul.services=web, db = pg ? tag = a%2Cb & dc=west&tag=k=v?+%C3%A4,c?dc=x")
+    assert options["services"] == (
+        Service("web", "web"),
+        Service("db", "pg", ("a,b", "k=v?+ä"), "west"),
+        Service("c", "c", (), "x"),
+    )
+    places = [SOURCE.place(options, part) for part in SOURCE.parts(options)]
+    assert places == [
+        "service 'web' at http://127.0.0.1:8500",
+        "service 'pg' with tags 'a,b', 'k=v?+ä' in datacenter 'west' at http://127.0.0.1:8500",
+        "service 'c' in datacenter 'x' at http://127.0.0.1:8500",
+    ]
 
 
 def test_declaring_the_source_imports_no_client_library() -> None:

@@ -125,17 +125,24 @@ def test_garbage_is_an_error_and_never_empty(follow: Follow, name: str, part: st
 
 INSTANCE: dict[str, Any] = {
     "Node": {"Node": "n", "Address": "a"},
-    "Service": {"ID": "i", "Address": "b", "Port": 1, "Tags": None, "Meta": None},
+    "Service": {"ID": "i", "Address": "b", "Port": 1, "Tags": None, "Meta": None, "Weights": None},
 }
 
 
-@pytest.mark.parametrize("wrong", [{"Port": "1"}, {"Tags": "x"}, {"Meta": ["x"]}, {"Address": 5}, {"ID": None}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[{"Port": "1"}, {"Port": True}, {"Tags": "x"}, {"Meta": ["x"]}, {"Address": 5}, {"ID": None}, {"ID": ["i"]}],
+        *[{"Weights": 5}, {"Weights": ["x"]}, {"Weights": {"Passing": "1"}}, {"Weights": {"Passing": None}}],
+    ],
+)
 def test_instances_of_the_wrong_shape_are_an_error(follow: Follow, wrong: dict[str, Any]) -> None:
     """An instance with a field of the wrong type is an error, not data."""
     broken = {**INSTANCE, "Service": {**INSTANCE["Service"], **wrong}}
     with Fake(Reply([INSTANCE]), Reply([INSTANCE, broken])) as fake:
         pairs = f"{fake.pairs}:consul.services=web"
-        assert follow(pairs, part="web").step()["web"]["address"] == "b"
+        (instance,) = follow(pairs, part="web").step()["web"]["instances"]
+        assert instance == {"address": "b", "port": 1, "tags": [], "meta": {}, "node": "n", "id": "i", "weight": 1}
         assert "not in Consul's format" in str(follow(pairs, part="web").fail())
 
 

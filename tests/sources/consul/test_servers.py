@@ -119,21 +119,86 @@ def test_passing_instances_become_an_interface(consul: ConsulServer, follow: Fol
     """Passing instances come ordered by node, then service id, with the node's address where they have none."""
     consul.register("pg", node="b", name="pg-1", node_address="10.9.0.2", Port=1)
     consul.register("pg", node="a", name="pg-9", Address="10.1.1.9", Port=9, Tags=["x", "y"], Meta={"k": "v"})
-    consul.register("pg", node="a", name="pg-3", Address="10.1.1.3", Port=3)
+    consul.register("pg", node="a", name="pg-3", Address="10.1.1.3", Port=3, Weights={"Passing": 10, "Warning": 2})
     consul.register("pg", node="a", name="pg-2", Address="10.1.1.2", Port=2, status="critical")
     follower = follow(f"consul.host={consul.address}:consul.services=web,db=pg:consul.wait=9m", part="db")
     instances = [
-        {"address": "10.1.1.3", "port": 3, "tags": [], "meta": {}},
-        {"address": "10.1.1.9", "port": 9, "tags": ["x", "y"], "meta": {"k": "v"}},
-        {"address": "10.9.0.2", "port": 1, "tags": [], "meta": {}},
+        {"address": "10.1.1.3", "port": 3, "tags": [], "meta": {}, "node": "a", "id": "pg-3", "weight": 10},
+        {"address": "10.1.1.9", "port": 9, "tags": ["x", "y"], "meta": {"k": "v"}, "node": "a", "id": "pg-9", "weight": 1},
+        {"address": "10.9.0.2", "port": 1, "tags": [], "meta": {}, "node": "b", "id": "pg-1", "weight": 1},
     ]
-    assert follower.step() == {"db": {**instances[0], "instances": instances}}
+
+    def of_first(instance: dict[str, Any]) -> dict[str, Any]:
+        return {name: instance[name] for name in ("address", "port", "tags", "meta")}
+
+    assert follower.step() == {"db": {**of_first(instances[0]), "instances": instances}}
     consul.register("pg", node="a", name="pg-3", Address="10.1.1.3", Port=3, status="critical")
     found = follower.until(lambda found: len(found["db"]["instances"]) == 2)
-    assert found == {"db": {**instances[1], "instances": instances[1:]}}
+    assert found == {"db": {**of_first(instances[1]), "instances": instances[1:]}}
     consul.deregister("pg-9", "a")
     consul.deregister("pg-1", "b")
     assert follower.until(lambda found: not found) == {}
+
+
+def test_what_changes_by_itself_is_no_change(consul: ConsulServer, follow: Follow) -> None:
+    """A check's new output, and a registration without news, change an index and no data; a weight is data."""
+    consul.register("churn", node="a", name="c-1", Address="10.1.1.1", Port=1)
+    follower = follow(f"consul.host={consul.address}:consul.services=churn:consul.wait=9m", part="churn", interfaces=("churn",))
+    first = follower.step()
+    check = {"Name": "alive", "CheckID": "check-c-1", "Status": "passing", "ServiceID": "c-1"}
+    for output in ("0.1 ms", "0.2 ms"):
+        new = {"Node": "a", "Address": "10.9.0.1", "SkipNodeUpdate": True, "Check": {**check, "Output": output}}
+        assert follower.step(lambda new=new: consul.request("PUT", "catalog/register", new)) is first  # type: ignore[misc]
+    consul.register("churn", node="a", name="c-1", Address="10.1.1.1", Port=1, Weights={"Passing": 7, "Warning": 1})
+    assert follower.until(lambda found: found["churn"]["instances"][0]["weight"] == 7)
+    consul.deregister("c-1", "a")
+
+
+def test_instances_with_tags(consul: ConsulServer, follow: Follow) -> None:
+    """A service with tags is of the instances that have them all, whatever else a tag looks like; it follows their changes."""
+    odd = "a.b/c=d&e,f%g+h i:j"
+    for number, tags in enumerate((["http"], ["http", "main", odd], ["main"])):
+        consul.register("tagged", name=f"t-{number}", Port=number, Tags=tags)
+    encoded = odd.replace("%", "%25").replace("&", "%26").replace(",", "%2C")
+    services = f"one=tagged?tag=http,two=tagged?tag=http&tag=main,tagged?tag={encoded},none=tagged?tag=no&tag=http"
+    names = ("one", "two", "tagged", "none")
+    pairs = f"consul.host={consul.address}:consul.wait=9m:consul.services={services}"
+    followers = {name: follow(pairs, part=name, interfaces=names) for name in names}
+    ids = {name: [one["id"] for one in follower.step().get(name, {}).get("instances", ())] for name, follower in followers.items()}
+    assert ids == {"one": ["t-0", "t-1"], "two": ["t-1"], "tagged": ["t-1"], "none": []}
+    unseen = "none registered: no token is set, and without one rights may be missing"
+    assert followers["none"].note == f"service tagged with tags 'no', 'http' has no passing instance ({unseen})"
+    consul.register("tagged", name="t-2", Port=2, Tags=["main", "http"])
+    assert followers["two"].until(lambda found: [one["port"] for one in found["two"]["instances"]] == [1, 2])
+    consul.register("tagged", name="t-1", Port=1, Tags=["http", odd], status="critical")
+    assert followers["tagged"].until(lambda found: not found) == {}
+    assert "(1 registered, none passing)" in followers["tagged"].note
+    for number in range(3):
+        consul.deregister(f"t-{number}")
+
+
+def test_instances_of_another_datacenter(consul_program: Path, tmp_path: Path, follow: Follow) -> None:
+    """A service's datacenter wins over the option `dc`, and its instances are followed; one that is not known is named."""
+    with (
+        ConsulServer(consul_program, tmp_path / "east", datacenter="east") as east,
+        ConsulServer(consul_program, tmp_path / "west", datacenter="west") as west,
+    ):
+        east.join(west)
+        for server, port in ((east, 1), (west, 2)):
+            server.register("app", Address="10.0.0.1", Port=port)
+        services = "here=app,there=app?dc=west,nowhere=app?tag=x&dc=moon"
+        names = ("here", "there", "nowhere")
+        pairs = f"consul.host={east.address}:consul.wait=1s:consul.services={services}"
+        here, there, nowhere = (follow(pairs, part=name, interfaces=names) for name in names)
+        assert here.step()["here"]["port"] == 1
+        assert there.step()["there"]["port"] == 2
+        assert str(nowhere.fail()) == "no path to datacenter moon"
+        west.register("app", Address="10.0.0.1", Port=3)
+        assert there.until(lambda found: found["there"]["port"] == 3)
+        turned = follow(f"{pairs}:consul.dc=west".replace("dc=west,", "dc=east,"), part="there", interfaces=names)
+        assert turned.step()["there"]["port"] == 1
+        elsewhere = follow(f"{pairs}:consul.dc=west", part="here", interfaces=names)
+        assert elsewhere.step()["here"]["port"] == 3
 
 
 def test_a_service_without_a_passing_instance_is_absent(consul: ConsulServer, follow: Follow) -> None:
