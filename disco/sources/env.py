@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from disco.data.values import DEPTH_LIMIT
 from disco.sources import Context, InvalidValue, Option, Options, Problem, Source, build_tree
+from disco.sources.options import interface
 from disco.text import NAME_LIMIT, escape
 
 if TYPE_CHECKING:
@@ -98,13 +99,6 @@ def take_prefix(value: str) -> str:
     return value
 
 
-def take_name(value: str) -> str:
-    """Take an interface's name."""
-    if not re.fullmatch(r"[^\s:,/]{1,255}", value):
-        raise ValueError("the name of an interface")
-    return value
-
-
 def _check(options: Options) -> Iterator[Problem]:
     prefix = options["prefix"]
     if not prefix:
@@ -123,7 +117,7 @@ SOURCE = Source(
         Option(name="prefix", type=take_prefix, help="how the variables' names begin, such as APP_"),
         Option(
             name="interface",
-            type=take_name,
+            type=interface,
             help="the interface that all of them are of; not set: the first part of the name after the prefix",
         ),
     ),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from disco.data.values import Json
 
 Key = TypeVar("Key", str, bytes)
-Value = TypeVar("Value", str, bytes)
+Value = TypeVar("Value")
 
 
 class InvalidValue:

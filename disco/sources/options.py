@@ -90,6 +90,13 @@ def words(value: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in value.split(",") if part.strip()) or _expect("a list joined by ','")
 
 
+def interface(value: str) -> str:
+    """Take an interface's name."""
+    if not re.fullmatch(r"[^\s:,/]{1,255}", value):
+        raise ValueError("the name of an interface")
+    return value
+
+
 def patterns(value: str) -> tuple[str, ...]:
     """Take a list of interfaces' names joined by commas, with `*` for any characters."""
     names = words(value)

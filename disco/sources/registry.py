@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from disco.sources.options import Options
 
-BUILT_IN = ("flat", "env", "consul", "etcd")
+BUILT_IN = ("flat", "tree", "env", "consul", "etcd")
 GROUP = "disco.sources"
 _REMEDY = "correct the plug-in, or remove the source"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
+from lab.kubelet import Mount
 
 from disco.sources import http, registry
 from disco.testing import SourceContract
@@ -51,6 +52,57 @@ class Files:
         new = self._file.with_suffix(".new")
         new.write_text(json.dumps(self._data))
         new.replace(self._file)
+
+
+class Folder:
+    """A folder with one file for each key, replaced by each change; it fails by not being there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "tree"
+        self._folder.mkdir()
+        self._away = folder / "away"
+        self.options = {"path": str(self._folder)}
+
+    def put(self, interface: str, value: str) -> None:
+        path = self._folder / interface / "password"
+        path.parent.mkdir(exist_ok=True)
+        new = path.with_name("..new")
+        new.write_text(value)
+        new.rename(path)
+
+    def remove(self, interface: str) -> None:
+        (self._folder / interface / "password").unlink()
+
+    def fail(self) -> None:
+        self._folder.rename(self._away)
+
+    def recover(self) -> None:
+        self._away.rename(self._folder)
+
+
+class Mounted:
+    """A mounted Secret, of which each change is a new generation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._mount = Mount(folder / "tree")
+        self._away = folder / "away"
+        self._data: dict[str, str] = {}
+        self._mount.write({})
+        self.options = {"path": str(self._mount.folder), "map": "app-password=app/password,db-password=db/password"}
+
+    def put(self, interface: str, value: str) -> None:
+        self._data[f"{interface}-password"] = value
+        self._mount.write(self._data)
+
+    def remove(self, interface: str) -> None:
+        del self._data[f"{interface}-password"]
+        self._mount.write(self._data)
+
+    def fail(self) -> None:
+        self._mount.folder.rename(self._away)
+
+    def recover(self) -> None:
+        self._away.rename(self._mount.folder)
 
 
 class Variables:
@@ -166,6 +218,17 @@ class TestFlat(SourceContract):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> Files:
         return Files(tmp_path)
+
+
+class TestTree(SourceContract):
+    """The tree source."""
+
+    source = registry.find("tree", "")
+
+    @pytest.fixture(params=[Folder, Mounted])
+    def backend(self, request: pytest.FixtureRequest, tmp_path: Path) -> Folder | Mounted:
+        made: Folder | Mounted = request.param(tmp_path)
+        return made
 
 
 class TestEnv(SourceContract):
