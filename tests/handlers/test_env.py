@@ -135,12 +135,16 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     assert (tmp_path / "there").read_bytes() == b"A=1\0B=w\0"
 
 
-def export(site: Site, do: str, *patterns: str, **more: Any) -> Running:
+def prepare(site: Site, do: str, *patterns: str) -> None:
     for name in DATA:
         site.schema(name)
     site.flat(DATA)
     site.cfg["disco.fail_limit"] = "1"
     site.rules({"when": "db,web", "do": do, "name": "env"} | ({"export": list(patterns)} if patterns else {}))
+
+
+def export(site: Site, do: str, *patterns: str, **more: Any) -> Running:
+    prepare(site, do, *patterns)
     return site.run("env", "-0", options=(), **more)
 
 
@@ -172,8 +176,9 @@ def test_a_rule_without_export(site: Site) -> None:
 
 def test_check_knows_its_words(site: Site) -> None:
     """`--check` tells wrong words, and interfaces that the rule does not have."""
-    for words, problem in (("--nope", "option --nope not recognized"), ("--interface=x A=/y~1/b", "names no interface x")):
-        site.running.clear()
-        export(site, f"disco-env {words}", "A")
-        assert f": disco-env: the rule {problem}" in site.run(options=("--check",)).output.replace(": option", ": the rule option")
-    assert "the rule names no interface y/; add it to the rule's 'when'" in site.run(options=("--check",)).output
+    prepare(site, "disco-env --nope", "A")
+    assert ": disco-env: option --nope not recognized; " in site.run(options=("--check",)).output
+    prepare(site, "disco-env --interface=x A=/y~1/b B=/db/host", "A")
+    output = site.run(options=("--check",)).output
+    assert output.count(": disco-env: the rule names no interface ") == 2
+    assert all(f"names no interface {name}; add it to the rule's 'when'" in output for name in ("x", "y/"))
