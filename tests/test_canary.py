@@ -11,6 +11,7 @@ import importlib.util
 import json
 import re
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -434,6 +435,67 @@ def test_broken_files(site: Site) -> None:
     for number, name in enumerate(BROKEN):
         assert f"broken{number}.yaml" in outputs["dry json"], name
     assert_silent(outputs)
+
+
+EXPORTS = """#!{python}
+import json, os, sys
+forms = list(json.load(sys.stdin)["app"].values())
+rule = os.environ["DISCO_RULE"]
+with open(os.environ["DISCO_ENV"], "a") as file:
+    for number, form in enumerate(forms):
+        if rule == "records":
+            file.write(f"OK_{{number}}={{form}}\\0OTHER_{{number}}={{form}}\\0")
+        elif rule == "lines":
+            file.write(f"OK_{{number}}={{form}}\\n")
+        elif rule == "names":
+            file.write(f"{{form}}=x\\0")
+        elif rule == "last line":
+            file.write(f"OK=x\\n{{min(filter(str.isidentifier, forms))}}==\\n")
+        elif rule == "cut":
+            file.write(f"OK_{{number}}=\\0{{form}}")
+        elif rule == "large":
+            file.write(f"OK_{{number}}={{form * 100_000}}\\0")
+"""
+
+
+def test_what_rules_export(site: Site) -> None:
+    """No value that a handler exports is told: used or not, one that is no environment, or by disco-env; COMMAND gets it."""
+    site.schema("app")
+    for kind in ("one", "nul", "name", "long"):
+        site.schema(kind)
+    site.schema("missing")
+    site.handler("export", EXPORTS.format(python=sys.executable))
+    rules = ("records", "lines", "names", "last line", "cut", "large")
+    site.rules(
+        *({"when": "app", "do": "export", "name": name, "export": "OK*"} for name in rules),
+        *({"when": kind, "do": "disco-env", "name": kind, "export": f"{kind}_*"} for kind in ("one", "nul", "name", "long")),
+        {"when": "one", "do": "disco-env", "name": "without"},
+        {"when": "missing", "do": "disco-env"},
+    )
+    forms = {name: form for name, form in FORMS.items() if "\0" not in form}
+    data = {"one": {f"a{n}": [form] for n, form in enumerate(FORMS.values())}, "nul": {"a": f"{CANARY}\0"}}
+    site.flat({"app": forms, **data, "name": {"a-b": CANARY}, "long": {"a": CANARY * 20_000}})
+    site.cfg["disco.fail_limit"] = "0"
+    outputs = modes(
+        site,
+        "rule records: not exported, since 'export' does not name it: OTHER_0",
+        "rule records: handler succeeded",
+        *(f"rule {name}: .*what it wrote to DISCO_ENV cannot be used" for name in rules if name not in {"records", "last line"}),
+        "rule last line: not exported, since 'export' does not name it: line 2",
+        "rule one: handler succeeded",
+        "disco-env: /nul/a holds a NUL",
+        "disco-env: /name/a-b: name_a-b cannot be the name",
+        "disco-env: /long/a is longer than",
+        "disco-env: the rule has no 'export'",
+    )
+    assert_silent(outputs)
+    both = {"when": "one", "do": "disco-env", "export": "one_*,OK_0"}
+    site.rules({"when": "app", "do": "export", "name": "records", "export": "OK*"}, both)
+    running = site.start("sh", "-c", 'printenv > "$OUT/environment"')
+    assert running.wait() == 0, running.log
+    assert all(form in site.read("environment") for form in FORMS.values() if form.isprintable())
+    assert re.search("COMMAND gets what rules export: OK_0, ", running.log)
+    assert_silent({"run": running.log})
 
 
 # Secrets of the configuration

@@ -34,7 +34,13 @@ def find_warnings(site: Site, command: Sequence[str]) -> list[Problem]:
     """Return what is doubtful; command: empty if it is not known."""
     warnings = list(site.warnings)
     if site.is_whole:
-        warnings += [*_find_hopeless(site), *_find_unused(site), *_find_twins(site), *_find_shadowed(site)]
+        warnings += [
+            *_find_hopeless(site),
+            *_find_unused(site),
+            *_find_twins(site),
+            *_find_shadowed(site),
+            *_find_exported_twice(site),
+        ]
         warnings += [*_find_misnamed(site), *_find_undeclared(site), *_find_doubtful_patterns(site)]
     warnings += [problem for problem, is_error in _find_in_handlers(site) if not is_error]
     warnings += _find_open_files(site)
@@ -180,6 +186,17 @@ def _find_in_handlers(site: Site) -> Iterator[tuple[Problem, bool]]:
             yield Problem(rule.where, what, "say there which variables it may set"), True
         for finding in handlers.find_problems(name, rule.argv[1:], rule.interfaces, site.settings.handler_timeout):
             yield Problem(rule.where, f"{name}: {finding.message}", finding.remedy), finding.is_error
+
+
+def _find_exported_twice(site: Site) -> Iterator[Problem]:
+    """Yield the variables that two rules write out: that of the later rule counts."""
+    first: dict[str, str] = {}
+    for rule in site.rules:
+        for name in rule.export:
+            other = first.setdefault(name, rule.name)
+            if other != rule.name and "*" not in name:
+                what = f"rule {rule.name} exports {name}, and so does rule {other}: if both set it, only that of {rule.name} counts"
+                yield Problem(rule.where, what, "remove it from one of them, if that is not meant")
 
 
 def _find_open_files(site: Site) -> Iterator[Problem]:

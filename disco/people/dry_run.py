@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from disco.data import values
 from disco.people import report, wording
-from disco.text import LINE_LIMIT, PATH_LIMIT, escape, plural
+from disco.text import LINE_LIMIT, PATH_LIMIT, escape, plural, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from disco.core.status import RuleStatus, SourceStatus, Status
 
+VARIABLES_SHOWN = 10  # of one rule, as text
 LEAVES_SHOWN = 100  # of one interface, as text; JSON holds them all
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
@@ -61,6 +62,7 @@ def as_json(status: Status, command: str, *, is_executable: bool) -> str:
                 "interfaces": [name for name, _ in rule.basis or ()],
                 "waits_for": _lacking(status, rule) if rule.basis is None else [],
                 "after": list(rule.rule.after),
+                "export": list(rule.rule.export),
             }
             for rule in status.rules.values()
         ],
@@ -126,7 +128,8 @@ def _rule(status: Status, rule: RuleStatus, running: set[str]) -> str:
         return f"rule {named.name} ({named.where}) would not run {handler}: it comes after {held}"
     after = f", after {', '.join(named.after)}" if named.after else ""
     on = f" on {', '.join(name for name, _ in rule.basis)}" if rule.basis else " once, without data"
-    return f"rule {named.name} ({named.where}) would run {handler}{on}{after}"
+    export = f"; it may set {shorten(named.export, VARIABLES_SHOWN)} for {status.plan.command}" if named.export else ""
+    return f"rule {named.name} ({named.where}) would run {handler}{on}{after}{export}"
 
 
 def _lacking(status: Status, rule: RuleStatus) -> list[str]:

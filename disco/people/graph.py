@@ -6,13 +6,14 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from disco.text import NAME_LIMIT, escape
+from disco.text import NAME_LIMIT, escape, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from disco.site.loading import Site, SourceProcess
 
+NAMES_LIMIT = 5  # variables at one arrow
 # Markdown and Mermaid's own syntax must not be seen in a label. Mermaid also drops a `;` from lines that seem to hold one of
 # its words `style` and `classDef`, so these lose a letter to an entity too.
 _MARKUP = r"[^\w ./:,()-]|(?<![^\W_])_|_(?![^\W_])|^[-+]|[.)](?= )|(?<=sty)l(?=e)|(?<=class)D(?=ef)|(?<=/)/"
@@ -44,7 +45,9 @@ def draw(site: Site, command: Sequence[str]) -> str:
         lines += [f"{interfaces[name]} {arrow} {rules[rule.name]}" for name in rule.interfaces]
         lines += [f"{rules[name]} -. after .-> {rules[rule.name]}" for name in rule.after]
         lines.append(f"{rules[rule.name]} --> {handlers[rule.argv[0]]}")
-    lines += [f"{node} --> command" for node in handlers.values()]
+    for program, node in handlers.items():
+        exported = list(dict.fromkeys(name for rule in site.rules if rule.argv[0] == program for name in rule.export))
+        lines.append(f'{node} -->|"{_label(shorten(exported, NAMES_LIMIT))}"| command' if exported else f"{node} --> command")
     return "".join(f"{line}\n" for line in ["flowchart LR", *(f"    {line}" for line in lines)])
 
 

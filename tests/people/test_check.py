@@ -52,6 +52,15 @@ def simple(site: Site) -> Site:
     return site
 
 
+def test_a_variable_that_two_rules_export(simple: Site) -> None:
+    """A name that two rules write out in `export` is doubtful; that one pattern stands in two rules is not."""
+    one = {"when": "app", "do": "see"}
+    simple.rules({**one, "name": "a", "export": "DB_*,URL"}, {**one, "name": "b", "export": "DB_*,URL,DB_X"})
+    _, _, warnings = check(simple)
+    what = "rule b exports URL, and so does rule a: if both set it, only that of b counts"
+    assert [(one["place"], one["message"]) for one in warnings] == [(f"{simple.etc}/site.rules:1:77", what)]
+
+
 def test_a_site_in_order(simple: Site) -> None:
     """A site without problems gives one line and status 0; nothing runs, and COMMAND is not needed."""
     done = disco(simple, "--check", "touch", "ran")

@@ -96,7 +96,7 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
         start = f"rule {rule['name']} ({rule['where']}) would "
         line = lines[len(expected)]
         assert line.startswith(start + ("run " if rule["would_run"] else "not run ") + rule["handler"])
-        names = [*rule["interfaces"], *rule["after"]] if rule["would_run"] else rule["waits_for"]
+        names = [*rule["interfaces"], *rule["after"], *rule["export"][:10]] if rule["would_run"] else rule["waits_for"]
         assert all(name in line for name in names)
         expected.append(line)
     line = lines[len(expected)]
@@ -226,6 +226,17 @@ def test_any_and_after(site: Site) -> None:
     assert (rules["all"]["would_run"], rules["all"]["waits_for"]) == (False, ["db"])
     assert "would run see on app, after one" in text
     assert "it waits for any of web, mail" in text
+
+
+def test_exports(site: Site) -> None:
+    """The variables that a rule may set for COMMAND are told by the names in its `export`; of very many some, and JSON has all."""
+    site.simple()
+    many = [f"V{number}" for number in range(11)]
+    site.rules({"when": "app", "do": "see", "name": "few", "export": "DB_*,URL"}, {"when": "app", "do": "see", "export": many})
+    _, text, told = dry(site, "echo")
+    assert "would run see on app; it may set DB_*, URL for echo\n" in text
+    assert "V8, V9, … for echo\n" in text
+    assert [rule["export"] for rule in told["rules"]] == [["DB_*", "URL"], many]
 
 
 def test_after_a_rule_that_would_wait(site: Site) -> None:

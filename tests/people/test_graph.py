@@ -77,6 +77,18 @@ def test_graph_of_sources_that_say_what_they_provide(simple: Site) -> None:
     ]
 
 
+def test_graph_of_exports(simple: Site) -> None:
+    """The arrow to COMMAND names what the rules of that handler may export, a few names at most."""
+    exports = ("DB_*,URL", "URL,A", [f"V{number}" for number in range(6)])
+    simple.handler("other")
+    simple.rules(*({"when": "app", "do": do, "export": names} for do, names in zip(("see", "see", "other"), exports, strict=True)))
+    lines = disco(simple, "--graph").stdout.splitlines()
+    assert lines[-2:] == [
+        '    h0 -->|"DB#95;#42;, URL, A"| command',
+        '    h1 -->|"V0, V1, V2, V3, V4, #8230;"| command',
+    ]
+
+
 def test_labels_cannot_break_the_graph(simple: Site) -> None:
     """Quotes, angle brackets, Markdown and Mermaid's own words in names are entities, of which each has its end."""
     simple.rules({"when": "app", "do": "see", "name": '1. style:x "q" <b>`#35; __z__ classDef:y --> end'})
