@@ -25,7 +25,9 @@ class Inputs:
 
     def stdin(self, basis: Basis) -> tuple[bytes, ...]:
         """Return a handler's input, in parts of which every second one is an interface's body."""
-        parts: list[bytes] = [] if basis else [b"{"]
+        if not basis:
+            return (b"{}\n",)
+        parts: list[bytes] = []
         for name, _ in basis:
             parts += (
                 (b',"' if parts else b'{"') + name.translate(_QUOTED).encode() + b'":',

@@ -44,6 +44,16 @@ def test_any_gets_those_that_are_valid(site: Site) -> None:
     assert site.seen() == [{"app": {"a": 1}}]
 
 
+def test_input_of_a_rule_without_when(site: Site) -> None:
+    """A handler whose rule names no interface gets an empty object, once."""
+    site.simple()
+    site.handler("once")
+    site.rules({"do": "once"}, {"when": "app", "do": "see"})
+    running = site.run()
+    assert running.output == "done\n", running.log
+    assert site.seen("once") == [{}]
+
+
 def test_signals_of_a_handler(site: Site) -> None:
     """A handler finds no signal ignored or blocked, those included that Python ignores for itself."""
     site.simple()
