@@ -29,7 +29,7 @@ def test_every_text_names_the_distribution_that_is_disco() -> None:
     assert {name for name, _ in named} == {PROJECT["name"], "."}
     extras = {extra for _, listed in named for extra in listed.split(",") if extra.isidentifier()}
     assert extras == set(PROJECT["optional-dependencies"])
-    assert PROJECT["optional-dependencies"]["all"] == [f"{PROJECT['name']}[consul,etcd,formats]"]
+    assert PROJECT["optional-dependencies"]["all"] == [f"{PROJECT['name']}[consul,etcd,formats,render]"]
 
 
 def test_the_documents_name_the_wheel_that_is_built() -> None:

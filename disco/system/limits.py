@@ -6,12 +6,13 @@ import os
 import resource
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from disco.system import libc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 LARGE_BLOCK = 1 << 20  # bytes
@@ -69,6 +70,24 @@ def cpu_limit(seconds: float) -> _Limit:
     return _Limit(signal.ITIMER_VIRTUAL, signal.SIGVTALRM, time.process_time, seconds)
 
 
+@contextmanager
+def memory_limit(more: int) -> Iterator[None]:
+    """Let this process take so many bytes of memory more than it has, in the body of a `with`.
+
+    Python raises MemoryError beyond that; other languages' libraries abort the process. Without /proc there is no limit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = address_space() + more
+    is_lower = limit > more and (soft == resource.RLIM_INFINITY or limit < soft)
+    if is_lower:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        if is_lower:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def limit_descriptors(limits: tuple[int, int] | None = None) -> tuple[int, int]:
     """Set the soft and the hard limit of this process's descriptors; return those before.
 
@@ -86,6 +105,15 @@ def return_memory() -> None:
     (mallopt(3)). What passed through once would stay in each process.
     """
     libc.set_mmap_threshold(LARGE_BLOCK)
+
+
+def address_space() -> int:
+    """Return the bytes that this process has mapped; 0 if that cannot be seen."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 -- as below
+            return int(file.read().split()[0]) * _PAGE
+    except OSError:
+        return 0
 
 
 def resident_memory(pid: int) -> int:
