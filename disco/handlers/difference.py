@@ -23,10 +23,12 @@ def hide(text: str) -> str:
 
 
 def hide_all(data: Json) -> Json:
-    """Return data whose texts and numbers are hidden."""
+    """Return data whose texts and numbers are hidden; null, of which formats make no line, stays."""
     if isinstance(data, dict):
         return {key: hide_all(value) for key, value in data.items()}
-    return [hide_all(value) for value in data] if isinstance(data, list) else HIDDEN
+    if isinstance(data, list):
+        return [hide_all(value) for value in data]
+    return None if data is None else HIDDEN
 
 
 def compare(old: str | None, new: str, shown: str) -> Iterator[str]:
