@@ -87,7 +87,7 @@ once waits until it is read.
     Merged      checker →    the verdict, and the merged data
     Run         → runner     run this handler with this input; one at a time
     Started     runner →     the handler's pid: its time runs from now on
-    RunFinished runner →     how it ended, its last lines, and whether it left something behind
+    RunFinished runner →     how it ended, its last lines, what it exports, and whether it left something behind
 
 Phases
 ======
@@ -154,6 +154,9 @@ What departs from the obvious
   everything as after an exec. The start of another Python takes as long as disco's own. Only a name that leads to none of the
   site's own programs does that.
 - A handler's stdin is a file in memory (memfd), not a pipe: a handler that reads late, or never, keeps nobody waiting.
+- So is the file for the variables that it exports to COMMAND (`workers.exporting`): they may be secrets. The runner validates
+  them (`data.exports`). To the coordinator they are bytes until all its children have ended. Then it puts together those of each
+  rule's last success, and hands them to the first process in such a file, with the word that COMMAND may be executed.
 - Decoding and validating are limited in CPU time, not by the clock: a loaded machine does not make data invalid. A
   step of a source is limited by the clock.
 - The coordinator is not the process that becomes COMMAND. A process of its own is the one place to which every orphan of
