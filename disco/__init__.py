@@ -44,12 +44,13 @@ The life of a change
 ====================
 
 1. A source's generator (`sources`) yields everything it knows. The watcher around it drops what no schema names, or what
-   the source's `interfaces` leaves out, compares with the last time, decodes text by the schema, validates, and sends a
-   `Diff` of the interfaces that changed, each whole and with its verdict.
-2. `composition` composes. Where one source contributes, or several say the same, its verdict counts; else the checker
-   merges and validates (`Merge`, `Merged`). News that everything which a source had is gone at once is held, with all that
-   follows (`contribution`), for it looks the same when a server restarts. What several sources name in their `interfaces` is
-   withheld until each has answered.
+   the source's `interfaces` leaves out, compares with the last time, decodes text by the schema, fills in defaults, validates,
+   and sends a `Diff` of the interfaces that changed, each whole and with its verdict: as the source has it, and besides with
+   its defaults where it is valid and they make a difference.
+2. `composition` composes. Where one source contributes, or several say the same, its verdict counts, and handlers get what has
+   the defaults; else the checker merges what has none, fills in and validates (`Merge`, `Merged`). News that everything which
+   a source had is gone at once is held, with all that follows (`contribution`), for it looks the same when a server restarts.
+   What several sources name in their `interfaces` is withheld until each has answered.
 3. `adoption` lets rules see it, in cuts. What changed and is named by one rule is adopted together: when all of it has been
    quiet for disco.settle, and merged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
    data changes faster than it is merged, an older moment that is wholly known is adopted, and exec waits for the newest.

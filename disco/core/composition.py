@@ -1,5 +1,7 @@
 """What all sources say, composed: of one source its verdict counts, of several the checker's. Data is opaque here.
 
+What sources say is compared and merged as they say it, without the defaults of schemas.
+
 Invariant: an interface's view is what follows from its sources' contributions of now, or pending until the checker has spoken.
 """
 
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from disco.core.adoption import NOTHING, Adoption, View
 from disco.core.contribution import Contribution
 from disco.core.deadlines import Deadlines
+from disco.wire import messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,7 +143,9 @@ class Composition:
             return NOTHING
         if len({part.digest for _, part in parts}) == 1:  # one source, or all say the same
             part = parts[-1][1]  # the later source wins, also where one lies about its digest
-            return View(combination, "" if part.problems else part.digest, part.body, part.problems)
+            # A run's basis is what its handler gets: a value that a source now has, and that was the default before, is no news.
+            digest = messages.digest(part.filled) if part.filled else part.digest
+            return View(combination, "" if part.problems else digest, part.filled or part.body, part.problems)
         if sum(len(part.body) for _, part in parts) > self._limit:
             much = f"{len(parts)} sources say more than {self._limit >> 20} MiB of it: let fewer of them have it"
             return View(combination, problems=(much,))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from disco.wire.messages import Diff
 
 WELL_AFTER = 30.0  # seconds without an error, after which one good answer is enough
-DATA_LIMIT = 32 << 20  # bytes of JSON that are kept of one source: more than its own process lets pass
+DATA_LIMIT = 48 << 20  # bytes of JSON, bare and filled, that are kept of one source: more than its own process lets pass
 RETRY_LIMIT = 120.0  # seconds that a source may say it needs until its next try
 NAMES_SHOWN = 20
 
@@ -85,7 +85,7 @@ class Health:
         if not all(name in self._interfaces and source.plan.may_provide(name) for name in diff.changed):
             return "an interface that it may not provide"
         newest = self._composition.contribution(source.name).newest(diff)
-        if sum(len(fragment.body) for fragment in newest.values()) > DATA_LIMIT:
+        if sum(len(fragment.body) + len(fragment.filled) for fragment in newest.values()) > DATA_LIMIT:
             return f"more than {DATA_LIMIT >> 20} MiB of data"
         return ""
 

@@ -1,22 +1,18 @@
-"""Decoding: the texts of a store as typed values, where a schema says what they are.
-
-Only what must hold says so ($ref, allOf), never what may (anyOf, oneOf, if).
-"""
+"""Decoding: the texts of a store as typed values, where a schema says what they are."""
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from disco.data import subschemas
 from disco.data.values import Literal, strict_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
+    from disco.data.subschemas import Targets
     from disco.data.values import Json
-
-    Targets = Mapping[int, tuple[Json, bool]]  # by id of a mapping: where its $ref leads; whether keywords beside it are ignored
 
 # An integer written with a fraction or an exponent is decoded up to so many characters, and up to so many digits.
 INTEGER_LENGTH, INTEGER_DIGITS = 300, 20
@@ -36,45 +32,22 @@ def decode(data: Json, content: Json, targets: Targets) -> Json:
 
 def admits_mappings(content: Json, targets: Targets) -> bool:
     """Return False where `type` (or the schema `false`) excludes every mapping, and so every interface."""
-    types = _admitted_types(_applying([content], targets))
+    types = _admitted_types(subschemas.find_applying([content], targets))
     return content is not False and (types is None or "object" in types)
-
-
-def find_properties(content: Json, path: Sequence[str], targets: Targets) -> frozenset[str]:
-    """Return the names of the properties that a schema declares for the mapping at a path of keys."""
-    applying = list(_applying([content], targets))
-    for key in path:
-        applying = list(_applying(_schemas_of_key(applying, key), targets))
-    return frozenset(name for content in applying for name in content.get("properties", ()))
 
 
 def _decode(data: Json, schemas: Iterable[Json], targets: Targets) -> Json:
     if isinstance(data, Literal):
         return data.text
-    applying = list(_applying(schemas, targets))
+    applying = list(subschemas.find_applying(schemas, targets))
     if isinstance(data, str):
         types = _admitted_types(applying)
         return data if types is None or "string" in types else _decode_text(data, types)
     if isinstance(data, dict):
-        return {key: _decode(value, _schemas_of_key(applying, key), targets) for key, value in data.items()}
+        return {key: _decode(value, subschemas.of_key(applying, key), targets) for key, value in data.items()}
     if isinstance(data, list):
-        return [_decode(value, _schemas_of_item(applying, index), targets) for index, value in enumerate(data)]
+        return [_decode(value, subschemas.of_item(applying, index), targets) for index, value in enumerate(data)]
     return data
-
-
-def _applying(schemas: Iterable[Json], targets: Targets) -> Iterator[Mapping[str, Json]]:
-    """Yield the schemas, and those that they include by $ref and allOf: all of these must hold."""
-    waiting, seen = list(schemas), set()
-    while waiting:
-        content = waiting.pop(0)
-        if not isinstance(content, dict) or id(content) in seen:
-            continue
-        seen.add(id(content))
-        target, alone = targets.get(id(content), (None, False))
-        waiting.append(target)
-        if not alone:
-            yield content
-            waiting += content.get("allOf", ())
 
 
 def _admitted_types(applying: Iterable[Mapping[str, Json]]) -> set[str] | None:
@@ -88,33 +61,6 @@ def _admitted_types(applying: Iterable[Mapping[str, Json]]) -> set[str] | None:
                 names.add("integer")
             admitted = names if admitted is None else admitted & names
     return admitted
-
-
-def _schemas_of_key(applying: Iterable[Mapping[str, Json]], key: str) -> Iterator[Json]:
-    for content in applying:
-        matched = False
-        if key in content.get("properties", ()):
-            matched = True
-            yield content["properties"][key]
-        for pattern, below in content.get("patternProperties", {}).items():
-            if re.search(pattern, key):
-                matched = True
-                yield below
-        if not matched and "additionalProperties" in content:
-            yield content["additionalProperties"]
-
-
-def _schemas_of_item(applying: Iterable[Mapping[str, Json]], index: int) -> Iterator[Json]:
-    for content in applying:
-        items = content.get("items")
-        # Before 2020-12 a list under `items` was what `prefixItems` is now.
-        prefix = content.get("prefixItems", items if isinstance(items, list) else [])
-        if index < len(prefix):
-            yield prefix[index]
-        elif isinstance(items, dict):
-            yield items
-        elif isinstance(items, list) and "additionalItems" in content:
-            yield content["additionalItems"]
 
 
 def _decode_text(text: str, types: set[str]) -> Json:

@@ -8,42 +8,32 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import jsonschema_specifications
 import referencing
-import referencing.exceptions
 from referencing.jsonschema import EMPTY_REGISTRY
 
-from disco.data import decoding, documents, formats, verdicts
+from disco.data import decoding, documents, formats, subschemas, survey, verdicts
 from disco.data.formats import jsonschema
 from disco.errors import ConfigurationError, Problem, raise_problems
 from disco.named import NamedTuple
 from disco.system.limits import Overrun
-from disco.text import NAME_LIMIT, PATH_LIMIT, PROBLEM_LIMIT, escape, nearest
+from disco.text import NAME_LIMIT, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from jsonschema.protocols import Validator
-    from referencing._core import Resolver
 
-    from disco.data.decoding import Targets
+    from disco.data.defaults import Defaults
+    from disco.data.subschemas import Targets
     from disco.data.values import Json, NodePath
 
-_TYPES = "'type' takes string, integer, number, boolean, array, object or null, or a list of these"
 _DIALECTS = "$schema names a dialect that is not known here (drafts 4, 6, 7, 2019-09 and 2020-12 are)"
-# Keywords that assert nothing, or that belong to another (`then`), and disco's own `name`.
-_ANNOTATIONS = (
-    *("$schema", "$id", "id", "$anchor", "$dynamicAnchor", "$recursiveAnchor", "$vocabulary", "$comment", "$defs", "definitions"),
-    *("title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "then", "else", "name"),
-    *("contentEncoding", "contentMediaType", "contentSchema", "minContains", "maxContains", "additionalItems"),
-)
-_NEAR = 0.8  # how similar (0 to 1) an unknown keyword is to a known one, to be called mistyped
-_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-# The dialects that ignore all keywords beside a $ref.
-_ALONE = (jsonschema.Draft4Validator, jsonschema.Draft6Validator, jsonschema.Draft7Validator)
-
+_IDLE = "this default is never used: it is not that of a key below properties, additionalProperties, items, allOf or $ref"
+_IDLE_REMEDY = "move it there, or leave it for those who read the schema"
 # Nothing is ever fetched: a reference leads into the schema itself, or to one of these.
 _REGISTRY = jsonschema_specifications.REGISTRY.combine(EMPTY_REGISTRY)
 
@@ -57,6 +47,8 @@ class Schema(NamedTuple):
     validator: Validator
     targets: Targets
     warnings: tuple[Problem, ...] = ()  # about the schema itself
+    defaults: Defaults | None = None  # None if there is nothing to fill in
+    idle_defaults: tuple[Problem, ...] = ()  # those that are never filled in
 
     def admits_mappings(self) -> bool:
         """Return False where `type` (or the schema `false`) excludes every mapping, and so every interface."""
@@ -68,29 +60,21 @@ class Schema(NamedTuple):
 
     def properties(self, path: Sequence[str]) -> frozenset[str]:
         """Return the names of the properties that the schema declares for the mapping at a path of keys."""
-        return decoding.find_properties(self.content, path, self.targets)
+        return subschemas.find_properties(self.content, path, self.targets)
+
+    def fill(self, data: Json, size: int) -> Json:
+        """Return data with the schema's defaults for what it leaves out, the very same object for nothing; see `defaults.fill`."""
+        return self.defaults.fill(data, size) if self.defaults and isinstance(data, dict) else data
 
     def problems(self, data: Json) -> tuple[str, ...]:
         """Return why data violates the schema, as `POINTER reason` without any value; empty if it is valid."""
         if not isinstance(data, dict):
             return ("the interface is not a mapping",)
-        problems: list[str] = []
-        try:
-            for error in self.validator.iter_errors(data):
-                problems += (text for text in verdicts.explain(error) if text not in problems)
-                if len(problems) > verdicts.PROBLEMS_SHOWN:
-                    break
-        except Overrun:
-            raise
-        except RecursionError:
-            return ("the schema recurses too deep on this data, or for ever",)
-        except Exception as error:  # noqa: BLE001 -- arithmetic and formats on hostile data: a verdict, not a crash
-            return (f"the schema cannot be applied to this data ({type(error).__name__})",)
-        return verdicts.bounded(problems)
+        return _find_violations(self.validator, data, "the interface")
 
 
-def read(path: Path) -> Schema:
-    """Read one schema.
+def read(path: Path, *, with_defaults: bool = True) -> Schema:
+    """Read one schema; without its defaults they mean nothing.
 
     Raises:
         DocumentError: the file is no document.
@@ -112,30 +96,77 @@ def read(path: Path) -> Schema:
     if kind is None:
         raise ConfigurationError(Problem(document.at("$schema"), _DIALECTS, "name one of these, or none"))
     # The vocabularies of a dialect repeat each other's problems.
-    raise_problems(dict.fromkeys(Problem(document.at(*at), reason) for at, reason in _check(content, kind)))
+    raise_problems(dict.fromkeys(Problem(document.at(*at), reason) for at, reason in survey.check(content, kind)))
     specification = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
     resource = specification.create_resource(content)
     try:
         registry = _REGISTRY.with_resource(resource.id() or "", resource).with_resource("", resource).crawl()
     except ValueError:  # of urllib
         raise ConfigurationError(Problem(document.at("$id"), "an $id in this file is no URI")) from None
-    survey = _Survey(resource, registry.resolver_with_root(resource), kind)
+    seen = survey.Survey(resource, registry.resolver_with_root(resource), kind)
     paths = _find_paths(content)
-    raise_problems(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in survey.problems)
+    raise_problems(Problem(document.at(*paths.get(id(at), ()), *keyword), reason) for at, keyword, reason in seen.problems)
     validator = kind(content, registry=registry, format_checker=kind.FORMAT_CHECKER)
-    formats.load(survey.formats)
+    formats.load(seen.formats)
     warnings = [
         Problem(
             document.at(*paths.get(id(at), ()), keyword), f"{escape(keyword, NAME_LIMIT)} is not a keyword of JSON Schema", remedy
         )
-        for at, keyword, remedy in survey.mistyped
+        for at, keyword, remedy in seen.mistyped
     ]
     extra = "pip install 'disco-entrypoint[formats]' (it checks the usual formats), or remove this format"
     warnings += (
         Problem(str(path), f"format {escape(name, NAME_LIMIT)} is not checked: no installed package can", extra)
-        for name in formats.unchecked(survey.formats, kind)
+        for name in formats.unchecked(seen.formats, kind)
     )
-    return Schema(interface, content, str(path), validator, survey.targets, tuple(warnings))
+    new = Schema(interface, content, str(path), validator, seen.targets, tuple(warnings))
+    having = [at for at in seen.having_defaults if id(at) in paths]  # not those of a dialect's own schema
+    return _find_defaults(new, having, document, paths) if with_defaults and having else new
+
+
+def _find_defaults(schema: Schema, having: Iterable[Json], document: documents.Document, paths: Mapping[int, NodePath]) -> Schema:
+    """Return the schema with its defaults; having: its subschemas that have one.
+
+    Raises:
+        ConfigurationError: a default is wrong.
+
+    """
+    from disco.data import defaults  # noqa: PLC0415 -- few schemas have some
+
+    def explain(part: Json, data: Json) -> tuple[str, ...]:
+        steps = (quote(str(step).replace("~", "~0").replace("/", "~1"), safe="") for step in paths[id(part)])
+        reference = {"$ref": "#" + "".join(f"/{step}" for step in steps)}  # so the part's own references keep their base
+        return _find_violations(schema.validator.evolve(schema=reference), data, "it")
+
+    def where(part: Json) -> str:
+        return document.at(*paths[id(part)], "default")
+
+    local = {part: (target if id(target) in paths else None, alone) for part, (target, alone) in schema.targets.items()}
+    finder = defaults.Finder(local, explain, where)
+    place = finder.find([schema.content])
+    raise_problems(finder.problems)
+    unused = (part for part in having if id(part) not in finder.used)
+    in_order = sorted(unused, key=lambda part: document.places.get((*paths[id(part)], "default"), ()))
+    idle = (Problem(where(part), _IDLE, _IDLE_REMEDY) for part in in_order)
+    found = defaults.Defaults(place, where(place.origin)) if place else None
+    return schema._replace(defaults=found, idle_defaults=tuple(idle))
+
+
+def _find_violations(validator: Validator, data: Json, whole: str) -> tuple[str, ...]:
+    """Return why data violates a schema; whole: what that calls the data as a whole."""
+    problems: list[str] = []
+    try:
+        for error in validator.iter_errors(data):
+            problems += (text for text in verdicts.explain(error, whole) if text not in problems)
+            if len(problems) > verdicts.PROBLEMS_SHOWN:
+                break
+    except Overrun:
+        raise
+    except RecursionError:
+        return ("the schema recurses too deep on this data, or for ever",)
+    except Exception as error:  # noqa: BLE001 -- arithmetic and formats on hostile data: a verdict, not a crash
+        return (f"the schema cannot be applied to this data ({type(error).__name__})",)
+    return verdicts.bounded(problems)
 
 
 def _find_dialect(name: Json) -> type[Validator] | None:
@@ -149,19 +180,6 @@ def _find_dialect(name: Json) -> type[Validator] | None:
     return None if kind is jsonschema.Draft3Validator else kind
 
 
-def _check(content: Json, kind: type[Validator]) -> Iterator[tuple[Iterable[str | int], str]]:
-    """Yield path and reason of each violation of the dialect."""
-    try:
-        for error in kind(kind.META_SCHEMA, format_checker=kind.FORMAT_CHECKER).iter_errors(content):
-            path = error.absolute_path
-            is_type = error.validator == "anyOf" and path and path[-1] == "type"
-            yield path, _TYPES if is_type else escape(error.message, PROBLEM_LIMIT)
-    except RecursionError:
-        yield (), "the schema is too deep"
-    except OverflowError:  # of re
-        yield (), "a regular expression in the schema is too large"
-
-
 def _find_paths(content: Json) -> dict[int, NodePath]:
     """Return the path to each mapping and list in a document, by its id."""
     paths: dict[int, NodePath] = {}
@@ -173,75 +191,3 @@ def _find_paths(content: Json) -> dict[int, NodePath]:
             below = node.items() if isinstance(node, dict) else enumerate(node)
             waiting += [((*at, key), value) for key, value in below]
     return paths
-
-
-class _Survey:
-    """A walk over a schema, its subschemas and what they refer to: targets of references, names of formats, problems."""
-
-    def __init__(self, root: referencing.Resource[Json], resolver: Resolver[Json], kind: type[Validator]) -> None:
-        self.problems: list[tuple[Json, tuple[str, ...], str]] = []  # the mapping, its keyword if the problem has one, the reason
-        self.targets: dict[int, tuple[Json, bool]] = {}
-        self.formats: set[str] = set()
-        self.mistyped: list[tuple[Json, str, str]] = []  # the mapping, the unknown keyword, and the remedy
-        self._kind = kind
-        self._keywords = {*kind.VALIDATORS, *_ANNOTATIONS}
-        self._seen: set[int] = set()
-        self._referred: list[tuple[dict[str, Json], str, Json, Resolver[Json]]] = []
-        self._walk(root, resolver)
-        while self._referred:
-            content, keyword, target, at = self._referred.pop()
-            if id(target) in self._seen:
-                continue
-            # What an unknown keyword holds was not checked: it is a schema only if something refers to it.
-            for _, reason in _check(target, kind):
-                self.problems.append((content, (keyword,), f"what {keyword} leads to is no schema: {reason}"))
-                break
-            else:
-                default = referencing.jsonschema.specification_with(kind.META_SCHEMA["$schema"])
-                self._walk(referencing.Resource.from_contents(target, default), at)
-
-    def _walk(self, root: referencing.Resource[Json], resolver: Resolver[Json]) -> None:
-        waiting = [(root, resolver)]
-        while waiting:
-            resource, at = waiting.pop()
-            content = resource.contents
-            if not isinstance(content, dict) or id(content) in self._seen:
-                continue
-            self._seen.add(id(content))
-            waiting += [(below, at.in_subresource(below)) for below in resource.subresources()]
-            for keyword in _REFERENCES:
-                if isinstance(content.get(keyword), str):
-                    self._follow(content, keyword, at)
-            if isinstance(content.get("format"), str):
-                self.formats.add(content["format"])
-            self._compile(content)
-            for keyword in sorted(content.keys() - self._keywords):
-                if remedy := nearest(keyword, self._keywords, "", _NEAR):
-                    self.mistyped.append((content, keyword, remedy))
-            for name, below in content.get("properties", {}).items():
-                if below is False:  # for `false` the library does not say which key is wrong
-                    content["properties"][name] = {"not": {}}
-
-    def _follow(self, content: dict[str, Json], keyword: str, resolver: Resolver[Json]) -> None:
-        reference = content[keyword]
-        try:
-            target = resolver.lookup(reference)
-        except (referencing.exceptions.Unresolvable, ValueError):  # ValueError: a name where a list has an index
-            reason = "is not in this file; references to the network or to files are never followed"
-            self.problems.append((content, (keyword,), f"{keyword} {escape(reference, PATH_LIMIT)} {reason}"))
-            return
-        if keyword == "$ref":
-            self.targets[id(content)] = (target.contents, self._kind in _ALONE)
-        self._referred.append((content, keyword, target.contents, target.resolver))
-
-    def _compile(self, content: dict[str, Json]) -> None:
-        patterns = content.get("patternProperties", {})
-        for keyword, pattern in [
-            ("pattern", content.get("pattern")),
-            *(("patternProperties", name) for name in patterns),
-        ]:
-            try:
-                if isinstance(pattern, str):
-                    re.compile(pattern)
-            except (re.error, OverflowError, RecursionError):
-                self.problems.append((content, (keyword,), "not a regular expression that Python knows"))

@@ -26,6 +26,10 @@ KEY_LIMIT = 100_000  # keys of one source
 _LEAVES = (int, float, bool, type(None))
 
 
+class TooLargeError(Exception):
+    """Data exceeds a limit."""
+
+
 class Literal:
     """A JSON string among texts that a schema is still to decode: it stays what it is."""
 
@@ -76,6 +80,19 @@ def find_leaves(data: Json, path: NodePath = ()) -> Iterator[tuple[NodePath, Jso
             yield from find_leaves(value, (*path, index))
     else:
         yield path, data
+
+
+def find_added(old: Json, new: Json, path: NodePath = ()) -> Iterator[NodePath]:
+    """Yield the path of each key of the new data that the old data does not have; lists are compared item by item."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, value in new.items():
+            if key in old:
+                yield from find_added(old[key], value, (*path, key))
+            else:
+                yield (*path, key)
+    elif isinstance(old, list) and isinstance(new, list):
+        for index, (before, after) in enumerate(zip(old, new, strict=False)):
+            yield from find_added(before, after, (*path, index))
 
 
 def is_plain(data: object) -> bool:

@@ -6,6 +6,7 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from disco.data import values
 from disco.data.values import pointer
 from disco.text import NAME_LIMIT, PROBLEM_LIMIT, escape
 from disco.wire import messages
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 PROBLEMS_SHOWN = messages.PROBLEM_COUNT - 1  # problems of one interface, before "and more"
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
+TOO_LARGE = (
+    f"with the schema's defaults it has more than {values.SIZE_LIMIT >> 20} MiB or {values.NODE_LIMIT} values, "
+    f"or more than {values.DEPTH_LIMIT} levels"
+)
 
 _NAMING = ("properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions")
 _ALTERNATIVES = {
@@ -29,7 +34,7 @@ _ALTERNATIVES = {
 
 
 def time_allowed(size: int) -> float:
-    """Return the seconds of CPU time that decoding and validating data of `size` bytes may take."""
+    """Return the seconds of CPU time that decoding data of `size` bytes, or validating it, may take."""
     return 1.0 + size / (1 << 20)
 
 
@@ -39,10 +44,13 @@ def bounded(problems: Iterable[str], limit: int = PROBLEMS_SHOWN) -> tuple[str, 
     return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
 
 
-def explain(error: jsonschema.ValidationError) -> list[str]:
-    """Return the sentences that explain a validator's error. They show names of the data's keys, and no value of the data."""
+def explain(error: jsonschema.ValidationError, whole: str) -> list[str]:
+    """Return the sentences that explain a validator's error. They show names of the data's keys, and no value of the data.
+
+    whole: what the sentences call the data as a whole.
+    """
     at = pointer(list(error.absolute_path))
-    return [f"{at}{reason}" for reason in _explain_names(error)] or [f"{at or 'the interface'} {_explain_value(error)}"]
+    return [f"{at}{reason}" for reason in _explain_names(error)] or [f"{at or whole} {_explain_value(error)}"]
 
 
 def _explain_names(error: jsonschema.ValidationError) -> list[str]:

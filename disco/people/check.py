@@ -42,6 +42,7 @@ def find_warnings(site: Site, command: Sequence[str]) -> list[Problem]:
             *_find_exported_twice(site),
         ]
         warnings += [*_find_misnamed(site), *_find_undeclared(site), *_find_doubtful_patterns(site)]
+        warnings += _find_doubtful_defaults(site)
     warnings += [problem for problem, is_error in _find_in_handlers(site) if not is_error]
     warnings += _find_open_files(site)
     if site.settings.report_file:
@@ -136,6 +137,22 @@ def _find_undeclared(site: Site) -> Iterator[Problem]:
             what = f"{', '.join(providers)} may all provide {shown}: a rule may run before this source has answered"
             options = " and ".join(f"{name}.interfaces" for name in silent)
             yield Problem(f"{silent[0]}.interfaces", what, f"say what each provides: set {options}")
+
+
+def _find_doubtful_defaults(site: Site) -> Iterator[Problem]:
+    """Yield the defaults that are never filled in, and those that a rule may see before the source which says otherwise."""
+    named = set(site.named_interfaces())
+    for name, schema in site.schemas.items():
+        yield from schema.idle_defaults
+        if schema.defaults is None or name not in named:
+            continue
+        able = dict.fromkeys(each.settings.name for each in site.processes if name in each.interfaces)
+        declared = {each.settings.name for each in site.processes if each.is_declared}
+        if len(able) > 1 and declared.isdisjoint(able):
+            what = f"interface {name} has defaults, and each of {', '.join(able)} may give it: a rule may run on a default"
+            options = ", ".join(f"{source}.interfaces" for source in able)
+            remedy = f"say who gives it, so that rules wait for that: set one of {options}"
+            yield Problem(schema.defaults.where, f"{what} before the source that says otherwise has answered", remedy)
 
 
 def _find_doubtful_patterns(site: Site) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ never does that.
 from __future__ import annotations
 
 import json
+from functools import reduce
 from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 VARIABLES_SHOWN = 10  # of one rule, as text
 LEAVES_SHOWN = 100  # of one interface, as text; JSON holds them all
+DEFAULTS_SHOWN = 20  # of one interface, as text
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
 
 
@@ -49,6 +51,7 @@ def as_json(status: Status, command: str, *, is_executable: bool) -> str:
                 "valid": not status.interfaces[name].is_lacking,
                 "reasons": list(report.interface_lines(status, name)),
                 "may_change": _find_silent(status, name),
+                "defaults": _find_filled(status, name),
             }
             for name in status.interfaces
         ],
@@ -94,6 +97,8 @@ def _lines(status: Status) -> Iterator[str]:
             silent = _find_silent(status, name)
             may_change = f"; {', '.join(silent)} may change it, and did not answer so far" if silent else ""
             yield f"interface {name} is valid (from {givers}){may_change}"
+            if filled := _find_filled(status, name):
+                yield f"  filled in by default: {shorten(filled, DEFAULTS_SHOWN)}"
     running = _find_running(status)
     for rule in status.rules.values():
         yield _rule(status, rule, running)
@@ -105,6 +110,19 @@ def _lines(status: Status) -> Iterator[str]:
 def _find_silent(status: Status, interface: str) -> list[str]:
     """Return the sources that have not answered and may provide an interface: what they say may change it."""
     return [name for name, source in status.sources.items() if not source.has_answered and source.plan.may_provide(interface)]
+
+
+def _find_filled(status: Status, interface: str) -> list[str]:
+    """Return the places of a valid interface that its schema's defaults filled in, as `_leaves` names them."""
+    view = status.interfaces[interface].newest
+    parts = [status.sources[source].fragments[interface] for source, _ in view.combination]
+    if not view.digest or not (len(parts) > 1 or any(part.filled for part in parts)):
+        return []
+    try:
+        bare = reduce(values.merge, (values.read_body(part.body) for part in parts))
+        return list(dict.fromkeys(_show_place(path) for path in values.find_added(bare, values.read_body(view.body))))
+    except ValueError:  # a source lies
+        return []
 
 
 def _find_running(status: Status) -> set[str]:
@@ -160,6 +178,9 @@ def _leaves(body: bytes) -> dict[str, str]:
         return {}
     types: dict[str, dict[str, None]] = {}
     for path, leaf in values.find_leaves(data):
-        pattern = ["*" if isinstance(part, int) else part for part in path]
-        types.setdefault(escape(values.pointer(pattern), PATH_LIMIT) or "(itself)", {})[_TYPES[type(leaf)]] = None
+        types.setdefault(_show_place(path) or "(itself)", {})[_TYPES[type(leaf)]] = None
     return {name: " or ".join(several) for name, several in types.items()}
+
+
+def _show_place(path: values.NodePath) -> str:
+    return escape(values.pointer(["*" if isinstance(part, int) else part for part in path]), PATH_LIMIT)

@@ -18,6 +18,7 @@ from disco.sources.options import (
     Option,
     Options,
     at_least,
+    boolean,
     choice,
     count,
     directories,
@@ -63,6 +64,12 @@ DISCO_OPTIONS = (
         default=(),
         help="variables of the environment that handlers and COMMAND do not get; sources do",
     ),
+    Option(
+        name="defaults",
+        type=boolean,
+        default=True,
+        help="whether a schema's `default` fills in what data leaves out, before it is validated",
+    ),
     Option(name="log", type=choice("text", "json"), default="text", help="form of the log: text for people, json for collectors"),
     Option(name="report_file", type=path, help="a file that always holds the last report, at most 4 KiB of it"),
     Option(name="grace", type=seconds, default=5.0, help="the time from SIGTERM to SIGKILL, once for the whole stop"),
@@ -91,6 +98,7 @@ class Settings(NamedTuple):
     grace: float
     settle: float
     unset: tuple[str, ...]
+    defaults: bool
     log: str
     report_file: Path | None
     sources: tuple[SourceSettings, ...] = ()

@@ -67,7 +67,7 @@ class Site(NamedTuple):
 def load(file: Path | None, environ: Mapping[str, str]) -> Site:
     """Load the site that an environment (DISCO_CFG, PATH and what sources declare) and the file of -c configure."""
     settings, problems = config.load(environ.get("DISCO_CFG", ""), file, environ)
-    content = _Content(settings.path, environ.get("PATH", os.defpath))
+    content = _Content(settings, environ.get("PATH", os.defpath))
     faults: list[Problem] = []
     processes = tuple(_find_processes(settings, content.schemas.by_interface, faults))
     if not problems:  # else a plug-in was asked about options that are wrong
@@ -104,8 +104,9 @@ def _check_exports(content: Iterable[Rule]) -> Iterator[Problem]:
 class _Content:
     """What lies in disco.path, and all that is wrong with it."""
 
-    def __init__(self, directories: tuple[Path, ...], path: str) -> None:
+    def __init__(self, settings: Settings, path: str) -> None:
         """Load schemas and rules; path: PATH, for handlers."""
+        directories = settings.path
         self.schemas = Schemas({}, frozenset())
         self.rules: tuple[Rule, ...] = ()
         self.programs: Mapping[str, str] = {}
@@ -113,7 +114,7 @@ class _Content:
         try:
             handlers = Handlers(directories, path)
             self.programs = handlers.programs
-            self.schemas = schemas.load(directories)
+            self.schemas = schemas.load(directories, with_defaults=settings.defaults)
             self.errors += self.schemas.errors
             self.rules = rules.load(directories, self.schemas.names, handlers.find)
         except ConfigurationError as error:

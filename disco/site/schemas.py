@@ -26,8 +26,8 @@ class Schemas(NamedTuple):
     warnings: tuple[Problem, ...] = ()
 
 
-def load(directories: Sequence[Path]) -> Schemas:
-    """Load every schema in the directories.
+def load(directories: Sequence[Path], *, with_defaults: bool = True) -> Schemas:
+    """Load every schema in the directories, with its defaults or without.
 
     Raises:
         OSError: a directory cannot be listed.
@@ -43,7 +43,7 @@ def load(directories: Sequence[Path]) -> Schemas:
     errors: list[Problem] = []
     for path in paths:
         try:
-            new = schema.read(path)
+            new = schema.read(path, with_defaults=with_defaults)
         except (DocumentError, ConfigurationError) as error:
             errors += error.problems if isinstance(error, ConfigurationError) else [error.problem]
             names.add(_find_name(path))

@@ -140,7 +140,7 @@ class DiffJoiner:
             raise ProtocolError("an empty part of a diff")
         self._changed |= part.changed
         self._removed += part.removed
-        self._size += sum(len(fragment.body) for fragment in part.changed.values())
+        self._size += sum(len(fragment.body) + len(fragment.filled) for fragment in part.changed.values())
         many = len(self._changed) + len(self._removed)
         if many > 2 * INTERFACE_LIMIT or self._size > DIFF_LIMIT:
             raise ProtocolError(f"a diff of {many} interfaces and {self._size} bytes, which is over the limit")

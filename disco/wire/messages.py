@@ -15,7 +15,9 @@ Part = bytes | memoryview  # received, it is a view of its frame: for what lives
 HEADER_LIMIT = 256 << 10
 BODY_LIMIT = 160 << 20
 # The limits of one Diff, in however many frames.
-DIFF_LIMIT = 64 << 20  # bytes of bodies; a source is held to less, for its text may grow as it is decoded (1e15)
+DIFF_LIMIT = (
+    64 << 20
+)  # bytes of bodies, filled ones included; a source is held to less, for its text may grow as it is decoded (1e15)
 INTERFACE_LIMIT = 20_000  # interfaces of a source; as many may be removed besides
 UNKNOWN_LIMIT = 20  # names that belong to no interface
 EXPORT_LIMIT = 1 << 20  # bytes of the variables that one run exports
@@ -26,13 +28,15 @@ PROBLEM_COUNT = 21
 class Fragment(NamedTuple):
     """What one source has of one interface.
 
-    digest: `digest(body)`, or of what cannot be sent. problems: why this fragment alone does not satisfy the schema. body: the
-    canonical JSON object; empty where nothing can be merged with other sources' (the problems say why).
+    digest: `digest(body)`, or of what cannot be sent. problems: why this fragment alone does not satisfy the schema, with the
+    schema's defaults. body: the canonical JSON object without defaults; empty where nothing can be merged with other sources' (the
+    problems say why). filled: the same with defaults, where it is valid and they make a difference.
     """
 
     digest: str
     problems: tuple[str, ...]
     body: bytes
+    filled: bytes = b""
 
 
 class Diff(NamedTuple):
@@ -66,7 +70,7 @@ class Heartbeat(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """Merge the bodies (a later one wins) and validate them as the interface."""
+    """Merge the bodies (a later one wins), fill in defaults, and validate that as the interface."""
 
     task: int
     interface: str

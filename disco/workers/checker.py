@@ -1,4 +1,7 @@
-"""The process that merges what several sources say of an interface, and validates it: under a deadline, away from everybody."""
+"""The process that merges what several sources say of an interface, fills in defaults, and validates that.
+
+It works under a deadline, away from everybody.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from disco.data import values, verdicts
+from disco.data.values import TooLargeError
 from disco.system.limits import Overrun, cpu_limit
 from disco.wire.messages import Merge, Merged, digest
 
@@ -27,15 +31,20 @@ def run(channel: BlockingChannel, schemas: Mapping[str, Schema]) -> None:
 
 
 def check(task: Merge, known: Schema) -> Merged:
-    """Merge and validate; an overrun is a verdict too, and so is a body that is no JSON object."""
+    """Merge, fill in and validate; an overrun is a verdict too, and so is a body that is no JSON object."""
     body = b""
+    size = sum(map(len, task.bodies))
     try:
-        with cpu_limit(verdicts.time_allowed(sum(map(len, task.bodies)))):
-            data = reduce(values.merge, map(values.read_body, task.bodies))
-            problems = known.problems(data)
+        with cpu_limit(verdicts.time_allowed(size)):
+            bare = reduce(values.merge, map(values.read_body, task.bodies))
+            data = known.fill(bare, len(values.canonical(bare))) if known.defaults else bare
             body = values.canonical(data)
+        with cpu_limit(verdicts.time_allowed(max(size, len(body)))):
+            problems = known.problems(data)
     except Overrun:
         problems = (verdicts.TOO_SLOW,)
+    except TooLargeError:
+        problems = (verdicts.TOO_LARGE,)
     except ValueError:
         problems = ("what one of its sources sent cannot be merged: it is no JSON object, or too deep (a plug-in's fault?)",)
     verdict = "invalid" if problems else "valid"

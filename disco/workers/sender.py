@@ -1,4 +1,4 @@
-"""What of a source's snapshots is news: compare, decode, validate, and send what changed."""
+"""What of a source's snapshots is news: compare, decode, fill in, validate, and send what changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from disco.data import values, verdicts
+from disco.data.values import TooLargeError
 from disco.errors import SourceError
 from disco.named import NamedTuple
 from disco.sources import InvalidValue
@@ -49,6 +50,7 @@ class DiffSender:
         self._send = send
         self._silence = silence
         self._measured: dict[str, _Measured] = {}  # by interface
+        self._filled: dict[str, int] = {}  # by interface that has a filled body: its size
         self._sent_digests: dict[str, str] = {}  # by interface
         self._sent_unknown: tuple[tuple[str, ...], int] | None = None
         self._note = self._sent_note = ""
@@ -102,19 +104,13 @@ class DiffSender:
         )
         shown = (tuple(escape(name, NAME_LIMIT) for name in unknown[: messages.UNKNOWN_LIMIT]), len(unknown))
         first = self._sent_unknown is None
-        changed: dict[str, Fragment] = {}
-        for interface in list(dumped):
-            before = self._measured.get(interface)
-            if before is None or before.digest != measured[interface].digest:
-                if self._is_silent():  # many of these may take long
-                    self._send_message(Heartbeat(answered=False))
-                fragment = self._make_fragment(interface, snapshot[interface], dumped.pop(interface))
-                if first or fragment.digest != self._sent_digests.get(interface):
-                    changed[interface] = fragment
+        made, filled = self._make_fragments(snapshot, measured, dumped)
+        changed = {name: each for name, each in made.items() if first or each.digest != self._sent_digests.get(name)}
         removed = tuple(interface for interface in self._measured if interface not in measured)
         _bound_problems(changed)
         is_news = first or changed or removed or shown != self._sent_unknown or self._note != self._sent_note
-        self._measured, self._sent_unknown, self._sent_note = measured, shown, self._note
+        self._measured, self._filled = measured, filled
+        self._sent_unknown, self._sent_note = shown, self._note
         for interface in removed:
             del self._sent_digests[interface]
         self._sent_digests |= {name: fragment.digest for name, fragment in changed.items()}
@@ -122,12 +118,43 @@ class DiffSender:
             return None
         return Diff(first=first, changed=changed, removed=removed, unknown=shown[0], unknown_count=shown[1], note=self._note)
 
+    def _make_fragments(
+        self, snapshot: Mapping[str, Any], measured: Mapping[str, _Measured], dumped: dict[str, bytes]
+    ) -> tuple[dict[str, Fragment], dict[str, int]]:
+        """Return the fragments of what is not as it was, and the sizes of all filled bodies of this source.
+
+        dumped: the canonical JSON of what may have changed; loses that of each fragment.
+
+        Raises:
+            SourceError: the filled bodies are over the limit.
+
+        """
+        old = self._measured
+        names = {name for name in dumped if name not in old or old[name].digest != measured[name].digest}
+        filled = {name: size for name, size in self._filled.items() if name in measured and name not in names}
+        room = values.SIZE_LIMIT - sum(filled.values())
+        made: dict[str, Fragment] = {}
+        for name in sorted(names):
+            if self._is_silent():  # many of these may take long
+                self._send_message(Heartbeat(answered=False))
+            made[name] = self._make_fragment(name, snapshot[name], dumped.pop(name))
+            if size := len(made[name].filled):
+                filled[name] = size
+                room -= size
+            if room < 0:
+                limit = values.SIZE_LIMIT >> 20
+                raise SourceError(
+                    f"more than {limit} MiB of data with defaults: narrow what is read (a longer prefix, fewer files)"
+                )
+        return made, filled
+
     def _make_fragment(self, interface: str, data: Json, dumped: bytes) -> Fragment:
         """Return an interface's data with its verdict; what is no mapping, or holds an InvalidValue, has no body."""
         judge = self._schemas[interface]
         digest = messages.digest(dumped)
         if reasons := verdicts.bounded(_find_invalid(data)):
             return Fragment(digest=digest, problems=reasons, body=b"")
+        filled = b""
         try:
             with cpu_limit(verdicts.time_allowed(len(dumped))):
                 # The verdict is about what is sent: read back, since the source's own mappings may be of another kind, or change.
@@ -136,14 +163,19 @@ class DiffSender:
                 if self._source.text:
                     data, dumped = judge.decode(data), b""  # no two copies at a time of what may be large
                     dumped = values.canonical(data)
-                problems = judge.problems(data)
+                full = judge.fill(data, len(dumped))
+                filled = values.canonical(full) if full is not data else b""
+            with cpu_limit(verdicts.time_allowed(len(filled or dumped))):
+                problems = judge.problems(full)
         except Overrun:
             return Fragment(digest=digest, problems=(verdicts.TOO_SLOW,), body=b"")
+        except TooLargeError:
+            problems = (verdicts.TOO_LARGE,)
         body = dumped if isinstance(data, dict) else b""
         verdict = "invalid" if problems else "valid"
         about = {"fields": {"interface": interface, "event": "validated"}}
         log.debug("interface %s: %s, %s", interface, plural(len(dumped), "byte"), verdict, extra=about)
-        return Fragment(digest=messages.digest(dumped), problems=problems, body=body)
+        return Fragment(digest=messages.digest(dumped), problems=problems, body=body, filled=b"" if problems else filled)
 
 
 class _Measured(NamedTuple):

@@ -241,3 +241,39 @@ def test_what_is_back_and_unread_is_back() -> None:
     world.wait(6.0)
     assert not any("counts as deleted" in text for text in world.told)
     assert "a" in world.core.composition.adoption.valid
+
+
+def test_a_handler_gets_its_data_with_defaults() -> None:
+    """What a handler gets has the defaults, and what is merged has not: a later default never hides an earlier source's value."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1?")}, first=True))
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1="}}\n'
+    assert world.core.schedule.basis(world.core.schedule.rules[0]) == (("a", messages.digest(b'{"d":"1="}')),)
+    world.hear("t", diff({"a": fragment("2?")}, first=True))
+    assert world.checks[-1].bodies == (b'{"d":"1?"}', b'{"d":"2?"}')
+    world.checked()
+    world.ran("runner-1")
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1=+2="}}\n'
+
+
+def test_a_source_that_now_says_the_default_itself_changes_nothing() -> None:
+    """A rule is judged by what its handler gets: the same value from a default or from a source is the same."""
+    world = World(plan(rule("r", "a"), rule("q", "b"), sources=("s",)))
+    world.hear("s", diff({"a": fragment("1?")}, first=True))
+    world.ran("runner-1")
+    for said in ("1=", "1?"):
+        world.hear("s", diff({"a": fragment(said)}))
+        assert world.core.schedule.is_satisfied(world.core.schedule.named("r"))
+    assert len(world.runs) == 1
+    world.hear("s", diff({"a": fragment("2?")}))
+    assert len(world.runs) == 2
+
+
+def test_sources_that_say_the_same_are_compared_without_defaults() -> None:
+    """Two sources agree if they say the same; what only a default makes alike is merged."""
+    world = World(plan(rule("r", "a"), sources=("s", "t")))
+    world.hear("s", diff({"a": fragment("1?")}, first=True))
+    world.hear("t", diff({"a": fragment("1?")}, first=True))
+    assert not world.checks
+    world.hear("t", diff({"a": fragment("1=")}))
+    assert world.checks[-1].bodies == (b'{"d":"1?"}', b'{"d":"1="}')

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.core.contribution import Contribution
-from tests.core.world import diff, fragment
+from tests.core.world import data_of, diff, fragment
 
 NOW = 1000.0
 
@@ -79,5 +79,5 @@ def test_the_invariant(states: list[dict[str, str]], first: bool) -> None:
         said = state
         if not contribution.is_held_empty:
             believed = said
-        assert {name: one.digest for name, one in contribution.fragments.items()} == believed
+        assert {name: data_of(one) for name, one in contribution.fragments.items()} == believed
         assert contribution.is_held_empty == (said != believed)

@@ -30,7 +30,7 @@ from disco.core.plan import Plan, SourcePlan
 from disco.core.progress import Assignment, RuleState
 from disco.core.schedule import Schedule
 from disco.wire import messages
-from tests.core.world import HUP, REFUSED, World, diff, fragment, rule
+from tests.core.world import HUP, REFUSED, World, data_of, diff, fragment, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,6 +133,12 @@ SITES = [
     ),
     site("named, and optional", rule("r", "a"), says={"s": (A, of("a2")), "t": (A, of("a3"))}, named="a", optional="t", can="hup"),
     site(
+        "defaults",
+        rule("r", "a"),
+        says={"s": (of("a1?", first=True), of("a1="), of("a2")), "t": (of(first=True), of("a1?"), of(gone="a"))},
+        can="fail",
+    ),
+    site(
         "overtaken",
         rule("r", "a"),
         says={"s": (A, of("a2")), "t": (of("a5", first=True), of(gone="a"), of("a6"))},
@@ -216,7 +222,7 @@ def _matters(world: World, source: str, said: messages.Diff) -> bool:
 
 def _say(said: messages.Diff) -> str:
     return (
-        " ".join([*(f"{name}={one.digest}" for name, one in said.changed.items()), *(f"-{name}" for name in said.removed)])
+        " ".join([*(f"{name}={data_of(one)}" for name, one in said.changed.items()), *(f"-{name}" for name in said.removed)])
         or "nothing"
     )
 

@@ -48,6 +48,9 @@ STEPS = ["diff"] * 6 + ["unread"] * 3 + ["read", "read", "transaction", "back", 
 ]  # fmt: skip
 
 
+DATA = ("0", "1", "2", "1?", "1=")  # the last two differ until a default has filled in one
+
+
 def step(world: World, what: str, pick: random.Random) -> None:
     names = sorted(world.alive)
     sources = [name for name in names if world.alive[name] is Kind.SOURCE]
@@ -57,7 +60,7 @@ def step(world: World, what: str, pick: random.Random) -> None:
             name = pick.choice(sources)
             first = name in world.fresh
             changed = {
-                one: fragment(str(pick.randrange(3)), *(["/x is required"] if pick.random() < 0.2 else []))
+                one: fragment(pick.choice(DATA), *(["/x is required"] if pick.random() < 0.2 else []))
                 for one in "abc"
                 if pick.random() < 0.6
             }
@@ -67,7 +70,7 @@ def step(world: World, what: str, pick: random.Random) -> None:
             say = world.hear if what == "diff" else world.send
             say(name, diff(changed, () if first else removed, first=first))
         case "transaction" if settled := [name for name in sources if name not in world.fresh]:
-            value = str(pick.randrange(3))
+            value = pick.choice(DATA)
             world.send(pick.choice(settled), diff({one: fragment(value) for one in "abc"}))
         case "back" if settled := [name for name in sources if len(world.witness.moments[name]) > 1 and name not in world.fresh]:
             name = pick.choice(settled)  # to what it said before

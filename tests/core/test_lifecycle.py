@@ -216,12 +216,15 @@ def test_refused_forks_are_counted_alone() -> None:
     assert world.life.phase is Phase.GATHERING
 
 
-@pytest.mark.parametrize("excess", ["name", "size"])
+@pytest.mark.parametrize("excess", ["name", "size", "filled size"])
 def test_source_that_says_what_it_may_not(excess: str) -> None:
     """A source that gives an interface without a schema, or more data than fits, is replaced; what it said before stays."""
     world = World(plan(rule("r", "a"), rule("q", "b")))
     world.hear("s", diff({"a": fragment("1")}, first=True))
-    large = messages.Fragment(digest="2", problems=(), body=b" " * (33 << 20))
+    half = b" " * (25 << 20)
+    large = messages.Fragment(digest="2", problems=(), body=half * 2)
+    if excess == "filled size":
+        large = messages.Fragment(digest="2", problems=(), body=half, filled=half)
     world.hear("s", diff({"nobody": fragment("1")} if excess == "name" else {"a": large}))
     assert "s" not in world.alive
     assert any("may not provide" in text or "MiB of data" in text for text in world.told)

@@ -19,7 +19,7 @@ def test_a_snapshot_stays_as_it_is() -> None:
     world.crash("s")
     assert before.sources["s"].fragments == {"a": fragment("1")}
     assert before.sources["s"].trouble == ""
-    assert before.interfaces["a"].newest.digest == "1"
+    assert before.interfaces["a"].newest.digest == fragment("1").digest
     assert before.rules["r"].is_running
     assert not before.rules["r"].failures
 
@@ -38,7 +38,12 @@ def test_all_that_people_may_ask_about() -> None:
     assert [status.sources[name].is_awaited for name in "st"] == [False, True]
     assert [one.is_lacking for one in status.interfaces.values()] == [False, True, True, False]
     failed = status.rules["r"]
-    assert (failed.basis, failed.is_satisfied, failed.is_running, failed.failures) == ((("a", "1"),), False, False, 1)
+    assert (failed.basis, failed.is_satisfied, failed.is_running, failed.failures) == (
+        (("a", fragment("1").digest),),
+        False,
+        False,
+        1,
+    )
     assert failed.last_failure == facts.RunFailure(status=3, problem="", tail="")
     assert status.rules["q"].basis is None
     assert (status.timeout_at, status.is_gathering, status.outcome) == (world.now + 60.0, True, None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from disco.core.goals import Goal, Machines
+    from disco.site.rules import Basis
 
 TERM, HUP, USR1, KILL = 15, 1, 10, 9
 
@@ -38,8 +39,25 @@ def rule(name: str, *interfaces: str, any_: bool = False, after: tuple[str, ...]
     return Rule(name=name, where="f:1:1", interfaces=interfaces, any=any_, argv=(f"/{name}",), after=after, **limits)
 
 
-def fragment(digest: str, *problems: str) -> messages.Fragment:
-    return messages.Fragment(digest=digest, problems=problems, body=f'{{"d":"{digest}"}}'.encode())
+def fragment(data: str, *problems: str) -> messages.Fragment:
+    """Return what a source says; the schema has a default for each `?` in it."""
+    body = _body(data)
+    filled = b"" if problems or fill(data) == data else _body(fill(data))
+    return messages.Fragment(digest=messages.digest(body), problems=problems, body=body, filled=filled)
+
+
+def fill(data: str) -> str:
+    """Return data with its defaults; a source may as well say the same itself."""
+    return data.replace("?", "=")
+
+
+def data_of(part: messages.Fragment) -> str:
+    """Return the data that a fragment was made of."""
+    return str(json.loads(part.body)["d"])
+
+
+def _body(data: str) -> bytes:
+    return f'{{"d":"{data}"}}'.encode()
 
 
 def diff(
@@ -74,7 +92,7 @@ class Witness:
         self.seen_at: dict[tuple[str, str], int] = {}  # by rule and source: the moment of its last run's input, at the earliest
         self.reruns: dict[str, int] = {}
         self.exported: dict[str, bytes] = {}  # by rule: what its last success wrote
-        self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged digest
+        self.verdicts: dict[tuple[str, str], bool] = {}  # the checker's, by interface and merged data
 
     def sent(self, source: str, diff: messages.Diff) -> None:
         state = {} if diff.first else dict(self.moments[source][-1])
@@ -83,7 +101,7 @@ class Witness:
         self.moments[source].append(state | diff.changed)
 
     def newest(self, interface: str) -> str | None:
-        """Return the digest of an interface by all that was sent; None where it is not there or not valid."""
+        """Return the data of an interface by all that was sent; None where it is not there or not valid."""
         return self._compose(interface, [states[-1].get(interface) for states in self.moments.values()])
 
     def _compose(self, interface: str, said: Iterable[messages.Fragment | None]) -> str | None:
@@ -91,15 +109,15 @@ class Witness:
         if not parts or not all(part.body for part in parts):
             return None
         if len({part.digest for part in parts}) == 1:
-            return None if parts[-1].problems else parts[-1].digest
-        merged = self.merge([part.digest for part in parts])
+            return None if parts[-1].problems else fill(data_of(parts[-1]))
+        merged = fill(self.merge([data_of(part) for part in parts]))
         return merged if self.verdicts.get((interface, merged), True) else None
 
     def expected(self, rule: Rule) -> dict[str, str] | None:
         """Return what a rule's handler has to see on the newest data; None if it cannot run on that."""
         if not rule.interfaces:
             return {}
-        found = {name: digest for name in rule.interfaces if (digest := self.newest(name)) is not None}
+        found = {name: data for name in rule.interfaces if (data := self.newest(name)) is not None}
         return found if found and (rule.any or len(found) == len(rule.interfaces)) else None
 
     def started(self, run: messages.Run, withheld: set[str], now: float, *, calm: bool) -> None:
@@ -371,7 +389,7 @@ class World:
             return
         for state in life.core.schedule.rules:
             basis = life.core.schedule.basis(state)
-            waits = state.leftovers_until is not None or self.witness.has_to_wait(state.rule.name, dict(basis or ()), self.now)
+            waits = state.leftovers_until is not None or self.witness.has_to_wait(state.rule.name, self._input(basis), self.now)
             if state.rule.name in life.core.schedule.running() or waits or life.core.schedule.is_satisfied(state):
                 continue
             may_run = basis not in {None, state.succeeded_on}
@@ -379,11 +397,15 @@ class World:
                 life.core.schedule.is_satisfied(life.core.schedule.named(name)) for name in state.rule.after
             ), f"rule {state.rule.name} is due, and forgotten"
 
+    def _input(self, basis: Basis | None) -> dict[str, str]:
+        """Return the data that a handler would get for a basis now."""
+        return {name: json.loads(self.core.composition.adoption.effective(name).body)["d"] for name, _ in basis or ()}
+
     def assert_refused_named(self) -> None:
         """At disco.timeout the reason names the rules whose handlers refuse the data of now, and no other."""
         assert self.life.outcome is not None
         if isinstance(why := self.life.outcome.reason, reasons.TimedOut):
-            now = {name: dict(self.core.schedule.basis(self.core.schedule.named(name)) or ()) for name in self.witness.refused}
+            now = {name: self._input(self.core.schedule.basis(self.core.schedule.named(name))) for name in self.witness.refused}
             assert {name for name, _ in why.refused} == {name for name in now if self.witness.last[name][0] == now[name]}
 
     def assert_indexes(self) -> None:
@@ -478,10 +500,10 @@ class World:
 
     def checked(self, *problems: str) -> None:
         check = self.checks.pop(0)
-        digest = self.witness.merge([json.loads(body)["d"] for body in check.bodies])
-        self.witness.verdicts[check.interface, digest] = not problems
-        body = b"" if problems else json.dumps({"d": digest}).encode()
-        self.hear("checker", messages.Merged(task=check.task, digest=digest, problems=problems, body=body))
+        data = fill(self.witness.merge([json.loads(body)["d"] for body in check.bodies]))
+        self.witness.verdicts[check.interface, data] = not problems
+        body, digest = _body(data), messages.digest(_body(data))
+        self.hear("checker", messages.Merged(task=check.task, digest=digest, problems=problems, body=b"" if problems else body))
 
     def wait(self, seconds: float | None = None) -> None:
         """Let time pass: so many seconds, or until the nearest deadline."""

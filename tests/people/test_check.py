@@ -431,3 +431,48 @@ def test_stdout_that_cannot_be_written(simple: Site) -> None:
     with open("/dev/full", "w") as full:
         running = simple.run(options=("--graph",), stdout=full)
     assert (running.process.returncode, running.log) == (71, "disco: cannot write to stdout: No space left on device\n")
+
+
+def test_doubtful_defaults(simple: Site) -> None:
+    """A default is doubtful where several sources may give the interface and none says so, or where nothing ever uses it."""
+    place = simple.etc / "app.schema"
+    place.write_text("properties:\n  a: {default: 1}\n  b: {anyOf: [{default: hidden}]}\n")
+    simple.schema("web", {"properties": {"a": {"default": 1}}})
+    simple.schema("none", {"properties": {"a": {"default": 1}}})
+    simple.rules({"when": "app", "do": "see"}, {"when": "web", "do": "see"})
+
+    def doubts() -> list[tuple[str, str]]:
+        _, errors, warnings = check(simple)
+        assert not errors
+        return [one for one in told(warnings) if "default" in one[1]]
+
+    unused = (f"{place}:3:25", "this default is never used: it is not that of a key below")
+    (found,) = doubts()
+    assert (found[0], found[1][: len(unused[1])]) == unused
+    simple.flat({}, "second.yaml", "second")
+    _, *many = doubts()
+    assert [(where, what.partition(":")[0]) for where, what in many] == [
+        (f"{place}:2:16", "interface app has defaults, and each of flat, second may give it"),
+        (f"{simple.etc}/web.schema:1:34", "interface web has defaults, and each of flat, second may give it"),
+    ]
+    simple.cfg["second.interfaces"] = "app"
+    assert [what.split()[1] for _, what in doubts()] == ["default"]
+    simple.cfg["disco.defaults"] = "false"
+    assert not doubts()
+
+
+def test_wrong_defaults(simple: Site) -> None:
+    """A default that its own schema refuses is an error with its place, without the default; a start refuses the site (78)."""
+    place = simple.etc / "app.schema"
+    place.write_text("properties:\n  a: {type: integer, default: hidden}\n")
+    status, errors, _ = check(simple)
+    assert (status, told(errors)) == (
+        78,
+        [(f"{place}:2:31", "the schema refuses this default: it is text, the schema wants integer")],
+    )
+    done = disco(simple, "true")
+    assert done.returncode == 78
+    assert f"{place}:2:31" in done.stderr
+    assert "hidden" not in done.stderr
+    simple.cfg["disco.defaults"] = "false"
+    assert disco(simple, "true").returncode == 0

@@ -16,7 +16,7 @@ from lab.processes import processes
 from lab.site import Site, disco_command
 from lab.waiting import eventually
 
-from disco.people.dry_run import LEAVES_SHOWN
+from disco.people.dry_run import DEFAULTS_SHOWN, LEAVES_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,8 @@ def assert_same(text: str, told: dict[str, Any]) -> None:
             givers = ", ".join(source["name"] for source in told["sources"] if one["name"] in source["interfaces"])
             assert re.search(rf"^interface {one['name']} is valid \(.*{givers}", lines[len(expected)])
         expected += [lines[len(expected)]] if one["valid"] else one["reasons"]
+        if filled := one["defaults"]:
+            expected.append(f"  filled in by default: {', '.join(filled[:DEFAULTS_SHOWN])}{', …' * (len(filled) > DEFAULTS_SHOWN)}")
     for rule in told["rules"]:
         start = f"rule {rule['name']} ({rule['where']}) would "
         line = lines[len(expected)]
@@ -439,3 +441,31 @@ def test_nothing_of_a_terminal_s_language(site: Site) -> None:
     assert text.count("FORGED") > 2
     assert not any(line.startswith("FORGED") for line in text.splitlines())
     assert not set("\x1b\x07") & set(text)
+
+
+def test_what_defaults_fill_in_is_told(site: Site) -> None:
+    """The keys that defaults fill in are told, of one source as of a merge, and neither a default nor a value; items are one."""
+    filled = {"properties": {"a": {"default": "hidden-1"}, "b": {"default": "hidden-2"}}}
+    lists = {"properties": {"l": {"items": filled, "default": [{}]}}}
+    names = {f"k{number:02}": {"default": "hidden-3"} for number in range(DEFAULTS_SHOWN + 5)}
+    site.schema("one", filled)
+    site.schema("two", {"allOf": [filled, lists], "properties": {"m": {"default": {}, **filled}}})
+    site.schema("many", {"properties": names})
+    site.schema("bad", {**filled, "required": ["c"]})
+    site.rules({"when": "one, two, many", "do": "see"}, {"when": "bad", "do": "see"})
+    site.handler("see")
+    site.flat({"one": {"a": "secret"}, "two": {"a": "secret", "l": [{}, {}]}, "many": {}, "bad": {}})
+    site.flat({"two": {"b": "secret"}}, "second.yaml", "second")
+    _, text, told = dry(site)
+    defaults = {one["name"]: one["defaults"] for one in told["interfaces"]}
+    assert defaults == {
+        "one": ["/b"],
+        "two": ["/l/*/a", "/l/*/b", "/m"],
+        "many": [f"/{name}" for name in names],
+        "bad": [],
+    }
+    assert not any(word in text + json.dumps(told) for word in ("hidden", "secret"))
+    site.cfg["disco.defaults"] = "false"
+    _, text, told = dry(site)
+    assert not any(one["defaults"] for one in told["interfaces"])
+    assert "by default" not in text

@@ -10,8 +10,8 @@ from disco.wire.frames import SIZES
 from disco.wire.messages import Diff, Fragment, Heartbeat, Merge, Message, ReadFailed
 
 
-def fragment(body: bytes, *problems: str) -> Fragment:
-    return Fragment(digest=messages.digest(body) if body else "d", problems=problems, body=body)
+def fragment(body: bytes, *problems: str, filled: bytes = b"") -> Fragment:
+    return Fragment(digest=messages.digest(body) if body else "d", problems=problems, body=body, filled=filled)
 
 
 CHECK = Merge(task=7, interface="a", bodies=(b"", b"one", b"\0\xff" * 9))

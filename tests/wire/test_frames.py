@@ -18,10 +18,13 @@ st.register_type_strategy(float, st.floats(-1e14, 1e14, allow_nan=False))
 
 
 PROBLEMS = st.lists(st.text(max_size=20), max_size=messages.PROBLEM_COUNT).map(tuple)
-st.register_type_strategy(Fragment, st.builds(lambda body, problems: fragment(body, *problems), st.binary(), PROBLEMS))
+st.register_type_strategy(
+    Fragment,
+    st.builds(lambda body, problems, filled: fragment(body, *problems, filled=filled), st.binary(), PROBLEMS, st.binary()),
+)
 st.register_type_strategy(
     Merged,
-    st.builds(lambda task, one: Merged(task, *one), st.integers(0, 1 << 60), st.from_type(Fragment)),
+    st.builds(lambda task, one: Merged(task, *one[:3]), st.integers(0, 1 << 60), st.from_type(Fragment)),
 )
 st.register_type_strategy(int, st.integers(-(1 << 60), 1 << 60))
 st.register_type_strategy(
