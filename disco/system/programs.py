@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # The kernel's limits of an exec, in bytes.
 VARIABLE_LIMIT = 128 << 10  # of one argument or variable, its name and end included: MAX_ARG_STRLEN
-EXEC_LIMIT = 6 << 20  # of all of them, if the stack may be large
+EXEC_LIMITS = (128 << 10, 6 << 20)  # of all of them: a quarter of the stack's limit, within these
 EXEC_MARGIN = 16 << 10  # for what exec adds: the program's path, and the words of a script's #! line
 POINTER = 8
 
@@ -54,8 +54,12 @@ def exec_size(content: bytes) -> int:
 
 def exec_room(argv: Iterable[bytes], entries: Iterable[bytes]) -> int:
     """Return how many bytes an exec with these arguments and this environment has left (as `exec_size` counts them)."""
-    used = exec_size(b"".join(text + b"\0" for text in (*argv, *entries)))
-    return min(os.sysconf("SC_ARG_MAX"), EXEC_LIMIT) - EXEC_MARGIN - used
+    import resource  # noqa: PLC0415 -- few sites ask
+
+    least, most = EXEC_LIMITS
+    stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    limit = most if stack == resource.RLIM_INFINITY else min(max(stack // 4, least), most)  # sysconf of musl knows the least alone
+    return limit - EXEC_MARGIN - exec_size(b"".join(text + b"\0" for text in (*argv, *entries)))
 
 
 def execute(program: str, argv: list[str], entries: Iterable[bytes]) -> NoReturn:

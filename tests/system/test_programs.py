@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from disco.system import programs
 
 if TYPE_CHECKING:
@@ -41,3 +43,35 @@ def test_an_environment_of_any_form_arrives() -> None:
     done = subprocess.run([sys.executable, "-c", EXECUTE, EXECUTE], capture_output=True, check=True, text=True)
     entries = {b"AGAIN": b"AGAIN=1", b"A": b"A=1", b"odd": b"odd", b"E": b"E=x=y", b"F": b"F="}
     assert done.stdout == f"{entries}\n"
+
+
+FILL = """
+import errno, os, resource, sys
+from disco.system import programs
+stack, size, more = map(int, sys.argv[1:4])
+resource.setrlimit(resource.RLIMIT_STACK, (stack, resource.RLIM_INFINITY))
+argv, entries = [sys.argv[4], "word"], [b"A=1"]
+room = programs.exec_room(map(os.fsencode, argv), entries) + more
+filling = []
+while room > (cost := size + 1 + programs.POINTER):
+    filling.append(b"%08d=" % len(filling) + b"x" * (size - 9))
+    room -= cost
+try:
+    programs.execute(argv[0], argv, entries + filling)
+except OSError as error:
+    sys.exit(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize("stack", [256 << 10, 2 << 20, 8 << 20, 64 << 20, -1])
+@pytest.mark.parametrize("size", [12, 100_000])
+def test_the_room_of_an_exec(tmp_path: Path, stack: int, size: int) -> None:
+    """As much as `exec_room` says can be given to a script, whatever the stack's limit and the variables' size; not much more."""
+    script = tmp_path / ("long" * 60) / "script"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh -e\nexit 7\n")
+    script.chmod(0o755)
+    for more, end in ((0, 7), (256 << 10, 1)):
+        argv = [sys.executable, "-c", FILL, str(stack), str(size), str(more), str(script)]
+        done = subprocess.run(argv, capture_output=True, check=False, text=True)
+        assert (done.returncode, done.stderr) == (end, "E2BIG\n" if more else "")
