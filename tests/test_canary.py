@@ -199,6 +199,32 @@ def test_values_that_are_valid(site: Site) -> None:
     assert_silent(outputs)
 
 
+def test_values_that_disco_wait_gets(site: Site) -> None:
+    """No value is told by a disco-wait that waits for it, or refuses it, in whatever place of a URL."""
+    values = {f"app{number}": form for number, form in enumerate((f"{CANARY}.invalid", *FORMS.values(), NUMBER))}
+    urls = [
+        "tcp://{/APP/value}:1",
+        "tcp://[{/APP/value}]:1",
+        "tcp://127.0.0.1:{/APP/value}",
+        "http://127.0.0.1:1/{/APP/value}?{/APP/value}",
+        "https://{/APP/value}:1",
+        "file:/none/{/APP/value}",
+        "unix:/none/{/APP/value}",
+        "file:{/APP/value/none}",
+    ]
+    for name in values:
+        site.schema(name)
+    words = {f"{name}-{number}": (name, url.replace("APP", name)) for name in values for number, url in enumerate(urls)}
+    rules = [{"when": name, "do": f"disco-wait '{url}' --timeout 100ms", "name": rule} for rule, (name, url) in words.items()]
+    site.rules(*rules)
+    site.flat({name: {"value": value} for name, value in values.items()})
+    site.cfg |= {"disco.fail_limit": "0", "disco.interval": "1h"}
+    outputs = modes(site, *(f"rule {rule}: handler disco-wait failed" for rule in words), only=("run", "dry"))
+    assert "the name cannot be resolved" in outputs["run"]
+    assert "/none/{/app1/value} (No such file or directory)" in outputs["run"]
+    assert_silent(outputs)
+
+
 T, N = ALL, NUMBER
 TEXT, WHOLE, LIST = {"type": "string"}, {"type": "integer"}, {"type": "array"}
 # By name: the schema of one property, and data that does not satisfy it.

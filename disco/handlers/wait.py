@@ -111,7 +111,7 @@ class Wait:
         self._timeout = timeout
         self._missing = dict.fromkeys(range(len(targets)), NOT_TRIED)  # the state of each, by its number
         self._results: SimpleQueue[tuple[int, str | BaseException]] = SimpleQueue()
-        self._began = [time.monotonic()] * len(targets)  # the attempt that is made at each
+        self._begins = [time.monotonic()] * len(targets)  # the attempt at each that is made, or is made next
         self._hanging: set[int] = set()
         self._printed: dict[tuple[int, str], float] = {}  # when each state was printed
 
@@ -149,8 +149,8 @@ class Wait:
         result, pause = NOT_TRIED, FIRST_PAUSE
         try:
             while result:
-                self._began[number] = time.monotonic()
                 result = attempt(self._targets[number])
+                self._begins[number] = time.monotonic() + pause
                 self._results.put((number, result))
                 time.sleep(pause)
                 pause = min(PAUSE, 2 * pause)
@@ -159,14 +159,14 @@ class Wait:
 
     def _time_left(self, deadline: float) -> float | None:
         """Return the seconds until the deadline, or until an attempt counts as hanging; None if neither comes."""
-        hangs = [self._began[number] + HANG_LIMIT for number in self._missing if number not in self._hanging]
+        hangs = [self._begins[number] + HANG_LIMIT for number in self._missing if number not in self._hanging]
         nearest = min([deadline, *hangs])
         return None if nearest == math.inf else max(0.0, nearest - time.monotonic())
 
     def _note_hanging(self) -> None:
         now = time.monotonic()
         for number in [number for number in self._missing if number not in self._hanging]:
-            if now >= self._began[number] + HANG_LIMIT:
+            if now >= self._begins[number] + HANG_LIMIT:
                 self._hanging.add(number)
                 has_path = self._targets[number].scheme in {"file", "unix"}
                 self._note(number, f"the {'file system' if has_path else 'name service'} does not answer")

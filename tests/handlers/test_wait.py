@@ -52,6 +52,9 @@ class Waiting:
         eventually(lambda: line in self.lines or self.process.poll() is not None, line)
         assert line in self.lines
 
+    def wait_for_lines(self, count: int) -> None:
+        eventually(lambda: len(self.lines) >= count, f"{count} lines")
+
     def end(self) -> int:
         return self.process.wait(PATIENCE)
 
@@ -211,9 +214,22 @@ def drip(client: socket.socket) -> None:
         time.sleep(0.1)  # its pace
 
 
+def drip_tls(client: socket.socket) -> None:
+    client.sendall(b"\x16\x03\x03\x40\0")  # the head of a record of 16 KiB
+    while True:
+        client.sendall(b"\0")
+        time.sleep(0.1)  # its pace
+
+
 def flood(client: socket.socket) -> None:
     while True:
         client.sendall(b"x" * 65536)
+
+
+def talk_at_length(client: socket.socket) -> None:
+    client.sendall(b"x" * 5000)
+    client.recv(10000)
+    client.recv(10000)  # nothing comes before the other side closes
 
 
 def reset(client: socket.socket) -> None:
@@ -227,6 +243,7 @@ def test_servers_that_misbehave(start: Callable[..., Waiting], tmp_path: Path) -
         "silent": (lambda client: client.recv(10000) and client.recv(10000), silent),
         "dripping": (drip, silent),
         "flooding": (flood, "its answer is not HTTP"),
+        "a long line": (talk_at_length, "its answer is not HTTP"),
         "garbage": (lambda client: client.sendall(f"SSH-2.0-{SECRET}\r\n".encode()), "its answer is not HTTP"),
         "no status": (lambda client: client.sendall(b"HTTP/1.1 2000 OK\r\n"), "its answer is not HTTP"),
         "closing": (lambda client: client.recv(10000), "it closes the connection without an answer"),
@@ -235,6 +252,7 @@ def test_servers_that_misbehave(start: Callable[..., Waiting], tmp_path: Path) -
     with ExitStack() as stack:
         urls = {name: f"http://127.0.0.1:{stack.enter_context(serve(talk))}" for name, (talk, _) in behaviours.items()}
         tls = f"https://127.0.0.1:{stack.enter_context(serve(behaviours['silent'][0]))}"
+        slow_tls = f"https://127.0.0.1:{stack.enter_context(serve(drip_tls))}"
         good = f"http://127.0.0.1:{stack.enter_context(answer([200]))}"
         full = socket.socket(socket.AF_UNIX)
         stack.enter_context(closing(full))
@@ -243,24 +261,35 @@ def test_servers_that_misbehave(start: Callable[..., Waiting], tmp_path: Path) -
         client = socket.socket(socket.AF_UNIX)
         stack.enter_context(closing(client))
         client.connect(str(tmp_path / "full"))
-        waiting = start(*urls.values(), tls, good, "unix:full", "--timeout", "12s")
+        waiting = start(*urls.values(), tls, slow_tls, good, "unix:full", "--timeout", "12s")
         waiting.wait_for(f"{good}: is there")
         assert waiting.end() == 1
     expected = {urls[name]: state for name, (_, state) in behaviours.items()} | {
         tls: silent,
+        slow_tls: silent,
         "unix:full": "its queue of connections is full",
     }
     *lines, last = waiting.lines
     assert sorted(lines) == sorted([f"{good}: is there", *(f"{url}: {state}" for url, state in expected.items())])
-    assert last == "gave up after 12 s: " + ", ".join(f"{url} ({expected[url]})" for url in (*urls.values(), tls, "unix:full"))
+    assert last == "gave up after 12 s: " + ", ".join(
+        f"{url} ({expected[url]})" for url in (*urls.values(), tls, slow_tls, "unix:full")
+    )
 
 
 def test_a_server_that_flaps(start: Callable[..., Waiting]) -> None:
     """States that alternate are printed once, not at each change."""
-    with answer([503, 500] * 6 + [200]) as port:
+    with answer([503, 500] * 2 + [200]) as port:
         waiting = start(f"http://127.0.0.1:{port}")
         assert waiting.end() == 0
     assert [line.rpartition(" ")[2] for line in waiting.lines] == ["503", "500", "there"]
+
+
+def test_a_state_is_printed_when_it_changes(start: Callable[..., Waiting]) -> None:
+    """However long a state lasts, it is one line."""
+    with answer([503] * 4 + [500, 503, 200]) as port:
+        waiting = start(f"http://127.0.0.1:{port}", argv=with_prologue("wait.QUIET = 0"))
+        assert waiting.end() == 0
+    assert [line.rpartition(" ")[2] for line in waiting.lines] == ["503", "500", "503", "there"]
 
 
 @pytest.mark.parametrize(
@@ -268,11 +297,89 @@ def test_a_server_that_flaps(start: Callable[..., Waiting]) -> None:
 )
 def test_a_system_call_that_hangs(start: Callable[..., Waiting], url: str, what: str) -> None:
     """Where the resolution of a name or a look at a file hangs, that is printed, and the timeout is kept all the same."""
-    hang = "import os, socket, time; socket.getaddrinfo = os.stat = lambda *_, **__: time.sleep(1000)"
-    script = f"from disco.handlers import attempt, commands; {hang}; commands.wait()"
-    waiting = start(url, "--timeout", "8s", data={"db": {"host": SECRET}}, argv=(sys.executable, "-c", script))
+    hang = "socket.getaddrinfo = os.stat = lambda *_, **__: time.sleep(1000); wait.HANG_LIMIT = 0.3"
+    waiting = start(url, "--timeout", "1s", data={"db": {"host": SECRET}}, argv=with_prologue(hang))
     assert waiting.end() == 1
-    assert waiting.lines == [f"{url}: {what}", f"gave up after 8 s: {url} ({what})"]
+    assert waiting.lines == [f"{url}: {what}", f"gave up after 1 s: {url} ({what})"]
+
+
+def test_a_system_call_that_hangs_for_a_while(start: Callable[..., Waiting], tmp_path: Path) -> None:
+    """After a hang that has ended the state is what the next attempts find, and the next hang is noticed too."""
+    go = tmp_path / "go"
+    hang = "while path == 'x' and not os.path.exists('go'): time.sleep(0.01)"
+    slow = f"stat = os.stat\ndef slow(path):\n  {hang}\n  return stat(path)\nos.stat = slow"
+    waiting = start("file:x", argv=with_prologue(f"{slow}\nwait.HANG_LIMIT, wait.QUIET = 0.3, 0"))
+    hangs, fails = "file:x: the file system does not answer", "file:x: No such file or directory"
+    for times in (1, 2):
+        waiting.wait_for_lines(2 * times - 1)
+        go.touch()
+        waiting.wait_for_lines(2 * times)
+        go.unlink()
+        assert waiting.lines == [hangs, fails] * times
+    (tmp_path / "x").touch()
+    go.touch()
+    assert waiting.end() == 0
+
+
+@contextmanager
+def be_silent() -> Iterator[int]:
+    """Give the port of a server whose queue is full: the kernel drops what comes after that."""
+    with closing(socket.socket()) as server, ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(2):
+            client = stack.enter_context(closing(socket.socket()))
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+def resolve_to(*ports: int) -> str:
+    """Return code by which every name has these ports as its addresses."""
+    found = f"[(socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port)) for port in {ports}]"
+    return f"socket.getaddrinfo = lambda *_, **__: {found}"
+
+
+def test_a_host_with_several_addresses(start: Callable[..., Waiting]) -> None:
+    """Each address of a name is tried within one attempt, though an earlier one is silent or refuses."""
+    with be_silent() as silent, socket.create_server(("127.0.0.1", 0)) as server:
+        ports = (silent, *free_ports(1), server.getsockname()[1])
+        waiting = start("tcp://db:1", argv=with_prologue(resolve_to(*ports)))
+        assert waiting.end() == 0
+    assert waiting.lines == ["tcp://db:1: is there"]
+
+
+def test_a_host_with_silent_addresses(start: Callable[..., Waiting]) -> None:
+    """An attempt takes no longer when more addresses are silent."""
+    with be_silent() as silent:
+        limits = "attempt.TIME_LIMIT, wait.HANG_LIMIT = 0.4, 0.9"
+        waiting = start("tcp://db:1", "--timeout", "2s", argv=with_prologue(f"{resolve_to(*[silent] * 4)}; {limits}"))
+        assert waiting.end() == 1
+    assert waiting.lines == ["tcp://db:1: no answer within 5 s", "gave up after 2 s: tcp://db:1 (no answer within 5 s)"]
+
+
+def test_an_address_of_ipv6(start: Callable[..., Waiting]) -> None:
+    """An IPv6 address needs no brackets as a value, and has them in the request."""
+    requests: list[bytes] = []
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listener:
+        port = listener.getsockname()[1]
+        waiting = start("http://{/db/host}:{/db/port}/x", data={"db": {"host": "::1", "port": port}})
+        client, _ = listener.accept()
+        with client:
+            requests.append(client.recv(10000))
+            client.sendall(b"HTTP/1.0 200\r\n\r\n")
+        assert waiting.end() == 0
+    assert requests[0].startswith(f"GET /x HTTP/1.1\r\nHost: [::1]:{port}\r\n".encode())
+
+
+def with_prologue(code: str) -> tuple[str, ...]:
+    """Return a disco-wait that runs some code first, which finds `wait`, its module, and what that calls."""
+    script = f"import os, socket, time\nfrom disco.handlers import attempt, commands, wait\n{code}\ncommands.wait()"
+    return (sys.executable, "-c", script)
 
 
 def test_names_that_are_not_known(start: Callable[..., Waiting]) -> None:
