@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from disco.data.exports import GUARDED
 from disco.errors import ExitStatus
 from disco.people.options import ANY, Row, list_rows
 from disco.site.config import DISCO_OPTIONS
@@ -149,6 +150,11 @@ def test_the_tables_hold_every_option_and_no_other() -> None:
         default = re.search(r"[,;] `([^`]+)`$", type_and_default)
         assert (option.type(default[1]) if default else None) == (option.type(row.default) if row.default else None), key
         assert set(row.variables) <= set(re.findall(r"\w+", meaning)), key
+
+
+def test_the_list_of_guarded_variables_is_complete() -> None:
+    """Each name that no pattern exports is told."""
+    assert [name for name in GUARDED if f"`{name}`" not in TEXTS["docs/rules-and-handlers.md"]] == []
 
 
 def test_the_table_of_exit_statuses_is_complete() -> None:

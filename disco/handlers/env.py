@@ -98,7 +98,7 @@ def parse(argv: list[str]) -> Words:
         if name in pointers:
             raise UsageError(f"{name} is given twice; {_HINT}")
         pointers[name] = pointer
-    prefix = "".join(value for option, value in options if option == "--prefix")
+    prefix = ([value for option, value in options if option == "--prefix"] or [""])[-1]
     if not re.fullmatch(_NAME, f"{prefix}_"):
         raise UsageError(f"--prefix takes letters, digits and _, and does not begin with a digit; {_HINT}")
     return Words(

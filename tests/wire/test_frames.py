@@ -93,9 +93,10 @@ def test_any_split(history: list[Message], sizes: list[int]) -> None:
 
 
 def test_exported_variables_are_bounded() -> None:
-    """A runner that reports more variables than a run may export violates the protocol."""
+    """A runner that reports more variables than a run may export violates the protocol; received, they are in no repr."""
     result = RunFinished(task=1, status=0, problem="", tail=(), seconds=1.0, children=False, exported=b"x" * (1 << 20))
     assert frames.decode(wire(result)) == result
+    assert "xx" not in repr(frames.decode(wire(result)))
     with pytest.raises(ProtocolError, match="exported variables"):
         frames.decode(wire(result._replace(exported=b"x" * (1 + (1 << 20)))))
 
