@@ -201,7 +201,8 @@ def _find_in_handlers(site: Site) -> Iterator[tuple[Problem, bool]]:
         if name == "disco-env" and not rule.export:
             what = f"{name}: the rule has no 'export', so nothing can be given to COMMAND"
             yield Problem(rule.where, what, "say there which variables it may set"), True
-        for finding in handlers.find_problems(name, rule.argv[1:], rule.interfaces, site.settings.handler_timeout):
+        timeout = site.settings.handler_timeout if rule.timeout is None else rule.timeout
+        for finding in handlers.find_problems(name, rule.argv[1:], rule.interfaces, timeout):
             yield Problem(rule.where, f"{name}: {finding.message}", finding.remedy), finding.is_error
 
 

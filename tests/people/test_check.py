@@ -313,6 +313,9 @@ def test_words_of_shipped_handlers(simple: Site, words: str, severity: str, mess
     assert status == (78 if severity == "error" else 0)
     found = [("error", *one) for one in told(errors)] + [("warning", *one) for one in told(warnings)]
     assert len(found) == bool(severity)
+    if severity == "warning":
+        simple.rules({"when": "app", "do": words, "timeout": "2m"})
+        assert check(simple) == (0, [], [])
     if severity:
         assert found[0][:2] == (severity, f"{simple.etc}/site.rules:1:12")
         assert found[0][2].startswith(f"disco-wait: {message}")
