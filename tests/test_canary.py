@@ -365,8 +365,9 @@ def test_values_below_a_key_that_is_named_like_a_keyword(site: Site) -> None:
     assert_silent(outputs)
 
 
-def test_text_that_cannot_be_used(site: Site) -> None:
-    """Text of a key/value store that is no JSON of the wanted type, no UTF-8, or a folder too, is told by its key alone."""
+@pytest.mark.parametrize("way", ["store", "env"])
+def test_text_that_cannot_be_used(site: Site, way: str) -> None:
+    """Text of a key/value store, or of a variable, that the schema does not take, or that is no value, is told by its key alone."""
     kinds = {"integer": "whole", "boolean": "yes", "array": "list", "object": "map", "null": "none", "number": "part"}
     wrong = {
         "broken": f'{{"password": "{CANARY}"',
@@ -390,10 +391,20 @@ def test_text_that_cannot_be_used(site: Site) -> None:
     pairs += [("whole", CANARY), ("bytes/key", CANARY + "\udcff"), ("folder/key", CANARY), ("folder/key/x", CANARY)]
     pairs += [("below" + "/x" * 70, CANARY), ("unknown/key", CANARY)]
     interfaces = sorted({key.partition("/")[0] for key, _ in pairs} - {"unknown"})
-    site.rules(*({"when": name, "do": "see", "name": name} for name in interfaces))
     site.handler("see")
-    (site.folder / "plug-in.json").write_text(json.dumps(pairs))
-    plug_in(site, "data = build_tree((key, text.encode(errors='surrogateescape')) for key, text in data)\n" + YIELD)
+    if way == "env":
+        site.cfg["env.prefix"] = "SITE_"
+        site.environ |= {f"SITE_{key.upper().replace('/', '__')}": text for key, text in pairs}
+        # The case of a name does not count, and a name may be no UTF-8.
+        site.environ |= {"SITE_TWICE__KEY": CANARY, "SITE_TWICE__key": CANARY, "SITE_NAME__\udcff": CANARY, "SITE_\udcff": CANARY}
+        special |= {"twice": "/key is in both SITE_TWICE__KEY and SITE_TWICE__key", "name": "a name that is no UTF-8"}
+        interfaces += ["twice", "name"]
+        for name in ("twice", "name"):
+            site.schema(name)
+    else:
+        (site.folder / "plug-in.json").write_text(json.dumps(pairs))
+        plug_in(site, "data = build_tree((key, text.encode(errors='surrogateescape')) for key, text in data)\n" + YIELD)
+    site.rules(*({"when": name, "do": "see", "name": name} for name in interfaces))
     patterns = [f"interface {name} .*{words}" for name, words in special.items()]
     patterns += [f"is not valid: /{name} is text" for name in names]
     outputs = modes(site, *patterns, only=TWO)
@@ -664,6 +675,17 @@ consul:
 etcd: {CANARY}
 a: {{'x y': {CANARY}}}
 """
+VARIABLES = """
+disco: {workers: '${SECRET}'}
+env: {prefix: '${SECRET} '}
+consul:
+  tokn: ${SECRET}
+  port: ${SECRET}
+  host: x/${SECRET}
+  dc: ${NONE}${SECRET}
+  token: ${SECRET
+  services: [web, 'x?${SECRET}=y']
+"""
 # By name: DISCO_CFG's keys, the content of the file of -c, and what is told.
 WRONG: dict[str, tuple[dict[str, str], str, tuple[str, ...]]] = {
     "keys": (
@@ -700,6 +722,8 @@ WRONG: dict[str, tuple[dict[str, str], str, tuple[str, ...]]] = {
         SHAPES,
         ("disco.workers", "consul.port", "consul.wait", "consul.token_file", "consul.token", "c.yaml:7:7"),
     ),
+    "variables": ({}, VARIABLES, ("disco.workers", "consul.tokn", "consul.port", "consul.host", "c.yaml:8:7: consul.dc",
+        "variable NONE is not set", "c.yaml:9:10: consul.token", "'${' begins no", "consul.services", "env.prefix")),
     "broken": ({"disco.path": "FOLDER"}, f'consul:\n  token: "{CANARY}\n', ("c.yaml:3:1",)),
     "list": ({"disco.path": "FOLDER"}, f"[{CANARY}]\n", ("c.yaml:1:1",)),
 }  # fmt: skip
@@ -714,6 +738,7 @@ def test_wrong_configuration(site: Site) -> None:
         of = Site(site.folder / name)
         of.cfg = {key: value.replace("FOLDER", str(site.etc)) for key, value in keys.items()} or {"flat.file": "x"}
         of.cfg.setdefault("disco.path", str(site.etc))
+        of.environ["SECRET"] = CANARY
         config = of.folder / "c.yaml"
         config.write_text(content.replace("FOLDER", str(site.etc)))
         ways = {"run": ("-l", "DEBUG"), "check": ("--check", "--json")}

@@ -32,7 +32,7 @@ def read(environ: Mapping[bytes, bytes], context: Context) -> dict[str, Any]:
     """Return the interfaces in an environment; of those that nobody asked for, the names alone."""
     prefix, interface = os.fsencode(context.options["prefix"]), context.options["interface"]
     names = _Names(context)
-    variables: dict[str, str] = {}  # by the path of what they hold
+    variables: dict[str, bytes] = {}  # by the path of what they hold
     values: dict[str, bytes | InvalidValue] = {}  # by path
     foreign: dict[str, Any] = {}
     for variable in sorted(environ):
@@ -46,11 +46,13 @@ def read(environ: Mapping[bytes, bytes], context: Context) -> dict[str, Any]:
         if path[0] not in context.interfaces:
             foreign[path[0]] = None
             continue
-        key, shown = "/".join(path), escape(os.fsdecode(variable), NAME_LIMIT)
-        first = variables.setdefault(key, shown)
-        values[key] = environ[variable] if first is shown else InvalidValue(f"is in both {first} and {shown}")
-        if not _is_text(variable):
-            values[key] = InvalidValue(f"is in {shown}, a name that is no UTF-8 text")
+        key = "/".join(path)
+        first = variables.setdefault(key, variable)
+        values[key] = environ[variable]
+        if first is not variable:
+            values[key] = InvalidValue(f"is in both {_show(first)} and {_show(variable)}")
+        elif not _is_text(variable):
+            values[key] = InvalidValue(f"is in {_show(variable)}, a name that is no UTF-8 text")
     return foreign | build_tree(values.items())
 
 
@@ -82,6 +84,10 @@ class _Names:
 def _fold(name: str) -> str:
     """Return a name without what tells camelCase, snake_case and kebab-case apart."""
     return "".join(filter(str.isalnum, name.lower()))
+
+
+def _show(name: bytes) -> str:
+    return escape(os.fsdecode(name), NAME_LIMIT)
 
 
 def _is_text(name: bytes) -> bool:

@@ -179,6 +179,19 @@ def test_services_have_filters() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("pairs", "reason"),
+    [
+        ("consul.services=web:consul.kv=false", "kv is false"),
+        ("consul.services=web", "services is set and prefix is not; kv=true reads them"),
+        ("consul.services=web:consul.kv=true", ""),
+    ],
+)
+def test_that_keys_are_not_read_is_told(pairs: str, reason: str) -> None:
+    """Where keys are not read, one remark at the start says so, and why."""
+    assert list(SOURCE.remarks(load(pairs))) == [f"keys are not read, since {reason}"] * bool(reason)
+
+
 def test_declaring_the_source_imports_no_client_library() -> None:
     """The coordinator, which only reads the declaration, does not import the client library."""
     import sys
