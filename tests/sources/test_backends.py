@@ -129,6 +129,31 @@ def test_services_alone(site: Site, consul: ConsulServer) -> None:
     assert "source consul: first answer" not in running.log
 
 
+def test_services_with_tags(site: Site, consul: ConsulServer) -> None:
+    """One service gives two interfaces by tags, each by a process of its own; checks with new outputs make no rule run again."""
+    for name in ("main", "all", "end"):
+        site.schema(name)
+        site.rules({"when": name, "do": name}, file=f"{name}.rules")
+        site.handler(name)
+    site.flat({})
+    site.cfg |= {"consul.host": consul.address, "consul.services": "main=mixed?tag=main&tag=v2,all=mixed?dc=dc1"}
+    for number, tags in enumerate((["main", "v2"], ["main"])):
+        consul.register("mixed", name=f"m-{number}", Port=number, Tags=tags)
+    running = site.start()
+    eventually(lambda: site.seen("main") and site.seen("all"), "both interfaces")
+    assert running.child("consul/main") != running.child("consul/all")
+    check = {"Name": "alive", "CheckID": "check-m-0", "Status": "passing", "ServiceID": "m-0"}
+    for number in range(3):
+        new = {"Node": "node-1", "Address": "10.9.0.1", "SkipNodeUpdate": True, "Check": {**check, "Output": str(number)}}
+        consul.request("PUT", "catalog/register", new)
+    consul.register("mixed", name="m-0", Port=0, Tags=["main", "v2"], Weights={"Passing": 3, "Warning": 1})
+    eventually(lambda: len(site.seen("main")) > 1 and len(site.seen("all")) > 1, "the weight")
+    site.flat({"end": {}})
+    assert running.wait() == 0, running.log
+    found = {name: [[one["weight"] for one in data[name]["instances"]] for data in site.seen(name)] for name in ("main", "all")}
+    assert found == {"main": [[1], [3]], "all": [[1, 1], [3, 1]]}
+
+
 def test_several_of_one_type(site: Site, consul: ConsulServer) -> None:
     """One type serves several namespaces by `<ns>.type`, each with its options."""
     mysql(site)
