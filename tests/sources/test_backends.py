@@ -136,7 +136,11 @@ def test_services_with_tags(site: Site, consul: ConsulServer) -> None:
         site.rules({"when": name, "do": name}, file=f"{name}.rules")
         site.handler(name)
     site.flat({})
-    site.cfg |= {"consul.host": consul.address, "consul.services": "main=mixed?tag=main&tag=v2,all=mixed?dc=dc1"}
+    site.cfg |= {
+        "consul.host": consul.address,
+        "consul.services": "main=mixed?tag=main&tag=v2,all=mixed?dc=dc1",
+        "disco.settle": "0",
+    }
     for number, tags in enumerate((["main", "v2"], ["main"])):
         consul.register("mixed", name=f"m-{number}", Port=number, Tags=tags)
     running = site.start()
@@ -145,7 +149,9 @@ def test_services_with_tags(site: Site, consul: ConsulServer) -> None:
     check = {"Name": "alive", "CheckID": "check-m-0", "Status": "passing", "ServiceID": "m-0"}
     for number in range(3):
         new = {"Node": "node-1", "Address": "10.9.0.1", "SkipNodeUpdate": True, "Check": {**check, "Output": str(number)}}
+        read = running.log.count("read 1 passing instance")
         consul.request("PUT", "catalog/register", new)
+        eventually(lambda read=read: running.log.count("read 1 passing instance") > read, "an answer")  # type: ignore[misc]
     consul.register("mixed", name="m-0", Port=0, Tags=["main", "v2"], Weights={"Passing": 3, "Warning": 1})
     eventually(lambda: len(site.seen("main")) > 1 and len(site.seen("all")) > 1, "the weight")
     site.flat({"end": {}})
