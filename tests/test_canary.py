@@ -178,6 +178,35 @@ def in_yaml(name: str, form: str) -> str:
     )
 
 
+def test_values_that_are_defaults(site: Site) -> None:
+    """No default is told, whatever its form, and neither is what it fills in; handlers get them all."""
+    for number, form in enumerate(FORMS.values()):
+        one = {"default": form, "type": "string"}
+        site.schema(f"app{number}", {"properties": {"value": one, "deep": {"default": {}, "properties": {"er": one}}}})
+    names = [f"app{number}" for number in range(len(FORMS))]
+    site.schema("bad", {"properties": {"value": {"default": CANARY}}, "required": ["missing"]})
+    site.rules(*({"when": name, "do": "see", "name": name} for name in names), {"when": "bad", "do": "see"})
+    site.handler("see")
+    site.flat({name: {} for name in [*names, "bad"]})
+    site.flat({"app0": {"other": 1}, "app1": {"other": 1}}, "second.json", "second")
+    outputs = modes(site, *(f"rule {name}: handler succeeded" for name in names), "interface bad is not valid")
+    seen = json.dumps(site.seen())
+    assert all(json.dumps(form)[1:-1] in seen for form in FORMS.values())
+    assert_silent(outputs)
+
+
+def test_values_that_are_wrong_defaults(site: Site) -> None:
+    """What is wrong with a default is told with its place and never shows it."""
+    site.simple()
+    wrong = [{"default": form, "type": "integer"} for form in FORMS.values()]
+    others = [{"default": {"a": form}, "additionalProperties": False} for form in FORMS.values()]
+    twice = [{"allOf": [{"default": form}, {"default": [form]}]} for form in FORMS.values()]
+    site.schema("app", {"properties": {str(number): one for number, one in enumerate([*wrong, *others, *twice])}})
+    outputs = modes(site)
+    assert all("the schema refuses this default" in outputs[way] for way in ("run", "check", "dry"))
+    assert_silent(outputs)
+
+
 def test_values_that_are_valid(site: Site) -> None:
     """No value of a flat file is told, whatever its type and form, by any way of running disco; handlers get them all."""
     names = {f"app{number}": form for number, form in enumerate(FORMS.values())}

@@ -431,8 +431,8 @@ def test_daemon_of_a_living_source_is_gone_before_exec(site: Site) -> None:
 TELL = """
 import socket
 from disco.wire import frames, messages
-def tell(**bodies):
-    changed = {name: messages.Fragment(messages.digest(body), (), body) for name, body in bodies.items()}
+def tell(filled=b"", **bodies):
+    changed = {name: messages.Fragment(messages.digest(body), (), body, filled) for name, body in bodies.items()}
     for parts in frames.split(messages.Diff(True, changed, (), (), 0)):
         for part in parts: os.write(3, part)
 """
@@ -451,14 +451,18 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("body", LIES.values(), ids=LIES)
-def test_a_body_that_is_no_object_reaches_no_handler(site: Site, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [*[f"odd={body!r}" for body in LIES.values()], f"odd=b'{{}}', filled={LIES['another interface']!r}"],
+    ids=[*LIES, "in what has defaults"],
+)
+def test_a_body_that_is_no_object_reaches_no_handler(site: Site, said: str) -> None:
     """What a source that was taken over says as an interface's data reaches a handler only if it is one JSON object."""
     site.simple({"host": "good"})
     site.schema("odd")
     site.rules({"when": "odd,app", "do": "other", "name": "both", "after": ["good"]}, {"when": "app", "do": "see", "name": "good"})
     site.handler("other", 'cat >> "$OUT/other.seen"\n')
-    site.plug_in(f"{TELL}\ntell(odd={body!r})\ntime.sleep(1000)\nyield")
+    site.plug_in(f"{TELL}\ntell({said})\ntime.sleep(1000)\nyield")
     site.cfg |= {"odd.timeout": "100", "disco.fail_limit": "2"}
     running = site.run(options=())
     assert site.read("other.seen") == ""

@@ -64,6 +64,73 @@ def test_one_interface_of_file_consul_and_etcd(site: Site, consul: ConsulServer,
     assert "0123" not in running.log
 
 
+DEFAULTS = {
+    "type": "object",
+    "required": ["host", "port", "pool"],
+    "properties": {
+        "host": {"type": "string"},
+        "port": {"type": "integer", "default": 3306},
+        "pool": {"default": {}, "properties": {"size": {"type": "integer", "default": 10}, "min": {"type": "integer"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("order", [("flat", "consul", "etcd"), ("etcd", "consul", "flat")], ids=["file first", "file last"])
+def test_a_default_never_wins_over_a_source(site: Site, consul: ConsulServer, etcd: EtcdServer, order: tuple[str, ...]) -> None:
+    """What any of three sources has is what the handler gets, in whatever order they come; a default has the rest."""
+    site.schema("mysql", DEFAULTS)
+    site.rules({"when": "mysql", "do": "see"})
+    site.handler("see")
+    site.flat({"mysql": {"host": "h"}})
+    consul.put("filled/mysql/port", "1")
+    etcd.put("filled/mysql/pool/min", "2")
+    reading = {
+        "flat": {"flat.file": site.cfg.pop("flat.file")},
+        "consul": {"consul.host": consul.address, "consul.prefix": "filled"},
+        "etcd": {"etcd.endpoints": etcd.address, "etcd.prefix": "filled"},
+    }
+    for source in order:
+        site.cfg |= reading[source]
+    running = site.run()
+    assert running.output == "done\n", running.log
+    assert site.seen()[-1] == {"mysql": {"host": "h", "port": 1, "pool": {"min": 2, "size": 10}}}
+
+
+@pytest.mark.parametrize("backend", ["consul", "etcd"])
+@pytest.mark.parametrize("composed", [False, True], ids=["one source", "two sources"])
+def test_a_default_goes_and_comes_with_the_key(
+    site: Site, consul: ConsulServer, etcd: EtcdServer, backend: str, *, composed: bool
+) -> None:
+    """A key that comes takes the default's place, one that goes leaves it to it, and one that says the same runs nothing."""
+    prefix = f"comes-{backend}-{composed}"
+    site.schema("mysql", DEFAULTS)
+    site.schema("late")
+    site.rules({"when": "mysql", "do": "see"}, {"when": "late", "do": "true"})
+    site.handler("see")
+    server: ConsulServer | EtcdServer = consul if backend == "consul" else etcd
+    site.cfg |= {ADDRESS[backend]: server.address, f"{backend}.prefix": prefix}
+    if composed:
+        site.flat({"mysql": {"user": "u"}})
+    more = {"user": "u"} if composed else {}
+
+    def wait_for(port: int, host: str) -> None:
+        wanted = {"mysql": {"host": host, "port": port, "pool": {"size": 10}} | more}
+        eventually(lambda: site.seen()[-1:] == [wanted], f"port {port} of {host}")
+
+    server.put(f"{prefix}/mysql/host", "one")
+    running = site.start()
+    wait_for(3306, "one")
+    server.put(f"{prefix}/mysql/port", "1")
+    wait_for(1, "one")
+    server.delete(f"{prefix}/mysql/port")
+    wait_for(3306, "one")
+    runs = len(site.seen())
+    server.put(f"{prefix}/mysql/port", "3306")
+    server.put(f"{prefix}/late/a", "1")
+    assert running.wait(patience=30) == 0, running.log
+    assert len(site.seen()) == runs
+
+
 @pytest.mark.parametrize("backend", ["consul", "etcd"])
 def test_late_key(site: Site, consul: ConsulServer, etcd: EtcdServer, backend: str) -> None:
     """A key that arrives late arrives as an event, long before the blocking query's wait is over; a transaction arrives whole."""

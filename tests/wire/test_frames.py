@@ -213,8 +213,9 @@ def test_what_a_diff_may_not_say(news: Message, reason: str) -> None:
         [Diff(True, {f"{n}-{m}": fragment(b"{}") for m in range(4000)}, (), (), 0, more=True) for n in range(11)],
         [Diff(True, {}, tuple(str(m) for m in range(10_000)), (), 0, more=True)] * 5,
         [Diff(True, {str(n): fragment(b"x" * (20 << 20))}, (), (), 0, more=True) for n in range(4)],
+        [Diff(True, {str(n): fragment(b"{}", filled=b"x" * (20 << 20))}, (), (), 0, more=True) for n in range(4)],
     ],
-    ids=["empty", "interfaces", "removed", "bodies"],
+    ids=["empty", "interfaces", "removed", "bodies", "filled bodies"],
 )
 def test_a_diff_without_end(parts: list[Diff]) -> None:
     """Parts of a diff for ever are no message as soon as they are too much."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from disco.data import schema, verdicts
 from disco.data.values import DEPTH_LIMIT
 from disco.sources import InvalidValue, Source, SourceError, build_tree
-from disco.wire import frames
+from disco.wire import frames, messages
 from disco.wire.messages import Diff, Heartbeat, Message, ReadFailed
 from disco.workers import sender
 from tests.workers.support import SECRET, only_diffs
@@ -325,3 +325,80 @@ def test_json_beside_a_folder_is_decoded_once(publish: Callable[..., list[Messag
     ]
     assert json.loads(bodies[1].body) == {"port": 80, "hosts": ["1"], "name": "x"}
     assert json.loads(bodies[2].body) == {"port": "80", "hosts": ["1"], "name": "x"}
+
+
+@pytest.fixture
+def publish_filled(tmp_path: Path) -> Callable[..., list[Message]]:
+    """Return what gives snapshots of interfaces that have defaults to a publisher."""
+    contents = {
+        "db": {"properties": {"port": {"type": "integer", "default": 1}}, "required": ["host", "port"]},
+        "large": {"additionalProperties": {"properties": {"a": {"default": "x" * 1000}}}},
+        "larger": {"additionalProperties": {"properties": {"a": {"default": "x" * 1000}}}},
+        "slow": {"properties": {"a": {"pattern": "^(a+)+$", "default": "a"}}, "additionalProperties": {"pattern": "^(a+)+$"}},
+        "plain": {},
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.schema").write_text(json.dumps(content))
+    known = {name: schema.read(tmp_path / f"{name}.schema") for name in contents}
+
+    def give(*snapshots: Any, text: bool = False) -> list[Message]:
+        said: list[Message] = []
+        source = Source(options=(), watch=iter, text=text)  # type: ignore[arg-type]
+        publisher = sender.DiffSender(source, known, frozenset(known), said.append, 1000.0)
+        for snapshot in snapshots:
+            publisher.publish(snapshot)
+        return said
+
+    return give
+
+
+def test_defaults_are_beside_what_a_source_says(publish_filled: Callable[..., list[Message]]) -> None:
+    """The verdict is about data with its defaults; that is sent besides where it is valid and not the same, and never merged."""
+    for text, port in ((False, 5), (True, "5")):
+        (first, second, third, fourth) = only_diffs(
+            publish_filled(
+                {"db": {"host": "h"}, "plain": {}},
+                {"db": {"host": "h", "port": port}},
+                {"db": {}},
+                {"db": {"host": "i"}},
+                text=text,
+            )
+        )
+        parts = [diff.changed["db"] for diff in (first, second, third, fourth)]
+        assert [json.loads(part.body) for part in parts] == [{"host": "h"}, {"host": "h", "port": 5}, {}, {"host": "i"}]
+        assert [part.filled for part in parts] == [b'{"host":"h","port":1}', b"", b"", b'{"host":"i","port":1}']
+        assert [part.problems for part in parts] == [(), (), ("/host is required",), ()]
+        assert [part.digest for part in parts] == [messages.digest(part.body) for part in parts]
+        assert first.changed["plain"].filled == b""
+
+
+def test_a_value_that_is_the_default_is_news_of_the_source(publish_filled: Callable[..., list[Message]]) -> None:
+    """What a source says is compared without defaults: that it now says the default itself may matter to a merge."""
+    said = only_diffs(publish_filled({"db": {"host": "h"}}, {"db": {"host": "h", "port": 1}}, {"db": {"host": "h"}}))
+    assert [set(diff.changed) for diff in said] == [{"db"}] * 3
+
+
+def test_defaults_of_one_interface_are_limited(publish_filled: Callable[..., list[Message]]) -> None:
+    """What defaults would blow up over the limit is invalid, and can be merged with what other sources say all the same."""
+    many: Any = {str(key): {} for key in range(17_000)}
+    (said,) = only_diffs(publish_filled({"large": many, "db": {"host": "h"}}))
+    assert said.changed["large"].problems == (verdicts.TOO_LARGE,)
+    assert (json.loads(said.changed["large"].body), said.changed["large"].filled) == (many, b"")
+    assert said.changed["db"].problems == ()
+
+
+def test_defaults_of_a_source_are_limited(publish_filled: Callable[..., list[Message]]) -> None:
+    """All that one source has is limited with defaults too, also where it comes bit by bit; what went makes room again."""
+    half: Any = {str(key): {} for key in range(9_000)}
+    for snapshots in ([{"large": half, "larger": half}], [{"large": half}, {"large": half, "larger": half}]):
+        with pytest.raises(SourceError, match="more than 16 MiB of data with defaults"):
+            publish_filled(*snapshots)
+    said = only_diffs(publish_filled({"large": half}, {"larger": half}, {"large": half}, {"large": {**half, "more": {}}}))
+    assert [set(diff.changed) for diff in said] == [{"large"}, {"larger"}, {"large"}, {"large"}]
+    assert all(not part.problems for diff in said for part in diff.changed.values())
+
+
+def test_filling_in_does_not_lift_the_limit_of_time(publish_filled: Callable[..., list[Message]]) -> None:
+    """Data with defaults is validated in limited time too."""
+    (said,) = only_diffs(publish_filled({"slow": {"b": "a" * 60 + "!"}}))
+    assert said.changed["slow"] == said.changed["slow"]._replace(problems=(verdicts.TOO_SLOW,), body=b"", filled=b"")
