@@ -34,7 +34,7 @@ _ALTERNATIVES = {
 
 
 def time_allowed(size: int) -> float:
-    """Return the seconds of CPU time that decoding data of `size` bytes, or validating it, may take."""
+    """Return the seconds of CPU time that decoding and validating data of `size` bytes may take."""
     return 1.0 + size / (1 << 20)
 
 

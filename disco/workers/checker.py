@@ -39,7 +39,7 @@ def check(task: Merge, known: Schema) -> Merged:
             bare = reduce(values.merge, map(values.read_body, task.bodies))
             data = known.fill(bare, len(values.canonical(bare))) if known.defaults else bare
             body = values.canonical(data)
-        with cpu_limit(verdicts.time_allowed(max(size, len(body)))):
+        with cpu_limit(verdicts.time_allowed(max(size, len(body)))):  # there may be much more of it
             problems = known.problems(data)
     except Overrun:
         problems = (verdicts.TOO_SLOW,)

@@ -164,9 +164,13 @@ class DiffSender:
                     data, dumped = judge.decode(data), b""  # no two copies at a time of what may be large
                     dumped = values.canonical(data)
                 full = judge.fill(data, len(dumped))
-                filled = values.canonical(full) if full is not data else b""
-            with cpu_limit(verdicts.time_allowed(len(filled or dumped))):
-                problems = judge.problems(full)
+                if full is data:
+                    problems = judge.problems(data)
+                else:
+                    filled = values.canonical(full)
+            if filled:
+                with cpu_limit(verdicts.time_allowed(len(filled))):  # there may be much more of it
+                    problems = judge.problems(full)
         except Overrun:
             return Fragment(digest=digest, problems=(verdicts.TOO_SLOW,), body=b"")
         except TooLargeError:

@@ -92,7 +92,7 @@ properties:
         ({"properties": {"default": {"type": "integer"}}}, {}, {}),
         ({"$schema": DRAFT.format(7), "definitions": {"n": {}}, "properties": {"a": {"$ref": "#/definitions/n", "default": 1}}},
          {}, {}),
-        ({"$ref": "https://json-schema.org/draft/2020-12/schema"}, {"properties": {}}, {"properties": {}}),
+        ({"$ref": "https://json-schema.org/draft/2020-12/schema", **ONE}, {}, {"a": 1}),
         # A $ref that leads back to itself, without a default below.
         ({"properties": {"a": {"default": 1}, "t": {"$ref": "#/$defs/t"}}, "$defs": {"t": {"items": {"$ref": "#/$defs/t"}}}},
          {"t": [[]]}, {"a": 1, "t": [[]]}),
