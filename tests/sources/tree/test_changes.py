@@ -17,7 +17,7 @@ import pytest
 from lab.kubelet import Mount
 from lab.waiting import eventually
 
-from disco.sources import InvalidValue, SourceError, tree_changes
+from disco.sources import InvalidValue, SourceError, tree_changes, tree_look, tree_read
 from disco.sources.tree_read import LOOKS, SETTLE
 from disco.system import inotify
 from tests.sources.tree.reader import Reader, read_once, write
@@ -54,13 +54,13 @@ def test_inotify_wakes_it(tmp_path: Path) -> None:
 
 
 def test_inotify_of_a_mount(tmp_path: Path) -> None:
-    """Each generation is seen though nobody looks, and one that is removed is watched no more."""
+    """Each generation is seen though nobody looks, and one that is no longer read is watched no more, removed or not."""
     mount = Mount(tmp_path)
     mount.write({"app/a": "0"})
     reader = Reader(tmp_path, interval=HOURS)
     reader.step()
     for number in range(1, 6):
-        found = follow(reader, lambda number=number: mount.write({"app/a": f"{number}"}))  # type: ignore[misc]
+        found = follow(reader, lambda number=number: mount.write({"app/a": f"{number}"}, keep=number % 2 == 0))  # type: ignore[misc]
         assert found == {"app": {"a": f"{number}"}}
     assert count_watches() <= 3
     reader.close()
@@ -270,6 +270,50 @@ def test_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if act is link:
             folder.unlink()
             (tmp_path / "away").rename(folder)
+
+
+@pytest.mark.parametrize("names", [{"app/deep/a"}, {"deep", "app/deep/a"}])
+def test_exchanged_for_the_moment_in_which_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: set[str]) -> None:
+    """Nothing is read from outside though a link is there only while a folder or a file in it is opened."""
+    folder = write(tmp_path / "folder", {"app/deep/a": "1"}) / "app" / "deep"
+    write(tmp_path / "outside", {"a": SECRET})
+    real = os.open
+
+    def open_(name: Any, *given: Any, **named: Any) -> int:
+        if name not in names:
+            return real(name, *given, **named)
+        folder.rename(tmp_path / "away")
+        folder.symlink_to(tmp_path / "outside")
+        try:
+            return real(name, *given, **named)
+        finally:
+            folder.unlink()
+            (tmp_path / "away").rename(folder)
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(tree_read, "SETTLE", 0.0)
+    (folder.parent / "link").symlink_to("deep/a")
+    try:
+        assert SECRET not in repr(read_once(tmp_path / "folder"))
+    except SourceError as error:
+        assert "change faster" in error.reason  # noqa: PT017 -- as well
+
+
+def test_coarse_time_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read moments after it changed is read again though its state says nothing of a change; what is older is not."""
+    now, stamp = 1_000_000.0, 10**15
+    for module in (tree_look, tree_read):
+        monkeypatch.setattr(module, "state_of", lambda _status: (1, 1, stamp, stamp, 1))
+    monkeypatch.setattr(time, "time", lambda: now)
+    write(tmp_path, {"app/a": "1"})
+    reader = Reader(tmp_path, interval=0.0, timeout="50ms")
+    assert reader.step() == {"app": {"a": "1"}}
+    now += 100.0
+    write(tmp_path, {"app/a": "2"})
+    assert reader.step() == {"app": {"a": "2"}}
+    write(tmp_path, {"app/a": "3"})
+    assert [reader.step() for _ in range(3)] == [{"app": {"a": "2"}}] * 3
+    reader.close()
 
 
 def test_the_pace_of_looks_in_a_storm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -172,6 +173,30 @@ def test_links_of_ones_own_through_a_generation(folder: Path) -> None:
         read_often(folder, look, lambda: seen == {"1", "2"})
 
 
+def test_one_look_reads_the_link_to_a_generation_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links lead to one generation however it is exchanged between them to and fro, alike in each look."""
+    mount = Mount(tmp_path)
+    one, two = (mount.write({"key-a": f"{number}", "key-b": f"{number}"}, keep=True) for number in (1, 2))
+    (tmp_path / "app").mkdir()
+    for name in "abcd":
+        (tmp_path / "app" / name).symlink_to(f"../..data/key-{'ab'[ord(name) % 2]}")
+    real, whole = os.readlink, 0
+
+    def readlink(place: Any, **named: Any) -> str:
+        if place == "..data":
+            return next(turns).name
+        return str(real(place, **named))
+
+    monkeypatch.setattr(os, "readlink", readlink)
+    monkeypatch.setattr(tree_read, "SETTLE", 0.0)
+    for every in range(2, 16):
+        turns = itertools.cycle([one, *[two] * (every - 1)])
+        with contextlib.suppress(SourceError):
+            assert len({*read_once(tmp_path)["app"].values()}) == 1
+            whole += 1
+    assert whole
+
+
 def test_the_newest_generation_comes(folder: Path) -> None:
     """A source that follows a storm sees whole generations only, ever newer ones, and in the end the last."""
     mount, numbers = Mount(folder), itertools.count(1)
@@ -212,7 +237,7 @@ FILES = st.dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     st.lists(FILES, min_size=2, max_size=8), st.integers(0, 2**32), st.sampled_from([0.1, 0.3, 0.6]), st.booleans(), st.booleans()
 )
