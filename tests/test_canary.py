@@ -564,6 +564,33 @@ def test_what_rules_export(site: Site) -> None:
     assert_silent({"run": running.log})
 
 
+def test_files_of_a_folder(site: Site) -> None:
+    """What a mounted folder's files hold is told by their keys alone, be they of use or not, with an interface or without one."""
+    names = {f"form{number}": form for number, form in enumerate(FORMS.values())}
+    site.schema("app")
+    site.schema("bad", {"properties": {name: {"type": "integer"} for name in names}})
+    site.schema("odd")
+    site.schema("missing")
+    site.rules(*({"when": name, "do": "see", "name": name} for name in ("app", "bad", "odd", "missing")))
+    site.handler("see")
+    folder = site.folder / "data"
+    contents = {f"{interface}/{name}": form.encode() for interface in ("app", "bad", "unknown") for name, form in names.items()}
+    contents |= {
+        "password": ALL.encode(),
+        "odd/bytes": CANARY.encode() + b"\xff",
+        "odd/both": CANARY.encode(),
+        "below": CANARY.encode(),
+    }
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    site.cfg |= {"tree.path": str(folder), "tree.map": "below=odd/both/below,nothing=odd/x"}
+    patterns = ["bad .*is not valid: /form0 is text", "/bytes is no UTF-8", "/both is both", "directly in the folder", "map names"]
+    outputs = modes(site, "rule app: handler succeeded", *patterns, only=READING)
+    assert all(json.dumps(form)[1:-1] in json.dumps(site.seen()) for form in FORMS.values() if not form.endswith("\n"))
+    assert_silent(outputs)
+
+
 # Secrets of the configuration
 
 

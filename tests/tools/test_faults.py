@@ -52,5 +52,5 @@ def test_rows_are_listed() -> None:
     """The rows are listed without running any, and a pattern that matches none is an error."""
     listed = run_tool("--list").stdout.splitlines()
     assert len(listed) == len(set(listed)) > 100
-    assert {line.split()[0] for line in listed} == {"consul", "env", "etcd", "flat", "plug-in"}
+    assert {line.split()[0] for line in listed} == {"consul", "env", "etcd", "flat", "tree", "plug-in"}
     assert run_tool("--only", "no such row").returncode == 2

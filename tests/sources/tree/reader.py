@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from disco.sources import Options, tree
@@ -72,3 +73,15 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
+
+
+def count_watches(pid: int | str = "self") -> int:
+    """Return how many folders a process watches."""
+    count = 0
+    for number in os.listdir(f"/proc/{pid}/fdinfo"):
+        try:
+            with open(f"/proc/{pid}/fdinfo/{number}") as file:
+                count += file.read().count("inotify wd:")
+        except OSError:  # closed since
+            continue
+    return count

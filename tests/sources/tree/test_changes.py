@@ -20,7 +20,7 @@ from lab.waiting import eventually
 from disco.sources import InvalidValue, SourceError, tree_changes, tree_look, tree_read
 from disco.sources.tree_read import LOOKS, SETTLE
 from disco.system import inotify
-from tests.sources.tree.reader import Reader, read_once, write
+from tests.sources.tree.reader import Reader, count_watches, read_once, write
 from tests.workers.support import SECRET
 
 if TYPE_CHECKING:
@@ -64,18 +64,6 @@ def test_inotify_of_a_mount(tmp_path: Path) -> None:
         assert found == {"app": {"a": f"{number}"}}
     assert count_watches() <= 3
     reader.close()
-
-
-def count_watches() -> int:
-    """Return how many folders this process watches."""
-    found = 0
-    for number in os.listdir("/proc/self/fdinfo"):
-        try:
-            with open(f"/proc/self/fdinfo/{number}") as file:
-                found += file.read().count("inotify wd:")
-        except OSError:  # the descriptor of the listing itself
-            continue
-    return found
 
 
 def test_the_folder_goes(tmp_path: Path) -> None:

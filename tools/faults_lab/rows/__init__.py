@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults_lab.row import Row
-from faults_lab.rows import both, consul, env, etcd, flat, history, library, services
+from faults_lab.rows import both, consul, env, etcd, flat, history, library, services, tree
 from faults_lab.rows.history import transaction_row
 
 
@@ -15,6 +15,7 @@ def list_rows() -> list[Row]:
         "consul services": services.list_faults(),
         "etcd": both.list_faults("etcd") | etcd.list_faults() | {transaction: transaction_row("etcd")},
         "flat": flat.list_faults(),
+        "tree": tree.list_faults(),
         "env": env.list_faults(),
         "plug-in": library.list_faults() | history.list_faults(),
     }
