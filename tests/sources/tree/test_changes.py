@@ -11,13 +11,15 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab.kubelet import Mount
-from lab.waiting import eventually
 
-from disco.sources import InvalidValue, SourceError, tree_changes, tree_look, tree_read
+from disco.sources import InvalidValue, SourceError
+from disco.sources.tree_changes import LIMIT
 from disco.sources.tree_read import LOOKS, SETTLE
 from disco.system import inotify
 from tests.sources.tree.reader import Reader, count_watches, read_once, write
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIFO = InvalidValue("is a FIFO, not a regular file")
+STAMPS = {"st_mtime_ns": 10**15, "st_ctime_ns": 10**15}  # all that a file system says, whatever is written
 HOURS = 7200.0  # an interval in which nobody looks
 
 
@@ -79,6 +82,17 @@ def test_the_folder_goes(tmp_path: Path) -> None:
     assert Reader(folder).step() == {"app": {"a": "1"}}
 
 
+def refuse(library: Any, call: str, number: int) -> Any:
+    """Return the C library with one call that the kernel refuses."""
+
+    def fail(*_given: Any) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    calls = {name: getattr(library, name) for name in ("inotify_init1", "inotify_add_watch", "inotify_rm_watch")}
+    return SimpleNamespace(**calls | {call: fail})
+
+
 @pytest.mark.parametrize(
     ("call", "number", "limit"),
     [
@@ -89,18 +103,7 @@ def test_the_folder_goes(tmp_path: Path) -> None:
 )
 def test_without_inotify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, limit: str) -> None:
     """Where the kernel refuses to tell changes, they are seen at each look all the same, and people are told once."""
-
-    class Library:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(library, name)
-
-        def refuse(self, *_given: Any) -> int:
-            ctypes.set_errno(number)
-            return -1
-
-    library = inotify._library
-    monkeypatch.setattr(Library, call, Library.refuse, raising=False)
-    monkeypatch.setattr(inotify, "_library", Library())
+    monkeypatch.setattr(inotify, "_library", refuse(inotify._library, call, number))
     write(tmp_path, {"app/a": "1"})
     reader = Reader(tmp_path)
     reader.step()
@@ -147,18 +150,18 @@ def test_the_real_limit_of_inotify(tmp_path: Path) -> None:
         assert "the system tells no changes: Too many open files" in process.stdout.readline()
 
 
-def test_watches_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watches_are_bounded(tmp_path: Path) -> None:
     """Of many folders only some are watched: the allowance may be that of a whole machine."""
-    monkeypatch.setattr(tree_changes, "LIMIT", 5)
-    for number in range(20):
+    for number in range(LIMIT):
         write(tmp_path, {f"app/{number}/a": "1"})
     before = count_watches()
     reader = Reader(tmp_path)
     reader.step()
     reader.step()
-    assert count_watches() - before == 5
-    write(tmp_path, {"app/19/a": "2"})
-    while reader.step()["app"]["19"]["a"] != "2":
+    assert count_watches() - before == LIMIT
+    last = max(map(str, range(LIMIT)))  # the folder that is looked at last
+    write(tmp_path, {f"app/{last}/a": "2"})
+    while reader.step()["app"][last]["a"] != "2":
         pass
     reader.close()
     assert count_watches() == before
@@ -279,7 +282,7 @@ def test_exchanged_for_the_moment_in_which_it_is_opened(tmp_path: Path, monkeypa
             (tmp_path / "away").rename(folder)
 
     monkeypatch.setattr(os, "open", open_)
-    monkeypatch.setattr(tree_read, "SETTLE", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     (folder.parent / "link").symlink_to("deep/a")
     try:
         assert SECRET not in repr(read_once(tmp_path / "folder"))
@@ -287,11 +290,16 @@ def test_exchanged_for_the_moment_in_which_it_is_opened(tmp_path: Path, monkeypa
         assert "change faster" in error.reason  # noqa: PT017 -- as well
 
 
+def stat_coarsely(call: Callable[..., os.stat_result], *given: Any, **named: Any) -> os.stat_result:
+    status = call(*given, **named)
+    return os.stat_result((status.st_mode, status.st_ino, status.st_dev, 1, 0, 0, 1, 1, 1, 1), dict(STAMPS))
+
+
 def test_coarse_time_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read moments after it changed is read again though its state says nothing of a change; what is older is not."""
-    now, stamp = 1_000_000.0, 10**15
-    for module in (tree_look, tree_read):
-        monkeypatch.setattr(module, "state_of", lambda _status: (1, 1, stamp, stamp, 1))
+    now = STAMPS["st_mtime_ns"] / 1e9
+    for call in (os.stat, os.fstat):
+        monkeypatch.setattr(os, call.__name__, partial(stat_coarsely, call))
     monkeypatch.setattr(time, "time", lambda: now)
     write(tmp_path, {"app/a": "1"})
     reader = Reader(tmp_path, interval=0.0, timeout="50ms")
@@ -331,7 +339,8 @@ def test_a_look_that_takes_long_is_not_taken_at_once_again(tmp_path: Path, monke
     os.utime(tmp_path / "app" / "a", (1, 1))
     waits: list[float] = []
     now = 0.0
-    monkeypatch.setattr(inotify.FolderWatch, "wait", lambda _self, seconds: waits.append(seconds))
+    monkeypatch.setattr(inotify, "_library", refuse(inotify._library, "inotify_init1", errno.ENOSYS))
+    monkeypatch.setattr(time, "sleep", waits.append)
     monkeypatch.setattr(time, "monotonic", lambda: now)
     real = os.scandir
 
@@ -343,6 +352,7 @@ def test_a_look_that_takes_long_is_not_taken_at_once_again(tmp_path: Path, monke
     monkeypatch.setattr(os, "scandir", scandir)
     reader = Reader(tmp_path, interval=1.0, timeout="3s")
     reader.step()
-    eventually(lambda: reader.step() and len(waits) > 3)
+    while len(waits) < 4:
+        reader.step()
     assert waits[:4] == [1.0, 3.0, 3.0, 3.0]
     reader.close()

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab.kubelet import Mount, meanwhile
 
-from disco.sources import SourceError, tree_read
+from disco.sources import SourceError
 from tests.sources.tree.reader import Reader, read_once, write
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def test_one_look_reads_the_link_to_a_generation_once(tmp_path: Path, monkeypatc
         return str(real(place, **named))
 
     monkeypatch.setattr(os, "readlink", readlink)
-    monkeypatch.setattr(tree_read, "SETTLE", 0.0)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     for every in range(2, 16):
         turns = itertools.cycle([one, *[two] * (every - 1)])
         with contextlib.suppress(SourceError):
@@ -272,7 +272,7 @@ def test_any_change_at_any_moment(
 
             return interrupted
 
-        patch.setattr(tree_read, "SETTLE", 0.0)
+        patch.setattr(time, "sleep", lambda _seconds: None)
         for call in ("stat", "open", "readlink", "scandir"):
             patch.setattr(os, call, before(getattr(os, call)))
         reader = Reader(folder, interval=0.0, timeout="50ms")
