@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,8 @@ def compare(old: str | None, new: str, shown: str) -> Iterator[str]:
     old: the target's content, None if it is not there. shown: the new content with its values hidden. Of an old line only the
     number is shown: what a value is in it nobody knows.
     """
+    import difflib  # noqa: PLC0415 -- most runs compare nothing
+
     if old == new:
         yield "unchanged"
         return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import signal
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
@@ -103,7 +102,7 @@ def _replace(target: Destination, content: bytes, old: Old | None) -> None:
 def _make_file(folder: str, target: Destination, undo: ExitStack, opened: ExitStack) -> tuple[str, int]:
     """Return a new file that nobody else may open, and its descriptor. undo: removes it; opened: closes it."""
     name = os.fsencode(os.path.basename(target.path))[:_NAME_BYTES]  # noqa: PTH119 -- paths stay text here
-    path = os.path.join(folder, f".{os.fsdecode(name)}.{secrets.token_hex(4)}{_SUFFIX}")  # noqa: PTH118 -- as above
+    path = os.path.join(folder, f".{os.fsdecode(name)}.{os.urandom(4).hex()}{_SUFFIX}")  # noqa: PTH118 -- as above
     descriptor = opened.enter_context(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     undo.callback(_remove, path)
     return path, descriptor
