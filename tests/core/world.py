@@ -83,7 +83,7 @@ class Witness:
         self.rules = {rule.name: rule for rule in plan.rules}
         self.failures = dict.fromkeys(self.rules, 0)  # in a row
         self.failures_before: dict[str, int] = {}  # its last success
-        self.refused: dict[str, int] = {}  # by rule whose last run ended so: how often in a row on this input
+        self.refused: dict[str, int] = {}  # by rule whose last run that has ended ended so: how often in a row on this input
         self.pauses: dict[
             str, tuple[float, dict[str, str]]
         ] = {}  # by rule: until when it has to wait; empty: whatever its input is
@@ -406,7 +406,7 @@ class World:
         assert self.life.outcome is not None
         if isinstance(why := self.life.outcome.reason, reasons.TimedOut):
             now = {name: self._input(self.core.schedule.basis(self.core.schedule.named(name))) for name in self.witness.refused}
-            assert {name for name, _ in why.refused} == {name for name in now if self.witness.last[name][0] == now[name]}
+            assert {name for name, _ in why.refused} == {name for name in now if self.witness.pauses[name][1] == now[name]}
 
     def assert_indexes(self) -> None:
         """See that what is looked at piece by piece is as if all were looked at."""
@@ -420,6 +420,7 @@ class World:
         assert life.core.schedule._open == {
             state.number for state in life.core.schedule.rules if not life.core.schedule.is_satisfied(state)
         }
+        assert life.core.schedule._refused == {state.number for state in life.core.schedule.rules if state.refusal}
         assert life.core.schedule._lacking == {
             state.number for state in life.core.schedule.rules if state.rule.basis(kept.valid) is None
         }
