@@ -7,12 +7,13 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from disco import entrypoint, last_words, planning
-from disco.core.goals import DryRun, Exec
+from disco.core.goals import DryRun, Exec, Input
 from disco.core.reasons import TimedOut
+from disco.data import values
 from disco.errors import ExitStatus
 from disco.people import report, wording
 from disco.system import programs
-from disco.text import PATH_LIMIT, escape, shorten
+from disco.text import NAME_LIMIT, PATH_LIMIT, escape, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,6 +95,36 @@ def rehearse(site: Site, command: Sequence[str], signals: Signals, handler: Stde
         is_executable = not name or programs.find_program(name, os.environ.get("PATH", os.defpath)) is not None
         show = dry_run.as_json if as_json else dry_run.as_text
         last_words.answer(show(coordinator.lifecycle.status(), name, is_executable=is_executable), outcome.status or 0)
+
+    answer = entrypoint.delegate(work, signals)
+    os._exit(answer if isinstance(answer, int) else 0)
+
+
+def show_input(site: Site, name: str, signals: Signals, handler: StderrHandler) -> NoReturn:
+    """Read the sources, print the input of a rule's handler, and exit; nothing on stdout if the rule could not run."""
+    from disco.people import dry_run  # noqa: PLC0415 -- as above
+
+    coordinator = planning.prepare(site, (), {}, signals, Input(name))
+
+    def work() -> NoReturn:
+        handler.process = "coordinator"
+        outcome = coordinator.run()
+        signals.stop_listening(last_words.leave_at_end)
+        core, status = coordinator.lifecycle.core, coordinator.lifecycle.status()
+        if outcome.status in {ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:
+            last_words.leave(outcome.status, *dry_run.explain(status, name))
+        if outcome.status is not None:
+            last_words.leave(outcome.status, wording.reason(outcome.reason))
+        basis = status.rules[name].basis or ()
+        stdin = core.schedule.inputs.stdin(basis)
+        for (interface, _), body in zip(basis, stdin[1::2], strict=bool(basis)):
+            try:
+                values.check_body(body)
+            except ValueError:  # a source lies
+                what = f"a source's data of interface {escape(interface, NAME_LIMIT)} is not a JSON object"
+                last_words.leave(ExitStatus.TIMEOUT, f"rule {name} would not run: {what}")
+        last_words.note(f"--input shows values, which may be secret: what the handler of rule {name} would get")
+        last_words.answer(b"".join(stdin))
 
     answer = entrypoint.delegate(work, signals)
     os._exit(answer if isinstance(answer, int) else 0)

@@ -32,17 +32,13 @@ def leave(status: int, *reasons: str, trace: str = "") -> NoReturn:
     signal.signal(signal.SIGALRM, lambda *_: os._exit(status))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, LAST_WORDS)
-    lines = [trace.encode(errors="backslashreplace"), *(f"disco: {escape(reason, LINE_LIMIT)}\n".encode() for reason in reasons)]
-    for handler in _log:
-        if handler.style == "json":
-            import logging  # noqa: PLC0415 -- there is a log, so it is imported; before that a signal may interrupt its import
-
-            lines = [handler.line(logging.ERROR, text, {"event": "exit"}) for text in (trace, *reasons) if text]
-    try:
-        _write(2, b"".join(lines))
-    except OSError:
-        pass
+    _complain("ERROR", "exit", *reasons, trace=trace)
     os._exit(status)
+
+
+def note(text: str) -> None:
+    """Say on stderr what people have to know of the answer that follows."""
+    _complain("WARNING", "note", text)
 
 
 def leave_at_start(number: int) -> NoReturn:
@@ -55,7 +51,7 @@ def leave_at_end(number: int) -> NoReturn:
     leave(ExitStatus.SIGNALLED + number, f"{signal.Signals(number).name} received: COMMAND was not started")
 
 
-def answer(text: str, status: int = 0) -> NoReturn:
+def answer(content: str | bytes, status: int = 0) -> NoReturn:
     """Write to stdout, which is nobody else's where COMMAND is not run, and exit; a reader that has gone has seen enough.
 
     Raises:
@@ -63,12 +59,27 @@ def answer(text: str, status: int = 0) -> NoReturn:
 
     """
     try:
-        _write(1, text.encode(errors="backslashreplace"))
+        _write(1, content if isinstance(content, bytes) else content.encode(errors="backslashreplace"))
     except BrokenPipeError:
         pass
     except OSError as error:
         raise SystemFailure(f"cannot write to stdout: {error.strerror}") from None
     os._exit(status)
+
+
+def _complain(level: str, event: str, *texts: str, trace: str = "") -> None:
+    """Write lines to stderr, in the log's style if there is a log."""
+    lines = [trace.encode(errors="backslashreplace"), *(f"disco: {escape(text, LINE_LIMIT)}\n".encode() for text in texts)]
+    for handler in _log:
+        if handler.style == "json":
+            import logging  # noqa: PLC0415 -- there is a log, so it is imported; before that a signal may interrupt its import
+
+            number = logging.getLevelNamesMapping()[level]
+            lines = [handler.line(number, text, {"event": event}) for text in (trace, *texts) if text]
+    try:
+        _write(2, b"".join(lines))
+    except OSError:
+        pass
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -19,7 +19,7 @@ from disco.people import log
 from disco.site import loading
 from disco.sources import registry
 from disco.system import programs
-from disco.text import PATH_LIMIT, escape, nearest
+from disco.text import NAME_LIMIT, PATH_LIMIT, escape, nearest, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from disco.site.loading import Site
     from disco.system.signals import Signals
 
+NAMES_LIMIT = 10  # rules in one line
 DRY_TIMEOUT = 5.0  # seconds for --dry-run to hear of every source, where disco.timeout does not say
 
 # Where libraries write down the keys of their connections: no business of ours. Handlers and COMMAND find it.
@@ -51,6 +52,8 @@ def run(arguments: Arguments, signals: Signals) -> NoReturn:
             print_graph(arguments)
         case "dry-run":
             run_dry(arguments, signals)
+        case "input":
+            print_input(arguments, signals)
         case _:
             run_command(arguments, signals)
 
@@ -115,10 +118,39 @@ def run_dry(arguments: Arguments, signals: Signals) -> NoReturn:
     """Read the sources, and print what they hold and what would run."""
     from disco import gathering  # noqa: PLC0415 -- as in run_command
 
-    handler = _set_up_log(arguments.level or "ERROR")  # what there is to say is printed at the end
+    site, handler = _load_dry(arguments)
+    gathering.rehearse(site, arguments.command, signals, handler, as_json=arguments.as_json)
+
+
+def print_input(arguments: Arguments, signals: Signals) -> NoReturn:
+    """Read the sources, and print what a rule's handler would get.
+
+    Raises:
+        UsageError: there is no such rule.
+
+    """
+    from disco import gathering  # noqa: PLC0415 -- as in run_command
+
+    site, handler = _load_dry(arguments)
+    names = [rule.name for rule in site.rules]
+    if arguments.rule not in names:
+        shown = escape(arguments.rule, NAME_LIMIT) or "(empty)"
+        known = f"there are {shorten(names, NAMES_LIMIT)}" if names else "there are no rules"
+        raise UsageError(f"--input: no rule is named {shown}; {nearest(arguments.rule, names, known)}")
+    gathering.show_input(site, arguments.rule, signals, handler)
+
+
+def _load_dry(arguments: Arguments) -> tuple[Site, StderrHandler]:
+    """Return the site with the time that its sources have to answer, and the log, where what there is to say is printed at the end.
+
+    Raises:
+        ConfigurationError: all the problems.
+
+    """
+    handler = _set_up_log(arguments.level or "ERROR")
     site = _load(arguments, handler)
     settings = site.settings._replace(timeout=site.settings.timeout or DRY_TIMEOUT, report_file=None)
-    gathering.rehearse(site._replace(settings=settings), arguments.command, signals, handler, as_json=arguments.as_json)
+    return site._replace(settings=settings), handler
 
 
 def print_check(arguments: Arguments) -> NoReturn:

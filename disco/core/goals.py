@@ -110,3 +110,22 @@ class DryRun:
             if excess := schedule.inputs.find_excess(schedule.inputs.stdin(basis or ())):
                 return Outcome(ExitStatus.HANDLER, reasons.WouldFail(rule, excess))
         return Outcome(None, reasons.WouldRun())
+
+
+class Input(DryRun):
+    """Run no handler, and end when every source has answered: what counts is whether one rule could run."""
+
+    def __init__(self, rule: str) -> None:
+        """Take the rule's name."""
+        self._rule = rule
+
+    def _predict(self, core: Machines) -> Outcome:
+        schedule = core.schedule
+        basis = schedule.basis(schedule.named(self._rule))
+        if basis is None:
+            if silent := core.health.silent():
+                return Outcome(ExitStatus.UNAVAILABLE, reasons.Silent(silent))
+            return Outcome(ExitStatus.TIMEOUT, reasons.WouldWait(1))
+        if excess := schedule.inputs.find_excess(schedule.inputs.stdin(basis)):
+            return Outcome(ExitStatus.HANDLER, reasons.WouldFail(self._rule, excess))
+        return Outcome(None, reasons.WouldRun())

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from disco.core.reasons import Silent
 from disco.data import values
 from disco.people import report, wording
 from disco.text import LINE_LIMIT, PATH_LIMIT, escape, plural, shorten
@@ -71,6 +72,18 @@ def as_json(status: Status, command: str, *, is_executable: bool) -> str:
         ],
     }
     return json.dumps(answer) + "\n"
+
+
+def explain(status: Status, name: str) -> Iterator[str]:
+    """Yield why a rule could not run: what it waits for, why that is not there, and the sources that did not answer."""
+    outcome = status.outcome
+    assert outcome  # noqa: S101 -- it is over
+    rule = status.rules[name]
+    yield _rule(status, rule, set())
+    for interface in _lacking(status, rule):
+        yield from report.interface_lines(status, interface)
+    if isinstance(outcome.reason, Silent):
+        yield wording.reason(outcome.reason)
 
 
 def _lines(status: Status) -> Iterator[str]:

@@ -42,8 +42,8 @@ def plans(draw: st.DrawFn) -> Plan:
     )
 
 
-STEPS = ["nothing"] + ["diff"] * 6 + ["unread"] * 3 + ["read", "read", "transaction", "back", "sleep"] + ["started"] * 3 + ["ran"] * 6 + [
-    "failed", "refused", "refused", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked",
+STEPS = ["nothing"] + ["diff"] * 6 + ["unread"] * 3 + ["started"] * 3 + ["ran"] * 6 + [
+    "read", "read", "transaction", "back", "sleep", "failed", "refused", "refused", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked",
     "bad check", "late", "bury", "bury", "term", "hup", "usr1", "not started", "swept", "outgrown", "broken", "leave",
 ]  # fmt: skip
 

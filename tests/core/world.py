@@ -132,6 +132,7 @@ class Witness:
             f"rule {run.rule} does not wait after a failure, or runs on what it refused"
         )
         assert seen or self.last.get(run.rule, ({}, None))[1] != 0, f"rule {run.rule} needs no data, has succeeded, and runs again"
+        assert len(run.stdin) == 2 * len(seen) + 1, "not every second part of the input is an interface's body"
         self._look_back(run.rule, seen, [name for name in rule.interfaces if name not in withheld])
         before = self.last.get(run.rule)
         rerun = calm and before is not None and before[1] == 0 and all(self.expected(other) for other in self.rules.values())
