@@ -43,8 +43,9 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 STEPS = ["nothing"] + ["diff"] * 6 + ["unread"] * 3 + ["started"] * 3 + ["ran"] * 6 + [
-    "read", "read", "transaction", "back", "sleep", "failed", "refused", "refused", "alive", "trouble", "wait", "wait", "long", "die", "die", "checked", "checked",
-    "bad check", "late", "bury", "bury", "term", "hup", "usr1", "not started", "swept", "outgrown", "broken", "leave",
+    "read", "read", "transaction", "back", "sleep", "failed", "refused", "refused", "alive", "trouble", "wait", "wait", "long",
+    "die", "die", "checked", "checked", "bad check", "late", "bury", "bury", "term", "hup", "usr1", "not started", "swept",
+    "outgrown", "broken", "leave",
 ]  # fmt: skip
 
 
@@ -52,6 +53,8 @@ DATA = ("0", "1", "2", "1?", "1=")  # the last two differ until a default has fi
 
 
 def step(world: World, what: str, pick: random.Random) -> None:
+    while "checker" in world.alive and world.is_judged():
+        world.checked()  # it neither hangs with data that it has judged, nor dies of it
     names = sorted(world.alive)
     sources = [name for name in names if world.alive[name] is Kind.SOURCE]
     busy = sorted(world.busy)

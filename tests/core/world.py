@@ -13,6 +13,7 @@ from disco.core.ending import Phase
 from disco.core.events import ChildId, Kind
 from disco.core.goals import Exec
 from disco.core.lifecycle import Lifecycle
+from disco.core.merging import DEADLY, TOO_SLOW
 from disco.core.plan import Plan, SourcePlan
 from disco.errors import ExitStatus
 from disco.people import report, wording
@@ -271,6 +272,7 @@ class World:
         if self.stopping and not was_stopping:
             self.could_exec = self.is_calm() and not self.witness.stale(self.core.children.sources)
             self.assert_refused_named()
+        self.note_given_up()
         if self.stopping:
             assert not any(child.is_usable for child in self.core.children), "a child that was not stopped"
         for action in wanted:
@@ -344,6 +346,24 @@ class World:
             elif isinstance(outcome.reason, reasons.GaveUp):
                 failed = self.witness.rules[outcome.reason.rule]
                 assert 0 < self.witness.fail_limit(failed) <= self.witness.failures[failed.name], "disco gives up too early"
+
+    def note_given_up(self) -> None:
+        """Let the witness know of data that is invalid because the checker hung with it, or died of it."""
+        for interface, view in self.core.composition._verdicts.items():
+            if view.problems in {(TOO_SLOW,), (DEADLY,)}:
+                said = [reversed(self.witness.moments[source]) for source, _ in view.combination]
+                parts = [
+                    next(state[interface] for state in states if interface in state and state[interface].digest == digest)
+                    for states, (_, digest) in zip(said, view.combination, strict=True)
+                ]
+                self.witness.verdicts.setdefault((interface, fill(self.witness.merge([*map(data_of, parts)]))), False)
+
+    def is_judged(self) -> bool:
+        """Return whether the checker has judged the data of its task before."""
+        return bool(self.checks) and (self.checks[0].interface, self._merge(self.checks[0])) in self.witness.verdicts
+
+    def _merge(self, check: messages.Merge) -> str:
+        return fill(self.witness.merge([json.loads(body)["d"] for body in check.bodies]))
 
     def is_calm(self) -> bool:
         """Return whether only rules, or changes of the data, keep exec waiting."""
@@ -437,6 +457,8 @@ class World:
         for _ in range(self.leftovers.pop(name, 0)):
             self._next_pid += 1
             self.dying.append(self._next_pid)
+        if name == "checker":
+            self.checks.clear()
         self.queue += (events.LeftoversFound(tuple(self.dying)), events.ChildExited(who(name), status))
 
     def crash(self, name: str) -> None:
@@ -501,9 +523,13 @@ class World:
         return f"{run.rule.upper()}={digest}\0".encode() if digest < "8" else b""
 
     def checked(self, *problems: str) -> None:
+        """Let the checker answer; it says the same of the same data each time."""
         check = self.checks.pop(0)
-        data = fill(self.witness.merge([json.loads(body)["d"] for body in check.bodies]))
-        self.witness.verdicts[check.interface, data] = not problems
+        data = self._merge(check)
+        if not self.witness.verdicts.setdefault((check.interface, data), not problems):
+            problems = problems or ("/x is wrong",)
+        else:
+            problems = ()
         body, digest = _body(data), messages.digest(_body(data))
         self.hear("checker", messages.Merged(task=check.task, digest=digest, problems=problems, body=b"" if problems else body))
 
