@@ -13,8 +13,7 @@ from disco.text import nearest
 USAGE = """\
 usage: disco [-l LEVEL] [-c FILE] [--] COMMAND [ARG...]
        disco [-l LEVEL] [-c FILE] (--check | --dry-run | --graph) [--json] [--] [COMMAND [ARG...]]
-       disco [-l LEVEL] [-c FILE] --input RULE
-       disco --options [SOURCE]
+       disco [-l LEVEL] [-c FILE] --input RULE  |  disco --options [SOURCE]
 
 Read data from the sources in DISCO_CFG, check it against schemas, and run handlers by rules.
 When all rules are satisfied, exec COMMAND in the place of disco.
@@ -30,7 +29,6 @@ When all rules are satisfied, exec COMMAND in the place of disco.
   -h, --help; --version   print this text; print disco's version
 
 DISCO_CFG is key=value pairs joined by ':', such as  disco.path=/etc/disco:flat.file=/etc/mysql.yaml
-
 signals: USR1 prints what disco waits for, HUP reads all sources anew, TERM stops
 
 exit status: COMMAND's own after exec; 64 wrong command line; 69 disco.timeout passed and a source
