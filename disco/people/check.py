@@ -256,7 +256,7 @@ def _find_open_secrets(settings: SourceSettings) -> Iterator[Problem]:
     for option in settings.source.options:
         key = f"{settings.name}.{option.name}"
         if option.secret and option.name in settings.options.explicit:
-            what = "the secret itself is in the configuration, and shows wherever that does"
+            what = "the secret itself is in the configuration or the environment, and shows wherever that does"
             yield Problem(key, what, f"keep it in a file: {key}_file=FILE")
     for name, file in settings.options.secret_files.items():
         if _mode_of(file) & stat.S_IROTH:

@@ -342,7 +342,7 @@ def test_secrets(simple: Site) -> None:
         [],
         [
             ("a.token_file", f"every user may read {open_}"),
-            ("consul.token", "the secret itself is in the configuration, and shows wherever that does"),
+            ("consul.token", "the secret itself is in the configuration or the environment, and shows wherever that does"),
         ],
     )
 

@@ -55,7 +55,7 @@ def test_what_is_no_reference(text: str) -> None:
 
 
 def test_where_variables_count(tmp_path: Path) -> None:
-    """Texts and items of lists have them; keys, DISCO_CFG and what a variable holds have none."""
+    """Texts and items of lists have them, in JSON too; keys, DISCO_CFG and what a variable holds have none."""
     file = tmp_path / "disco.yaml"
     file.write_text(
         "disco: {path: ['${PATHS}', '/c${EMPTY}'], workers: '${PORT}'}\n"
@@ -73,6 +73,9 @@ def test_where_variables_count(tmp_path: Path) -> None:
         "consul.token": "${HOST}",
         "consul.dc": "${HOST}",
     }
+    file.write_text('{"consul": {"host": "${HOST}", "dc": "\\u0024{PORT}"}}')
+    assert pairs.read("", file, ENVIRON, [], problems)["consul.host"].text == "db1"
+    assert pairs.read("", file, ENVIRON, [], problems)["consul.dc"].text == "81"  # what counts is the text after parsing
     file.write_text("consul: {'${KEY}': a}\n")
     pairs.read("", file, ENVIRON, [], problems)
     assert [problem.message for problem in problems] == ["expected a key in a namespace, like disco.path"]
