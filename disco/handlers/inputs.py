@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from disco.text import PATH_LIMIT, escape
 
 if TYPE_CHECKING:
     from disco.data.values import Json
+
+_INDEX = re.compile("0|[1-9][0-9]{0,9}")  # of a list
 
 
 def read() -> dict[str, Json]:
@@ -41,7 +44,7 @@ def find(data: Json, pointer: str) -> Json:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and name in value:
             value = value[name]
-        elif isinstance(value, list) and name.isascii() and name.isdigit() and name == str(int(name)) and int(name) < len(value):
+        elif isinstance(value, list) and _INDEX.fullmatch(name) and int(name) < len(value):
             value = value[int(name)]
         else:
             raise DataError(f"{escape(pointer, PATH_LIMIT)} is not in the input")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from disco.errors import ConfigurationError, Problem
 from disco.system import programs
-from disco.text import NAME_LIMIT, escape
+from disco.text import NAME_LIMIT, escape, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,6 +78,10 @@ class Handlers:
                 return Problem(place, f"handler {shown}: {file} is not executable", f"chmod +x {file}")
         looked = "from this file's directory" if is_path else "in disco.path, then PATH"
         remedy = "correct the path" if is_path else "put it into a directory of disco.path or of PATH"
+        if name.startswith(SHIPPED_PREFIX):
+            from disco.handlers import SHIPPED  # noqa: PLC0415 -- as above
+
+            remedy = nearest(name, SHIPPED, remedy)
         return Problem(place, f"handler {shown} is not found (looked for {looked})", remedy)
 
     def _find_fault(self, program: str) -> tuple[str, str] | None:

@@ -124,6 +124,7 @@ def test_what_is_no_url(url: str, reason: str | None) -> None:
         ("tcp://{/db/list/1}:1", "/db/list/1 is not in the input"),
         ("tcp://{/db/list/00}:1", "is not in the input"),
         ("tcp://{/db/list/-}:1", "is not in the input"),
+        ("tcp://{/db/list/" + "1" * 5000 + "}:1", "is not in the input"),
         ("tcp://{/db/host/x}:1", "is not in the input"),
         ("tcp://{/}:1", "/ is not in the input"),
         ("tcp://{/web/at}:1", "{/web/at} is no host name or address"),

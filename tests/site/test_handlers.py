@@ -61,8 +61,8 @@ def test_shipped_handlers_come_after_the_sites_own(tmp_path: Path) -> None:
     assert handlers.find("bin/disco-wait", tmp_path, "") == str(tmp_path / "bin" / "disco-wait")
     (tmp_path / "site" / "disco-wait").chmod(0o755)
     assert handlers.find("disco-wait", tmp_path, "") == str(tmp_path / "site" / "disco-wait")
-    with pytest.raises(ConfigurationError, match="handler disco-none is not found"):
-        handlers.find("disco-none", tmp_path, "")
+    with pytest.raises(ConfigurationError, match=r"handler disco-wat is not found .*; did you mean disco-wait\?"):
+        handlers.find("disco-wat", tmp_path, "")
 
 
 def test_a_path_is_never_a_shipped_handlers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
