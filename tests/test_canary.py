@@ -591,6 +591,64 @@ def test_files_of_a_folder(site: Site) -> None:
     assert_silent(outputs)
 
 
+FAILING = (
+    "{{ app.nothing }}",
+    "{{ app.a0.nothing }}",
+    "{{ app[app.a0] }}",
+    "{{ app }}",
+    "{{ app.a0 + 1 }}",
+    "{{ app.a0|int }}",
+    "{{ app.a0|nothing }}",
+    "{{ app.a0 is nothing }}",
+    "{{ app.all|map(app.a0)|list }}",
+    "{{ app.all.index(app.a0 ~ app.a1) }}",
+    "{{ app.a0.nothing(app.a1) }}",
+    "{{ nothing(app.a0) }}",
+    "{{ range(app.a0) }}",
+    "{{ '%d'|format(app.a0) }}",
+    "{% for x in app.number %}{% endfor %}",
+    "{% for x in app.all|sort(attribute=app.a0) %}{{ x.y }}{% endfor %}",
+    "{% set x = app.a0 %}{{ x.nothing }}{{ debug() }}",
+    "{% include app.a0 %}",
+    "{% include 'part' %}",
+    "{% import 'part' as part %}{{ part.show(app.a0) }}",
+    "{{ app.nul|shell }}",
+    "{{ app.nul|ini }}",
+    "{{ app.nul|dotenv }}",
+    "{{ app.nul|nginx }}",
+    "{{ app.a3|dotenv }}",
+    "{{ app.null|json }}",
+)
+
+
+def test_what_templates_get(site: Site) -> None:
+    """No value that a template gets is told: printed, refused, compared with an old file, or in whatever error."""
+    site.schema("app")
+    forms = {f"a{n}": form for n, form in enumerate(FORMS.values())}
+    more = {"all": [*FORMS.values()], "number": NUMBER, "nul": f"{CANARY}\0", "null": None}
+    site.flat({"app": {**forms, **more}})
+    (site.etc / "part").write_text("{% macro show(x) %}{{ x.nothing }}{% endmacro %}{{ app.a0.nothing }}")
+    rules = {f"t{number}": f"{site.etc}/t{number} {site.folder}/never" for number, source in enumerate(FAILING)}
+    for number, source in enumerate((*FAILING, "{% for form in app.all %}{{ form|json }}\n{% endfor %}")):
+        (site.etc / f"t{number}").write_text(source)
+    good = f"{site.etc}/t{len(FAILING)}"
+    rules |= {
+        "good": f"{good} {site.folder}/good",
+        "refused": f"{good} {site.folder}/never --check 'false {{}}'",
+        "dry": f"{good} {site.folder}/old --dry-run",
+        "dry yaml": f"--format yaml {site.folder}/old --dry-run",
+        **{name: f"--format {name} {site.folder}/never" for name in ("env", "ini", "toml")},
+    }
+    (site.folder / "old").write_text(ALL)
+    site.rules(*({"when": "app", "do": f"disco-render {words}", "name": name} for name, words in rules.items()))
+    site.cfg["disco.fail_limit"] = "0"
+    told = ("good", "dry", "dry yaml")
+    outputs = modes(site, *(f"rule {name}: .*{'succeeded' if name in told else 'exit status'}" for name in rules))
+    assert_silent(outputs)
+    assert not (site.folder / "never").exists()
+    assert site.read("good").splitlines() == [json.dumps(form) for form in FORMS.values()]
+
+
 # Secrets of the configuration
 
 

@@ -1,6 +1,6 @@
 """--check: what a start would refuse, and what is doubtful. It judges a loaded site, and starts nothing.
 
-What it prints holds no secret and no argument of a handler or of COMMAND, which may be one.
+What it prints holds no secret and no argument of a handler or of COMMAND, which may be one, but what a shipped handler finds wrong.
 """
 
 from __future__ import annotations

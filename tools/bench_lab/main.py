@@ -7,7 +7,7 @@
     tools/bench --repeat N            so many samples of whatever is measured several times
     tools/bench --json FILE           write all samples, and what is known of the machine, there too
     tools/bench --plot FILE           draw the values by their targets, and how disco grows with the number of its sources
-    tools/bench --extras all          with other extras of disco's than consul,etcd (see below)
+    tools/bench --extras all          with other extras of disco's than consul,etcd,render (see below)
     tools/bench --here                with the Python, and the disco, of the environment that this runs in
 
 What is compared is measured in turns, after a run of each that does not count: the ratio is of the medians. Latencies go
@@ -205,7 +205,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw it, as PNG or what the name's end says")
     parser.add_argument("--strict", action="store_true", help="a target that is not met is exit status 1")
     parser.add_argument(
-        "--extras", metavar="LIST", default="consul,etcd", help="with which of disco's extras its environment is made [consul,etcd]"
+        "--extras",
+        metavar="LIST",
+        default="consul,etcd,render",
+        help="with which of disco's extras its environment is made [consul,etcd,render]",
     )
     parser.add_argument("--here", action="store_true", help="use the Python and the disco of this environment")
     options = parser.parse_args(argv)

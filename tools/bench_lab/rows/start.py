@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from bench_lab.bench import Bench
 
 
-SHIPPED = {"disco-wait": "file:/"}  # with words that cost little
+SHIPPED = {"disco-wait": "file:/", "disco-render": "{folder}/template {folder}/target"}  # with words that cost little
+TEMPLATE = "host = {{ mysql.host|ini }}\n"
 
 
 def witness(bench: Bench) -> Iterator[Line]:
@@ -67,7 +68,8 @@ def shipped_handlers(bench: Bench) -> Iterator[Line]:
 def _flat_site(bench: Bench, do: str) -> Site:
     site = bench.site()
     site.schema("mysql", SCHEMA)
-    site.rules({"when": "mysql", "do": do})
+    (site.folder / "template").write_text(TEMPLATE)
+    site.rules({"when": "mysql", "do": do.format(folder=site.folder)})
     hold(site, "flat", None, {"mysql": DATA})
     return site
 
