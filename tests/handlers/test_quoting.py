@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dotenv
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lab.servers import free_ports
 from lab.waiting import eventually
@@ -104,6 +104,8 @@ def test_json(value: Any) -> None:
 
 
 @given(VALUES.filter(lambda value: value is not None))
+@example(1e22)
+@example({"a": [1e-7, "1e3"]})
 def test_yaml(value: Any) -> None:
     """YAML is the value on one line, at any place in a block, and no text becomes a number, a truth value or a date."""
     text = FILTERS["yaml"](value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +86,16 @@ def test_input_that_is_no_object(tmp_path: Path, text: str) -> None:
     assert run(tmp_path, "t", "x", text=text or " ") == (65, "", "disco-render: stdin is no JSON object\n")
 
 
+def test_a_flood_of_text(tmp_path: Path) -> None:
+    """Text of the template's own, repeated without end, takes bounded memory: the process is ended, and the target stays."""
+    (tmp_path / "t").write_text(f"{{% for i in range(99999) %}}{'x' * 50_000}{{% endfor %}}")
+    (tmp_path / "x").write_text("old")
+    status, _, message = run(tmp_path, "t", "x")
+    assert (status, message) == (-signal.SIGABRT, message)
+    assert re.match(r"memory allocation of \d+ bytes failed", message)
+    assert (tmp_path / "x").read_text() == "old"
+
+
 def test_stdout(tmp_path: Path) -> None:
     """With the target `-` the output is printed, and so a template is written in a minute."""
     (tmp_path / "t").write_text("{{ app.port }}\n")
@@ -117,9 +129,11 @@ def test_dry_run(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_of_a_template_that_needs_its_values(tmp_path: Path) -> None:
-    """Where a template computes with what it has printed, only the lines' numbers are shown."""
+    """Where a template computes with what it has printed, or decides by it, only the lines' numbers are shown."""
     (tmp_path / "t").write_text("{% set n %}{{ app.port }}{% endset %}{{ n|int + 1 }}\n")
     assert run(tmp_path, "t", "x", "--dry-run") == (0, "x: would be written: 1 line\n+1 ...\n", "")
+    (tmp_path / "t").write_text("{% set n %}{{ app.port }}{% endset %}{% if n == '80' %}a\nb{% else %}c{% endif %}\n")
+    assert run(tmp_path, "t", "x", "--dry-run") == (0, "x: would be written: 2 lines\n+1 ...\n+2 ...\n", "")
 
 
 def test_a_dry_run_of_a_long_file(tmp_path: Path) -> None:

@@ -182,8 +182,11 @@ def test_a_template_that_is_no_text(tmp_path: Path) -> None:
 def test_output_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too long an output ends the render, whether values or the template's own text make it long."""
     monkeypatch.setattr(module, "OUTPUT_LIMIT", 1000)
-    for source in ("{% for i in range(99) %}{{ app.big }}{% endfor %}", "{% for i in range(99) %}0123456789abc{% endfor %}"):
-        with pytest.raises(DataError, match="more than 0 Mi characters"):
+    for source, message in {
+        "{% for i in range(99) %}{{ app.big }}{% endfor %}": "{{ app.big }} holds too much",
+        "{% for i in range(99) %}0123456789abc{% endfor %}": "makes more than 0 Mi characters",
+    }.items():
+        with pytest.raises(DataError, match=message):
             render(tmp_path, source)
 
 

@@ -321,3 +321,28 @@ def test_the_old_content_is_written_back(target: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="Input/output"):
         writing._overwrite(Destination(str(target), 0o600), b"a longer new content\n", old)
     assert state(target)[:2] == ("old\n", "0o640")
+
+
+def test_room_is_reserved_before_the_old_content_goes(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for a longer content, nothing of it is written in place."""
+    from disco.handlers import writing
+    from disco.handlers.destination import Destination, read_old
+
+    old = read_old(str(target))
+    assert old
+    written: list[bytes] = []
+
+    def fail(_descriptor: int, _offset: int, _size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    def record(descriptor: int, data: bytes, offset: int) -> int:
+        written.append(bytes(data))
+        return pwrite(descriptor, data, offset)
+
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    monkeypatch.setattr(os, "pwrite", record)
+    with pytest.raises(OSError, match="No space"):
+        writing._overwrite(Destination(str(target)), b"a longer new content\n", old)
+    assert written == [b"old\n"]
+    assert target.read_text() == "old\n"
