@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = [sys.executable, str(ROOT / "tools" / "bench"), "--here"]
-ALONE, WITH_SERVERS = "witness|no rules|shipped|flat", ("consul|etcd", "idle|after exec|fleet")  # all rows
+ALONE, WITH_SERVERS = "witness|no rules|shipped|flat|tree", ("consul|etcd", "idle|after exec|fleet")  # all rows
 PATIENCE = 240.0  # seconds for one run of the tool
 
 

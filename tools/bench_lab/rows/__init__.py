@@ -27,6 +27,7 @@ def list_rows() -> list[Row]:
     return [
         Row("witness", start.witness),
         *(Row(f"cold start {kind}", partial(start.cold_start, kind)) for kind in kinds),
+        Row("cold start tree", start.cold_start_tree),
         Row("shipped handlers", start.shipped_handlers),
         Row("no rules", start.no_rules),
         *(Row(f"late key {kind}", partial(latency.late_key, kind)) for kind in servers),

@@ -7,6 +7,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lab.kubelet import Mount
+
 from bench_lab.bench import COMMAND
 from bench_lab.line import Line
 from bench_lab.sites import (
@@ -53,6 +55,17 @@ def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
     floor = (kind, place, str(site.etc / "mysql.schema"), str(site.etc / "read"), "true")
     ours, floors = bench.take_in_turns(20, partial(bench.time_disco, site, "true"), partial(bench.time_floor, site, *floor))
     yield Line("start to exec, by the floor program's", "ms", ours, floors, limit=1.4 if server is None else 1.2)
+
+
+def cold_start_tree(bench: Bench) -> Iterator[Line]:
+    """Measure a start with a mounted folder, beside the same start with a flat file."""
+    flat, tree = _flat_site(bench, "read"), bench.site()
+    tree.schema("mysql", SCHEMA)
+    tree.rules({"when": "mysql", "do": "read"})
+    Mount(tree.folder / "data" / "mysql").write(DATA)
+    tree.cfg["tree.path"] = str(tree.folder / "data")
+    ours, flats = bench.take_in_turns(20, *(partial(bench.time_disco, site, "true") for site in (tree, flat)))
+    yield Line("start to exec, by that with a flat file", "ms", ours, flats, limit=1.1)
 
 
 def shipped_handlers(bench: Bench) -> Iterator[Line]:
