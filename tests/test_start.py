@@ -9,7 +9,16 @@ import pytest
 if TYPE_CHECKING:
     from lab.site import Site
 
-HEAVY = ("disco.coordinator", "disco.core", "disco.people.check", "jsonschema", "psutil", "importlib.metadata", "consul")
+HEAVY = (
+    "disco.coordinator",
+    "disco.core",
+    "disco.people.check",
+    "jsonschema",
+    "psutil",
+    "importlib.metadata",
+    "consul",
+    "disco.handlers",
+)
 SHOW = f"""
 import os, sys
 def show(*_):
@@ -27,7 +36,8 @@ def test_a_site_without_rules(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "imported"), [("--check", "disco.people.check jsonschema"), ("--graph", "jsonschema"), ("-h", ""), ("--version", "")]
+    ("option", "imported"),
+    [("--check", "disco.people.check jsonschema disco.handlers"), ("--graph", "jsonschema"), ("-h", ""), ("--version", "")],
 )
 def test_an_answer(site: Site, option: str, imported: str) -> None:
     """What an image's build may ask needs neither psutil nor the coordinator, nor a client library."""
@@ -38,7 +48,11 @@ def test_an_answer(site: Site, option: str, imported: str) -> None:
 
 
 def test_rules_are_satisfied_by_a_coordinator(site: Site) -> None:
-    """The proofs above can fail: with rules there is a coordinator."""
+    """The proofs above can fail: with rules there is a coordinator, and with shipped handlers in them their table."""
     site.simple()
     running = site.run(options=(), prologue=SHOW + "from disco.system import programs; programs.execute = show")
     assert {"disco.coordinator", "disco.core", "jsonschema"} <= set(running.output.split())
+    assert "disco.handlers" not in running.output.split()
+    site.rules({"when": "app", "do": "disco-wait file:/"})
+    running = site.run(options=(), prologue=SHOW + "from disco.system import programs; programs.execute = show")
+    assert "disco.handlers" in running.output.split()
