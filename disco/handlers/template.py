@@ -54,8 +54,8 @@ class Template:
         self._show = show
         self._sources: dict[str, str] = {}
 
-    def check(self) -> None:
-        """Read and compile the template, and all that it includes or imports.
+    def compile(self) -> Environment:
+        """Read and compile the template, and all that it includes or imports; return what renders it.
 
         Raises:
             HandlerError: one of them cannot be read, or is none.
@@ -63,19 +63,19 @@ class Template:
         """
         self._sources = {}
         self._load(self._path.name, self._path)
-        environment = _make_environment(self._sources.get)
+        environment = _make_environment(self._sources.get, self._show)
         for name in self._sources:
             _compile(environment, name, self._place_of(name))
+        return environment
 
     def find_unknown_names(self, interfaces: Iterable[str]) -> list[str]:
         """Return the names in the template that stand for nothing where these interfaces are given.
 
         Raises:
-            HandlerError: as for `check`.
+            HandlerError: as for `compile`.
 
         """
-        self.check()
-        environment = _make_environment(self._sources.get)
+        environment = self.compile()
         known = {*interfaces, context.ENVIRONMENT, context.INTERFACES, *environment.globals}
         return sorted(environment.undeclared_variables_in_template(self._path.name) - known)
 
@@ -87,9 +87,8 @@ class Template:
             HandlerError: it works with no data.
 
         """
-        self.check()
+        environment = self.compile()
         names = context.make(data, variables)
-        environment = _make_environment(self._sources.get, self._show)
         try:
             with memory_limit(MEMORY_LIMIT):
                 output = environment.render_template(self._path.name, **names)

@@ -171,12 +171,12 @@ def test_loading(tmp_path: Path) -> None:
 def test_a_template_that_is_no_text(tmp_path: Path) -> None:
     """A template that is not there, no regular file, or no UTF-8, is an error with its path."""
     with pytest.raises(HandlerError, match=r"none\.j2: No such file"):
-        Template(tmp_path / "none.j2").check()
+        Template(tmp_path / "none.j2").compile()
     with pytest.raises(HandlerError, match="not a regular file"):
-        Template(tmp_path).check()
+        Template(tmp_path).compile()
     (tmp_path / "latin").write_bytes(b"\xff")
     with pytest.raises(HandlerError, match="latin: no UTF-8 text"):
-        Template(tmp_path / "latin").check()
+        Template(tmp_path / "latin").compile()
 
 
 def test_output_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
