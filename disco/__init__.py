@@ -57,8 +57,9 @@ The life of a change
 4. `schedule` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
    on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `RunFinished`. The runner is
    the first who may look into data: what is not one JSON object for each interface costs its source. A run's start
-   un-satisfies its rule. A rule that runs again and again on nothing but other data gets a *freeze*: nothing is adopted
-   until every rule has succeeded, or one has failed.
+   un-satisfies its rule. A handler that exits with 65 refuses its data: on any other basis the rule runs at once, on the same
+   after a pause, and meanwhile nothing is frozen. A rule that runs again and again on nothing but other data gets a *freeze*:
+   nothing is adopted until every rule has succeeded, or one has failed.
 5. When every rule has succeeded on the basis of now, and every required source has answered, the *goal* is reached
    (`goals`; that of a dry run is another one). disco stops all that it started (`ending`), and `start` execs COMMAND.
 
@@ -103,7 +104,7 @@ Leases
 ======
 
 A child that can hang has a time within which it must be heard of: a source by its options (two requests, one blocking
-query, one pause, and a margin), a runner by disco.handler_timeout (none if that is 0), the checker by the size of its
+query, one pause, and a margin), a runner by its handler's timeout (none if that is 0), the checker by the size of its
 task. The watcher itself interrupts a step of its source that takes too long; a child that stays silent all the same is
 killed with its group, and forked again after a delay. In each turn of the loop what children sent is taken before a
 lease may expire, and the child then gets 2 s more under the eyes of a coordinator that is awake: after SIGSTOP,
