@@ -130,7 +130,7 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
     5. site                         what people write: configuration, schemas and rules, loaded once into a frozen `Site`
     4. workers                      what children run: entry, and from there watcher, checker or runner
     3. handlers, sources            the shipped handlers; the contract of a source, its options, and those that disco has
-    2. data                         JSON values, documents in YAML, schemas, decoding, verdicts
+    2. data                         JSON values, documents in YAML, schemas, decoding, defaults, verdicts
     1. system, wire                 the kernel; messages between processes
     0. errors, text, named          how disco can end; texts for people; named tuples
 

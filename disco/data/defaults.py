@@ -1,11 +1,12 @@
 """Defaults: what a schema puts where data leaves a key out.
 
-The places that have defaults are found once, when a schema is read, and filling looks at these alone. They are a finite tree, since
-no default may be below a $ref that leads to itself.
+The places that have defaults are found once, when a schema is read, and filling looks at these alone. There is an end to them,
+since no default may be below a recursive $ref.
 """
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from disco.data import subschemas, values
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 
     Content = Mapping[str, Json]  # of a schema
 
-# The limits of one default, with those that belong into it: bytes, and keys, values and items. A start has to validate it.
+# The limits of one default, with the defaults below it: bytes, and keys, values and items. Each start validates it.
 SIZE_LIMIT, NODE_LIMIT = 1 << 20, 10_000
 
 
 class Place(NamedTuple):
     """A place of the data at or below which keys have defaults.
 
-    origin: the schema that holds the first of these defaults. missing: by key, the default (filled itself), and the bytes that it
-    adds. keys: the places below, of all keys that the schema names; other_keys: of each other key. first_items, other_items: the
-    same of a list's items.
+    origin: the part of the schema that has the first of these defaults. missing: by key, its default (filled in itself), and the
+    bytes that this adds. keys: the places below, of all keys that the schema names; other_keys: of each other key. first_items,
+    other_items: of the items of a list.
     """
 
     origin: Content
@@ -97,10 +98,8 @@ class _Filling:
         return data | changed if changed else data
 
     def _fill_list(self, data: list[Json], place: Place) -> list[Json]:
-        first = len(place.first_items)
-        filled = [
-            self.fill(item, place.first_items[index] if index < first else place.other_items) for index, item in enumerate(data)
-        ]
+        places = chain(place.first_items, repeat(place.other_items))
+        filled = [self.fill(item, below) for item, below in zip(data, places, strict=False)]
         return filled if any(new is not old for new, old in zip(filled, data, strict=True)) else data
 
 
@@ -137,8 +136,8 @@ class Finder:
             place = self._make_place(applying)
             self._open.discard(mark)
             if place and mark in self._recursive:
-                what = "a default below a $ref that leads back to itself: there is no end to the places that it is for"
-                self._refuse(place.origin, what, "remove the default, and let the handler know it")
+                what = "a default below a recursive $ref, one that leads back to itself: disco cannot fill it in"
+                self._refuse(place.origin, what, "remove the default, or write out the levels that data has")
             self._places[mark] = place
         return self._places[mark]
 
@@ -193,7 +192,7 @@ class Finder:
         nodes, depth = values.measure(default)
         if room < 0 or nodes > NODE_LIMIT or depth > values.DEPTH_LIMIT:
             what = f"a default of more than {SIZE_LIMIT >> 20} MiB, {NODE_LIMIT} values or {values.DEPTH_LIMIT} levels"
-            self._refuse(origin, f"{what}, with those that belong into it", "make it smaller")
+            self._refuse(origin, f"{what}, with the defaults below it", "make it smaller")
             return default
         for content in schemas:
             if content is False:

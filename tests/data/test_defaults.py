@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -121,10 +123,10 @@ def test_what_is_filled_in(make: Make, content: Any, data: Any, expected: Any) -
         ("$defs: {n: {default: 1}}\nproperties:\n  a: {$ref: '#/$defs/n', default: 2}", 1, "has another default: FILE:3:"),
         ("allOf:\n- properties: {a: {default: 1}}\n- properties: {a: {default: true}}", 3, "has another default: FILE:2:"),
         ("allOf:\n- properties: {a: {default: 1}}\n- properties: {a: {default: 1.0}}", 3, "has another default: FILE:2:"),
-        ("properties:\n  n: {default: 1}\n  t: {items: {$ref: '#'}}", 2, "leads back to itself"),
-        ("properties:\n  t: {$ref: '#', default: {}}", 2, "leads back to itself"),
-        (TREE, 5, "leads back to itself"),
-        (TREE_OF_SHARED, 2, "leads back to itself"),
+        ("properties:\n  n: {default: 1}\n  t: {items: {$ref: '#'}}", 2, "below a recursive $ref"),
+        ("properties:\n  t: {$ref: '#', default: {}}", 2, "below a recursive $ref"),
+        (TREE, 5, "below a recursive $ref"),
+        (TREE_OF_SHARED, 2, "below a recursive $ref"),
     ],
 )
 def test_wrong_defaults(tmp_path: Path, text: str, line: int, problem: str) -> None:
@@ -192,6 +194,20 @@ def test_defaults_that_are_never_used(tmp_path: Path) -> None:
     path.write_text("default: {}\nproperties:\n  a: {default: 1}\n  b: {anyOf: [{default: 2}]}\n  c: {items: {default: 3}}\n")
     assert [each.place for each in schema.read(path).idle_defaults] == [f"{path}:{place}" for place in ("1:10", "4:25", "5:24")]
     assert schema.read(path, with_defaults=False).idle_defaults == ()
+
+
+def test_a_schema_without_defaults_pays_nothing(tmp_path: Path) -> None:
+    """Where no schema has a default nothing that fills in is loaded, and data stays the very object that it is."""
+    path = tmp_path / "app.schema"
+    path.write_text("properties:\n  default: {type: integer}\nexamples: [{default: 1}]\n")
+    known = schema.read(path)
+    data: dict[str, Any] = {"a": {}}
+    assert known.defaults is None
+    assert known.fill(data, 0) is data
+    loads = "import sys, pathlib; from disco.data import schema; schema.read(pathlib.Path(sys.argv[1])); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loads, str(path)], capture_output=True, text=True, timeout=60, check=True)
+    assert "disco.data.schema" in done.stdout.split()
+    assert "disco.data.defaults" not in done.stdout.split()
 
 
 # Every default of a key is the same wherever it stands, so that none contradicts another.
