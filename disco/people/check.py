@@ -121,6 +121,9 @@ def _find_unused(site: Site) -> Iterator[Problem]:
         elif part and not of_source.interfaces:
             what = f"the service's interface {part} is dropped: {source}.interfaces does not name it"
             yield Problem(place, what, f"add it to {source}.interfaces, or remove it")
+        elif not of_source.interfaces and not of_source.is_declared:  # else the patterns are doubtful
+            what = "no interface that it may provide has a schema"
+            yield Problem(source, what, "correct its options, or write the schema")
 
 
 def _find_undeclared(site: Site) -> Iterator[Problem]:

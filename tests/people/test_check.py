@@ -257,6 +257,14 @@ def test_sources_that_do_not_say_what_they_provide(simple: Site) -> None:
             del simple.cfg[key]
 
 
+def test_a_source_without_a_schema(simple: Site) -> None:
+    """A source whose options name an interface that has no schema is a warning."""
+    simple.cfg |= {"env.prefix": "APP_", "env.interface": "ap", "flat.interfaces": "app"}
+    assert told(check(simple)[2]) == [("env", "no interface that it may provide has a schema")]
+    simple.cfg["env.interface"] = "app"
+    assert ("env", "no interface that it may provide has a schema") not in told(check(simple)[2])
+
+
 def test_services_that_nothing_needs(simple: Site) -> None:
     """A Consul service whose interface has no schema, or no rule, or is dropped, is a warning."""
     simple.schema("db")
