@@ -12,6 +12,7 @@ from disco.text import NAME_LIMIT, PATH_LIMIT, escape
 
 SIZE_LIMIT = 64 << 20  # bytes of a file, which is kept in memory
 LINKS_LIMIT = 40  # as the kernel's
+NUMBER_LIMIT = (1 << 32) - 1  # of users and groups
 
 
 class Owner(NamedTuple):
@@ -54,12 +55,15 @@ def parse_owner(words: str) -> Owner:
 
     user, _, group = words.partition(":")
     try:
-        return Owner(
+        owner = Owner(
             -1 if not user else int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid,
             -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid,
         )
-    except KeyError:
-        raise HandlerError(f"--owner {escape(words, NAME_LIMIT)}: there is no such user or group") from None
+    except (KeyError, ValueError):
+        owner = Owner(NUMBER_LIMIT)
+    if max(owner) >= NUMBER_LIMIT:
+        raise HandlerError(f"--owner {escape(words, NAME_LIMIT)}: there is no such user or group")
+    return owner
 
 
 def follow(path: str) -> str:
@@ -118,7 +122,7 @@ def read_regular(path: str) -> tuple[bytes, os.stat_result]:
     return content, status
 
 
-def needs_dress(target: Destination, old: Old) -> bool:
+def has_other_owner_or_mode(target: Destination, old: Old) -> bool:
     """Return whether a target's mode or owner is another one than it is to have."""
     owner = (wanted if wanted >= 0 else now for wanted, now in zip(target.owner, old.owner, strict=True))
     return target.mode not in {None, old.mode} or (*owner,) != tuple(old.owner)

@@ -112,6 +112,10 @@ def parse(argv: list[str]) -> Task:
         _parse_check(given["--check"]) if "--check" in given else (),
         "--dry-run" in given,
     )
+    if "--owner" in given and not task.owner.strip(":"):
+        raise UsageError("--owner takes USER, USER:GROUP or :GROUP, names or numbers")
+    if any("\0" in word for word in argv):
+        raise UsageError("a NUL is in no path, name or command")
     if not task.target or task.target.endswith("/"):
         raise UsageError("TARGET is the path of a file")
     if task.target == STDOUT and given.keys() - {"--format"}:
@@ -189,6 +193,6 @@ def _print_difference(task: Task, data: Object, output: str, target: Destination
         shown = difference.hide(output)
     before = old.content.decode(errors="replace") if old else None
     lines = [*difference.compare(before, output, shown)]
-    if old and destination.needs_dress(target, old):
-        lines[0] += ", and its mode or owner would change"
+    if old and destination.has_other_owner_or_mode(target, old):
+        lines[0] += "; its mode or owner would change"
     sys.stdout.write("\n".join([f"{escape(task.target, PATH_LIMIT)}: {lines[0]}", *lines[1:], ""]))

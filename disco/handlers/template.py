@@ -32,9 +32,11 @@ OUTPUT_LIMIT = 64 << 20  # characters
 MEMORY_LIMIT = 512 << 20  # bytes that rendering takes at most: the text between tags is counted by nothing else
 _TAG_LIMIT = 100  # characters of a tag in a message
 _MARK = "__mark"
-_UNDEFINED = "undefined value"
+_OUT_OF_FUEL, _UNDEFINED = "engine ran out of fuel", "undefined value"
 # How minijinja's errors begin: what they mean, and whether other data cures them.
 _MEANINGS = {
+    "cannot unpack": ("does not work with this data", True),
+    _OUT_OF_FUEL: (f"takes more than {STEPS_LIMIT} steps", True),
     "invalid operation": ("does not work with this data", True),
     "unknown filter": ("names a filter that does not exist", False),
     "unknown function": ("calls a function that does not exist", False),
@@ -42,6 +44,7 @@ _MEANINGS = {
     "unknown test": ("names a test that does not exist", False),
     _UNDEFINED: ("uses what is undefined", True),
 }
+_CAUSE = "caused by: "
 _OTHER_MEANING = ("cannot be rendered", False)
 
 
@@ -95,7 +98,7 @@ class Template:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 -- minijinja's, or whatever a method of the data raised
-            self._blame(error, names)
+            self._diagnose(error, names)
         if len(output) > OUTPUT_LIMIT:
             raise DataError(f"{self._path}: makes more than {OUTPUT_LIMIT >> 20} Mi characters")
         return output
@@ -131,12 +134,13 @@ class Template:
             raise HandlerError(f"{place} leads out of the template's folder")
         return self._path.parent / name
 
-    def _blame(self, error: Exception, names: Mapping[str, Json]) -> NoReturn:
+    def _diagnose(self, error: Exception, names: Mapping[str, Json]) -> NoReturn:
         """Raise what is wrong with which tag: render again with marks, of which the last one counts."""
         from minijinja import TemplateError, pass_state  # noqa: PLC0415 -- as below
 
-        if isinstance(error, TemplateError) and error.kind == "OutOfFuel":  # so would the marks be, and it has its line
-            raise DataError(f"{self._place_of(error.name or self._path.name)}:{error.line}: takes more than {STEPS_LIMIT} steps")
+        if isinstance(error, TemplateError) and _explain(error) == _MEANINGS[_OUT_OF_FUEL]:  # marks would take some, too
+            place = f"{self._place_of(error.name or self._path.name)}:{error.line}"
+            raise DataError(f"{place}: {_MEANINGS[_OUT_OF_FUEL][0]}") from None
         marked = {name: tags.mark(source, _MARK) for name, source in self._sources.items()}
         last: list[tuple[str, Tag, dict[str, Json]]] = []
 
@@ -222,8 +226,9 @@ def _explain(error: Exception) -> tuple[str, bool]:
         return f"holds {error}", True
     if not isinstance(error, TemplateError):  # what a method raised, or a filter with wrong arguments
         return _MEANINGS["invalid operation"]
-    words = str(error).strip().splitlines() or [""]
-    cause = words[-1].removeprefix("caused by: ")  # of an included template's error that is the last line
+    lines = str(error).splitlines()  # they may hold values
+    causes = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]  # of an error in an included template
+    cause = [*lines[:1], *causes][-1]
     return next((meaning for start, meaning in _MEANINGS.items() if cause.startswith(start)), _OTHER_MEANING)
 
 

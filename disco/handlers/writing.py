@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from disco.errors import DataError, HandlerError, explain_exec
-from disco.handlers.destination import Destination, Old, Owner, folder_of, is_mounted, needs_dress, read_old
+from disco.handlers.destination import Destination, Old, Owner, folder_of, has_other_owner_or_mode, is_mounted, read_old
 from disco.text import NAME_LIMIT, escape
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def write(target: Destination, content: bytes) -> str:
         if old is None or old.content != content:
             _replace(target, content, old)
             return "written"
-        if not needs_dress(target, old):
+        if not has_other_owner_or_mode(target, old):
             return "unchanged"
         with _opened(target.path, os.O_RDONLY) as descriptor:
-            _dress(descriptor, target, old)
-        return "unchanged, but its mode or owner"
+            _set_owner_and_mode(descriptor, target, old)
+        return "unchanged but for its mode or owner"
 
 
 class _Stop(BaseException):
@@ -62,7 +62,8 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         raise _Stop(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    handled = [number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in handled}
     try:
         yield
     except _Stop as stopped:
@@ -80,22 +81,24 @@ def _replace(target: Destination, content: bytes, old: Old | None) -> None:
         try:
             new, descriptor = _make_file(folder, target, undo, opened)
         except OSError as error:
-            if error.errno not in _CLOSED or not is_mounted(target.path):
+            if old is None or error.errno not in _CLOSED or not is_mounted(target.path):
                 raise HandlerError(f"no file can be written in {folder}: {os.strerror(error.errno or 0)}") from None
             is_beside = False
             elsewhere = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 -- a new file that nobody else may open
             new, descriptor = _make_file(elsewhere, target, undo, opened) if target.check else ("", -1)
         if new:
-            _dress(descriptor, target, old)
-            _pour(descriptor, content)
+            _set_owner_and_mode(descriptor, target, old)
+            _write_all(descriptor, content)
             opened.close()  # a program that is open for writing cannot be executed, should the check do that
         if target.check:
             _check(target, new)
-        if not is_beside or not _rename(new, target.path, may_be_mounted=old is not None):
-            _overwrite(target, content, old or read_old(target.path) or Old(b"", _NEW_MODE, Owner()))
+        if old is not None and not (is_beside and _rename(new, target.path, may_be_mounted=True)):
+            _overwrite(target, content, old)
             return
+        if old is None:
+            _rename(new, target.path, may_be_mounted=False)
         undo.pop_all()
-    with suppress(OSError), _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+    with suppress(OSError), _opened(os.path.realpath(folder), os.O_RDONLY | os.O_DIRECTORY) as descriptor:
         os.fsync(descriptor)
 
 
@@ -129,12 +132,12 @@ def _overwrite(target: Destination, content: bytes, old: Old) -> None:
     with _opened(target.path, os.O_WRONLY) as descriptor:
         try:
             _reserve(descriptor, len(content), len(old.content))
-            _dress(descriptor, target, old)
-            _pour(descriptor, content)
+            _set_owner_and_mode(descriptor, target, old)
+            _write_all(descriptor, content)
         except BaseException as error:
             try:
-                _pour(descriptor, old.content)
-                _dress(descriptor, Destination(target.path, old.mode, old.owner), None)
+                _write_all(descriptor, old.content)
+                _set_owner_and_mode(descriptor, Destination(target.path, old.mode, old.owner), None)
             except OSError:
                 why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "stopped"
                 raise HandlerError(f"{target.path}: {why}; its old content could not be written back") from None
@@ -151,7 +154,7 @@ def _reserve(descriptor: int, size: int, old_size: int) -> None:
             raise
 
 
-def _dress(descriptor: int, target: Destination, old: Old | None) -> None:
+def _set_owner_and_mode(descriptor: int, target: Destination, old: Old | None) -> None:
     """Give a file its owner, and then its mode. What the target does not say is as it was, where that is allowed."""
     if old:
         with suppress(PermissionError):
@@ -171,7 +174,7 @@ def _umask() -> int:
     return mask
 
 
-def _pour(descriptor: int, content: bytes) -> None:
+def _write_all(descriptor: int, content: bytes) -> None:
     """Let a file hold this content and nothing else, on the disk too."""
     view, offset = memoryview(content), 0
     while offset < len(view):

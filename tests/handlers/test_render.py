@@ -56,6 +56,8 @@ def run(folder: Path, *words: str, data: Any = None, text: str = "") -> tuple[in
         (["t", "x", "--check", ""], "--check takes a command in which {} stands for the file"),
         (["t", "x", "--dry"], "option --dry not recognized"),
         (["t", "x", "--none"], "option --none not recognized"),
+        (["t", "x", "--owner", ":"], "--owner takes USER, USER:GROUP or :GROUP"),
+        (["t", "x\0y"], "a NUL is in no path"),
         (["t", ""], "TARGET is the path of a file"),
         (["t", "folder/"], "TARGET is the path of a file"),
         (["t", "-", "--mode", "600"], "TARGET - goes with no other option than --format"),
@@ -121,7 +123,7 @@ def test_dry_run(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
     assert run(tmp_path, "t", "x")[0] == 0
     assert run(tmp_path, "t", "x", "--dry-run") == (0, "x: unchanged\n", "")
-    dressed = "x: unchanged, and its mode or owner would change\n"
+    dressed = "x: unchanged; its mode or owner would change\n"
     assert run(tmp_path, "t", "x", "--dry-run", "--mode", "0600") == (0, dressed, "")
     other = {"app": {"host": SECRET, "port": 81}, "db": {"name": "x y"}}
     assert run(tmp_path, "t", "x", "--dry-run", data=other) == (0, "x: would be changed: 3 lines\n-2\n+2 server ...:...;\n", "")

@@ -94,12 +94,17 @@ def test_no_file_name_changes_what_is_printed(tmp_path: Path, name: str) -> None
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "1: takes more than 10000000 steps"),
         ("{{ 'x' * 1000000000000 }}", "takes more than 10000000 steps"),
         ("{% include 'part' %}", "part:2: app.hsot is undefined"),
+        ("{% extends 'base' %}{% block a %}\n{{ app.hsot }}{% endblock %}", "f.j2:2: app.hsot is undefined"),
+        ("\n{% include 'loops' %}", "2: takes more than 10000000 steps"),
+        ("{% for a, b in app.servers[0].name %}{% endfor %}", "does not work with this data"),
         ("{% import 'macros' as m %}\n{{ m.show(app) }}", "macros:1: a.hsot is undefined"),
     ],
 )
 def test_what_data_cures(tmp_path: Path, source: str, message: str) -> None:
     """What other data would cure is the data's fault: the message has file, line and name, and no value."""
     (tmp_path / "part").write_text("\n{{ app.hsot }}")
+    (tmp_path / "base").write_text("{% block a %}{% endblock %}")
+    (tmp_path / "loops").write_text("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}")
     (tmp_path / "macros").write_text("{% macro show(a) %}{{ a.hsot }}{% endmacro %}")
     with pytest.raises(DataError) as caught:
         render(tmp_path, source)
