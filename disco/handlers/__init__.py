@@ -4,9 +4,9 @@ A shipped handler is a module with a function `main(argv)`. argv: the words afte
 object) from stdin, prints messages on stderr, one line each, and returns its exit status. It raises DiscoError for what people are
 to know. No message may hold a value of the input.
 
-The module may have `find_problems(argv, interfaces, timeout)` too, for `disco --check`: without any input it yields, as `Finding`s,
-what is wrong or doubtful with the words of a rule. What it raises is wrong as well. interfaces: those that the rule names. timeout:
-the seconds that a run may take; 0: no limit.
+The module has `find_problems(argv, interfaces, timeout)` too, for `disco --check`: without any input it yields, as `Finding`s,
+what is wrong or doubtful with the words of a rule. What it raises is wrong as well. interfaces: those that the rule names.
+timeout: the seconds that a run may take; 0: no limit.
 
 A runner forks itself and calls the function (`workers.shipped`): that saves the start of a Python. By hand the same function is a
 command of the distribution (`handlers.commands`). A module imports late whatever not every call of it needs.
@@ -46,11 +46,8 @@ class Finding(NamedTuple):
 
 def find_problems(name: str, argv: Sequence[str], interfaces: Sequence[str], timeout: float) -> Iterator[Finding]:
     """Yield what a shipped handler finds wrong or doubtful with the words of a rule; interfaces, timeout: as above."""
-    module = import_module(SHIPPED[name])
-    if not hasattr(module, "find_problems"):
-        return
     try:
-        yield from module.find_problems(list(argv), interfaces, timeout)
+        yield from import_module(SHIPPED[name]).find_problems(list(argv), interfaces, timeout)
     except DiscoError as error:
         yield from (Finding(str(problem), "correct the rule", is_error=True) for problem in error.problems)
 
@@ -66,17 +63,23 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
     warnings.simplefilter("ignore")
     status: int = HandlerStatus.FAILURE
     try:
-        status = import_module(SHIPPED[name]).main(list(argv))
+        status = _call(name, argv)
         sys.stdout.flush()
         sys.stderr.flush()
-    except DiscoError as error:
-        status = error.status
-        _print(*(f"{name}: {problem}" for problem in error.problems))
     except BaseException as error:  # noqa: BLE001 -- the outermost boundary of a process
         status = HandlerStatus.FAILURE
         _print(f"{name}: {_explain(error)}")
     finally:
         os._exit(status)
+
+
+def _call(name: str, argv: Sequence[str]) -> int:
+    try:
+        status: int = import_module(SHIPPED[name]).main(list(argv))
+    except DiscoError as error:
+        _print(*(f"{name}: {problem}" for problem in error.problems))
+        status = error.status
+    return status
 
 
 def _ignore(_uncaught: object) -> None:

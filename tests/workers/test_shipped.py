@@ -128,6 +128,7 @@ def fork_failing(site: Site, body: str, status: int = ExitStatus.HANDLER) -> Run
     ("body", "how"),
     [
         ("return 3", "exit status 3"),
+        ("print('printed')\nraise UsageError('a')", r"rule forked: printed\n"),
         ("raise UsageError('a', 'b')", r"disco-probe: a\n.*\n?.*disco-probe: b\n(.*\n)*.*exit status 64 \(disco-probe: b\)"),
         (
             "raise KeyError('hunter2')",
