@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +14,7 @@ from tests.sources.tree.reader import make_options, note_of, read_once, write
 from tests.workers.support import SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from pathlib import Path
 
 TOO_MANY = f"more than {KEY_LIMIT} files and folders"
 
@@ -116,15 +112,6 @@ def test_a_device(tmp_path: Path) -> None:
     except PermissionError:
         pytest.skip("no devices can be made here")
     assert read_once(tmp_path)["db"]["tty"] == InvalidValue("is a device, not a regular file")
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """Give a folder that every user gets to."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def test_what_may_not_be_read(open_folder: Path) -> None:
