@@ -106,14 +106,14 @@ class Template:
     def _place_of(self, name: str) -> str:
         return str(self._path.parent / name)
 
-    def _load(self, name: str, path: Path) -> None:
-        """Read a template, and then those that it names."""
+    def _load(self, name: str, path: Path, place: str = "") -> None:
+        """Read a template, and then those that it names. place: where another one names it."""
         try:
             source = read_regular(os.path.realpath(path))[0].decode()
         except OSError as error:
-            raise HandlerError(f"{self._place_of(name)}: {os.strerror(error.errno or 0)}") from None
+            raise HandlerError(f"{place}{self._place_of(name)}: {os.strerror(error.errno or 0)}") from None
         except UnicodeDecodeError:
-            raise HandlerError(f"{self._place_of(name)}: no UTF-8 text") from None
+            raise HandlerError(f"{place}{self._place_of(name)}: no UTF-8 text") from None
         self._sources[name] = source
         for tag in tags.find(source):
             place = f"{self._place_of(name)}:{tag.line}: {_show(tag)}"
@@ -121,18 +121,19 @@ class Template:
             if others is None:
                 raise HandlerError(f"{place} needs a name in quotes: data selects no template")
             for other in others:
-                file = self._find(other, place)
+                file = self._find(other)
+                if file is None:
+                    raise HandlerError(f"{place} leads out of the template's folder")
                 if other not in self._sources and (file.exists() or not tags.may_be_missing(tag)):
-                    self._load(other, file)
+                    self._load(other, file, f"{place}: ")
 
-    def _find(self, name: str, place: str) -> Path:
-        """Return the file of an included template."""
-        folder = os.path.realpath(self._path.parent)
-        file = os.path.realpath(os.path.join(folder, name))  # noqa: PTH118 -- beside realpath
-        parts = name.split("/")
-        if "" in parts or "." in parts or ".." in parts or "\0" in name or not file.startswith(f"{folder.rstrip('/')}/"):
-            raise HandlerError(f"{place} leads out of the template's folder")
-        return self._path.parent / name
+    def _find(self, name: str) -> Path | None:
+        """Return the file of an included template; None if that is not below the template's folder."""
+        folder, parts = self._path.parent, name.split("/")
+        if "" in parts or "." in parts or ".." in parts or "\0" in name:
+            return None
+        file = folder / name
+        return file if file.resolve().is_relative_to(folder.resolve()) else None
 
     def _diagnose(self, error: Exception, names: Mapping[str, Json]) -> NoReturn:
         """Raise what is wrong with which tag: render again with marks, of which the last one counts."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from disco.errors import DataError, HandlerError
 from disco.handlers import context
@@ -136,8 +138,9 @@ def test_what_data_cures(tmp_path: Path, source: str, message: str) -> None:
         ("{% include '/etc/passwd' %}", "leads out of the template's folder"),
         ("{% include 'link' %}", "leads out of the template's folder"),
         ("{% include 'below/link' %}", "leads out of the template's folder"),
+        ("{% include 'a\0b' %}", "leads out of the template's folder"),
         ("{% include './part' %}", "leads out of the template's folder"),
-        ("{% include 'none' %}", "none: No such file or directory"),
+        ("{% include 'none' %}", ":1: {% include 'none' %}: "),
         ("{% include 'below' %}", "below is not a regular file"),
         ("{% include 'bad' %}", "bad:1: unexpected end of block"),
     ],
@@ -229,3 +232,64 @@ def test_names_that_a_rule_does_not_give(tmp_path: Path) -> None:
     """A name that is neither an interface nor one of the language's own is found without data."""
     (tmp_path / "t").write_text("{% for a in app.x %}{{ a }}{{ db.host }}{{ range(3) }}{{ env.X }}{{ interfaces.y.z }}{% endfor %}")
     assert Template(tmp_path / "t").find_unknown_names(["app"]) == ["db"]
+
+
+NAMES = st.sampled_from(
+    [
+        "app.host",
+        "app.hsot",
+        "app",
+        "app.servers",
+        "app.servers[1].name",
+        "app.null",
+        "app.port",
+        "s",
+        "s.name",
+        "env.TOKEN",
+        "1",
+        "'x'",
+    ]
+)
+FILTERS_AND_METHODS = st.sampled_from(
+    """
+    |upper |shell |json |int |list |first |nothing |map(app.host) |join(app.host) |nginx(1) |round |default(app.x) |dictsort |tojson
+    |sort(attribute=app.host) |format(app.host) .split() .nothing() .index(app.host) [app.host] [0] [1:] |groupby(app.host)|list
+    |batch(app.host)|list |replace(1,2) |pprint
+    """.split()
+)
+EXPRESSIONS = st.recursive(
+    NAMES | st.builds("{}{}".format, NAMES, FILTERS_AND_METHODS),
+    lambda below: st.builds(
+        "({} {} {})".format, below, st.sampled_from(["+", "~", "*", "==", "<", "in", "and", "is", "//"]), below
+    ),
+    max_leaves=3,
+)
+TEMPLATES = st.lists(
+    st.one_of(
+        st.builds("{{{{ {} }}}}\n".format, EXPRESSIONS),
+        st.builds("{{% for s in {} %}}{{{{ s }}}}{{% endfor %}}".format, EXPRESSIONS),
+        st.builds("{{% if {} %}}a\n{{% endif %}}".format, EXPRESSIONS),
+        st.builds("{{% set s = {} %}}".format, EXPRESSIONS),
+        st.builds("{{% set s %}}{{{{ {} }}}}{{% endset %}}".format, EXPRESSIONS),
+        st.builds("{{% filter shell %}}{{{{ {} }}}}{{% endfilter %}}".format, EXPRESSIONS),
+        st.builds("{{% for a, b in {} %}}{{{{ a }}}}{{% endfor %}}".format, EXPRESSIONS),
+        st.builds("{{% include {} %}}".format, EXPRESSIONS),
+        st.builds("{{# {} #}}".format, EXPRESSIONS),
+    ),
+    min_size=1,
+    max_size=4,
+).map("".join)
+
+
+@given(TEMPLATES)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_error_holds_a_value(tmp_path: Path, source: str) -> None:
+    """Whatever a template does, it gives an output, or one of two errors with its place and without a value."""
+    message = f"{tmp_path}/app.conf.j2:"
+    try:
+        render(tmp_path, source)
+    except (DataError, HandlerError) as error:
+        message = str(error)
+    assert SECRET not in message
+    assert message.startswith(f"{tmp_path}/app.conf.j2:")
+    assert message.isprintable()
