@@ -250,15 +250,13 @@ NAMES = st.sampled_from(
         "'x'",
     ]
 )
-FILTERS_AND_METHODS = st.sampled_from(
-    """
-    |upper |shell |json |int |list |first |nothing |map(app.host) |join(app.host) |nginx(1) |round |default(app.x) |dictsort |tojson
-    |sort(attribute=app.host) |format(app.host) .split() .nothing() .index(app.host) [app.host] [0] [1:] |groupby(app.host)|list
-    |batch(app.host)|list |replace(1,2) |pprint
-    """.split()
-)
+FILTERS_AND_METHODS = """
+|upper |shell |json |int |list |first |nothing |map(app.host) |join(app.host) |nginx(1) |round |default(app.x) |dictsort |tojson
+|sort(attribute=app.host) |format(app.host) .split() .nothing() .index(app.host) [app.host] [0] [1:] |groupby(app.host)|list
+|batch(app.host)|list |replace(1,2) |pprint
+"""
 EXPRESSIONS = st.recursive(
-    NAMES | st.builds("{}{}".format, NAMES, FILTERS_AND_METHODS),
+    NAMES | st.builds("{}{}".format, NAMES, st.sampled_from(FILTERS_AND_METHODS.split())),
     lambda below: st.builds(
         "({} {} {})".format, below, st.sampled_from(["+", "~", "*", "==", "<", "in", "and", "is", "//"]), below
     ),
