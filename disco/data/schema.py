@@ -7,6 +7,7 @@ depends on data, so only sources and the checker do them, with a limit on CPU ti
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from disco.data import decoding, documents, formats, subschemas, survey, verdict
 from disco.data.formats import jsonschema
 from disco.errors import ConfigurationError, Problem, raise_problems
 from disco.named import NamedTuple
-from disco.system.limits import Overrun
+from disco.system.limits import Overrun, cpu_limit
 from disco.text import NAME_LIMIT, escape
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _DIALECTS = "$schema names a dialect that is not known here (drafts 4, 6, 7, 2019-09 and 2020-12 are)"
 _IDLE = "this default is never used: it is not that of a key below properties, additionalProperties, items, allOf or $ref"
 _IDLE_REMEDY = "move it there, or leave it for those who read the schema"
+DEFAULTS_TIME = 5.0  # seconds of CPU time in which the defaults of a schema must be found and validated
+
 # Nothing is ever fetched: a reference leads into the schema itself, or to one of these.
 _REGISTRY = jsonschema_specifications.REGISTRY.combine(EMPTY_REGISTRY)
 
@@ -143,7 +146,15 @@ def _find_defaults(schema: Schema, having: Iterable[Json], document: documents.D
 
     local = {part: (target if id(target) in paths else None, alone) for part, (target, alone) in schema.targets.items()}
     finder = defaults.Finder(local, explain, where)
-    place = finder.find([schema.content])
+    before = signal.getsignal(signal.SIGVTALRM)
+    try:
+        with cpu_limit(DEFAULTS_TIME):
+            place = finder.find([schema.content])
+    except Overrun:
+        what = "validating the defaults takes too long (a regular expression in the schema that explodes on one of them?)"
+        raise ConfigurationError(Problem(schema.where, what)) from None
+    finally:
+        signal.signal(signal.SIGVTALRM, before)  # this process is to become COMMAND
     raise_problems(finder.problems)
     unused = (part for part in having if id(part) not in finder.used)
     in_order = sorted(unused, key=lambda part: document.places.get((*paths[id(part)], "default"), ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from functools import reduce
@@ -151,6 +152,17 @@ def test_endless_schemas_are_refused_quickly(make: Make) -> None:
     for last in ({"default": "x" * 100_000}, {"default": 1}):
         with pytest.raises(ConfigurationError, match="a default of more than 1 MiB, 10000 values or 64 levels"):
             make({"properties": {"d": {"$ref": "#/$defs/d0"}}, "$defs": {**doubling, "d40": last}})
+
+
+def test_a_default_that_its_schema_explodes_on(tmp_path: Path) -> None:
+    """A start does not hang on a default whose validation has no end, and leaves no signal handler behind."""
+    path = tmp_path / "app.schema"
+    path.write_text(f"properties: {{a: {{pattern: ^(a+)+$, default: {'a' * 60}!}}}}")
+    before = signal.getsignal(signal.SIGVTALRM)
+    with pytest.raises(ConfigurationError, match="takes too long") as caught:
+        schema.read(path)
+    assert caught.value.problems[0].place == str(path)
+    assert signal.getsignal(signal.SIGVTALRM) == before
 
 
 @pytest.mark.parametrize(
