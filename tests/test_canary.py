@@ -207,6 +207,24 @@ def test_values_that_are_wrong_defaults(site: Site) -> None:
     assert_silent(outputs)
 
 
+def test_values_that_are_asked_for(site: Site) -> None:
+    """--input prints values on stdout, and on stderr none, whatever their form, also where the rule could not run."""
+    names = {f"app{number}": form for number, form in enumerate(FORMS.values())}
+    for name in names:
+        site.schema(name)
+    site.schema("bad", {"required": ["missing"]})
+    site.rules({"when": list(names), "do": "see", "name": "good"}, {"when": "bad", "do": "see", "name": "bad"})
+    site.handler("see")
+    site.flat({name: {"value": form} for name, form in names.items()} | {"bad": {"value": CANARY}})
+    good = site.run("--input", "good")
+    assert json.loads(good.output) == {name: {"value": form} for name, form in names.items()}
+    assert leaks(good.log) == []
+    bad = site.run("--input", "bad")
+    assert (bad.process.returncode, bad.output) == (75, "")
+    assert "/missing is required" in bad.log
+    assert leaks(bad.log) == []
+
+
 def test_values_that_are_valid(site: Site) -> None:
     """No value of a flat file is told, whatever its type and form, by any way of running disco; handlers get them all."""
     names = {f"app{number}": form for number, form in enumerate(FORMS.values())}

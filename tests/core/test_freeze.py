@@ -212,3 +212,19 @@ def test_no_rerun_is_counted_while_all_is_frozen(scene: Scene) -> None:
     before = dict(scene.freeze._reruns)
     scene.run()
     assert scene.freeze._reruns == before
+
+
+def test_refused_data_is_never_frozen() -> None:
+    """Where a handler has refused its data nothing keeps other data from it: no freeze begins meanwhile."""
+    world = World(plan(rule("r", "a"), rule("q", "b"), free_reruns=1))
+    world.hear("s", diff({"a": fragment("1"), "b": fragment("0")}, first=True))
+    refusing, changing = world.busy
+    world.ran(changing)
+    world.ran(refusing, status=65)
+    for turn in range(1, 10):
+        world.hear("s", diff({"b": fragment(str(turn))}))
+        world.ran(next(iter(world.busy)))
+        assert not world.is_frozen()
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran(next(iter(world.busy)))
+    assert world.life.phase is Phase.OVER

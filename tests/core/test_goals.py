@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from disco.core import reasons
+from disco.core import facts, reasons
 from disco.core.ending import Phase
-from disco.core.goals import DryRun
+from disco.core.goals import DryRun, Input
 from disco.errors import ExitStatus
 from disco.wire import messages
 from tests.core.world import World, diff, fragment, plan, rule
@@ -46,3 +46,29 @@ def test_a_dry_run_without_sources() -> None:
     """It is over at once."""
     world = World(plan(sources=()), goal=DryRun())
     assert world.life.outcome == reasons.Outcome(None, reasons.NoRules())
+
+
+def test_a_dry_run_of_rules_without_data() -> None:
+    """They would run, whatever sources there are."""
+    world = World(plan(rule("r"), sources=()), goal=DryRun())
+    assert world.life.outcome == reasons.Outcome(None, reasons.WouldRun())
+
+
+def test_the_input_of_one_rule() -> None:
+    """It is there if that rule could run; else a source that never answered is told from data that is not there."""
+    for name, status, why in (
+        ("r", None, reasons.WouldRun()),
+        ("q", ExitStatus.UNAVAILABLE, reasons.Silent((("t", ""),))),
+        ("p", ExitStatus.HANDLER, reasons.WouldFail("p", facts.RunFailure(size=30, limit=20))),
+        ("n", None, reasons.WouldRun()),
+    ):
+        rules = rule("r", "a"), rule("q", "b"), rule("p", "a", "c"), rule("n")
+        world = World(plan(*rules, sources=("s", "t"), timeout=3.0, input_limit=20), goal=Input(name))
+        world.hear("s", diff({"a": fragment("1"), "c": fragment("1")}, first=True))
+        assert world.life.phase is Phase.GATHERING
+        world.wait(3.0)
+        assert world.life.outcome == reasons.Outcome(status, why)
+    world = World(plan(rule("r", "a"), rule("q", "b")), goal=Input("q"))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    assert world.life.outcome == reasons.Outcome(ExitStatus.TIMEOUT, reasons.WouldWait(1))
+    assert world.runs == []

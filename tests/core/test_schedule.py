@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from disco.core import events, facts
+from disco.core import events, facts, reasons
 from disco.core.ending import Phase
 from disco.core.goals import DryRun
 from disco.errors import ExitStatus
@@ -122,6 +122,119 @@ def test_fail_limit(limit: int) -> None:
     assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
     assert world.life.outcome.status == ExitStatus.HANDLER
+
+
+def test_the_fail_limit_and_the_pauses_of_one_rule() -> None:
+    """What a rule says of its failures wins over what the plan says; other rules go by the plan."""
+    world = World(plan(rule("r", "a", fail_limit=4, retry=(2.0, 5.0)), rule("q", "a"), fail_limit=2, interval=9.0))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-2")
+    for pause in (2.0, 4.0, 5.0):
+        world.ran("runner-1", status=1)
+        world.wait(pause - 0.1)
+        assert not world.busy
+        world.wait(0.1)
+    world.ran("runner-1", status=1)
+    failure = facts.RunFailure(status=1, problem="", tail="")
+    assert world.life.outcome == reasons.Outcome(ExitStatus.HANDLER, reasons.GaveUp("r", 4, failure, is_own_limit=True))
+
+
+def test_the_timeout_of_one_rule() -> None:
+    """A runner is given as much time as the rule says: longer than the plan has it, or no end of it."""
+    for timeout, is_replaced in ((1.0, True), (500.0, False), (0.0, False)):
+        world = World(plan(rule("r", "a", timeout=timeout), handler_timeout=5.0))
+        world.hear("s", diff({"a": fragment("1")}, first=True))
+        world.started("runner-1")
+        for _ in range(60):
+            world.wait(1.0)
+            world.hear("s", messages.Heartbeat(answered=True))
+        assert any("hung" in text for text in world.told) == is_replaced
+
+
+def test_refused_data() -> None:
+    """Data that its handler refuses is tried again after 10 s, and then ever more rarely, up to 5 minutes; it is no failure."""
+    world = World(plan(rule("r", "a"), fail_limit=1))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    for runs, pause in enumerate((10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0)):
+        assert len(world.runs) == runs + 1
+        world.ran("runner-1", status=65)
+        began = world.now
+        while not world.busy:
+            world.wait(1.0)
+            world.hear("s", messages.Heartbeat(answered=True))
+        assert pause <= world.now - began < pause + 2.0
+    assert world.life.phase is Phase.GATHERING
+    assert any("/r refuses the data of a (exit status 65" in text for text in world.told)
+
+
+def test_other_data_than_what_was_refused() -> None:
+    """It runs at once, also what came while the handler ran; data that was away unseen is still refused."""
+    world = World(plan(rule("r", "a"), rule("q", "b"), workers=1))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran("runner-1", status=65)
+    world.ran("runner-1", status=65)
+    assert [b"".join(run.stdin) for run in world.runs] == [b'{"a":{"d":"1"}}\n', b'{"a":{"d":"2"}}\n']
+    world.hear("s", diff({"b": fragment("1")}))
+    world.hear("s", diff({"a": fragment("1")}))
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran("runner-1")
+    assert not world.busy
+    world.hear("s", diff({"a": fragment("1")}))
+    assert [run.rule for run in world.runs] == ["r", "r", "q", "r"]
+
+
+def test_a_failure_between_refusals() -> None:
+    """A failure has its own pause, which other data does not shorten; then the data that was refused before it is tried anew."""
+    world = World(plan(rule("r", "a"), interval=3.0))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1", status=65)
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran("runner-1", status=1)
+    world.hear("s", diff({"a": fragment("1")}))
+    world.wait(2.9)
+    assert not world.busy
+    world.wait(0.1)
+    assert b"DISCO_ATTEMPT=2" in world.runs[-1].env
+    assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1"}}\n'
+
+
+def test_refused_data_at_the_timeout() -> None:
+    """At disco.timeout the status is 75, or 69 where a source never answered; the reason names the rules that refuse their data."""
+    for sources, status in ((("s",), ExitStatus.TIMEOUT), (("s", "t"), ExitStatus.UNAVAILABLE)):
+        world = World(plan(rule("r", "a"), rule("q", "b"), timeout=3.0, sources=sources, workers=1))
+        world.hear("s", diff({"a": fragment("1"), "b": fragment("1")}, first=True))
+        world.ran("runner-1", status=65)
+        world.ran("runner-1", status=65)
+        world.hear("s", diff({"b": fragment("2")}))
+        world.wait(3.0)
+        assert world.life.outcome is not None
+        assert world.life.outcome.status == status
+        assert isinstance(world.life.outcome.reason, reasons.TimedOut)
+        assert world.life.outcome.reason.refused == (("r", facts.RunFailure(status=65, problem="", tail="")),)
+
+
+def test_a_rule_without_data() -> None:
+    """It runs once, before any source has answered, and is a failure where it exits with 65; others may come after it."""
+    world = World(plan(rule("q", "a", after=("r",)), rule("r"), workers=1))
+    assert [(run.rule, run.stdin) for run in world.runs] == [("r", (b"{}\n",))]
+    world.ran("runner-1", status=65)
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.wait(1.0)
+    assert b"DISCO_ATTEMPT=2" in world.runs[-1].env
+    world.ran("runner-1")
+    world.hear("s", diff({"a": fragment("2")}))
+    world.ran("runner-1")
+    assert [run.rule for run in world.runs] == ["r", "r", "q", "q"]
+    world.ran("runner-1")
+    assert world.life.outcome == reasons.Outcome(None, reasons.Satisfied())
+
+
+def test_rules_that_need_no_source() -> None:
+    """Without any source the rules run, and COMMAND starts."""
+    world = World(plan(rule("r"), sources=()))
+    world.ran("runner-1")
+    assert world.life.outcome == reasons.Outcome(None, reasons.Satisfied())
 
 
 def test_order_with_one_worker() -> None:

@@ -136,7 +136,13 @@ class Witness:
         assert len(run.stdin) == 2 * len(seen) + 1, "not every second part of the input is an interface's body"
         self._look_back(run.rule, seen, [name for name in rule.interfaces if name not in withheld])
         before = self.last.get(run.rule)
-        rerun = calm and before is not None and before[1] == 0 and all(self.expected(other) for other in self.rules.values())
+        rerun = (
+            calm
+            and not self.refused
+            and before is not None
+            and before[1] == 0
+            and all(self.expected(other) for other in self.rules.values())
+        )
         self.reruns[run.rule] = self.reruns.get(run.rule, 0) + 1 if rerun else 0
         assert self.reruns[run.rule] <= RERUNS, f"rule {run.rule} is run again and again, and exec never comes"
         self.last[run.rule] = (seen, None)

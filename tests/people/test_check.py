@@ -160,6 +160,15 @@ def test_schema_that_no_rule_names(simple: Site) -> None:
     assert told(check(simple)[2]) == [(f"{simple.etc}/idle.schema", "no rule names interface idle")]
 
 
+def test_source_that_no_rule_needs(simple: Site) -> None:
+    """A source is told where no rule names an interface; rules without `when` are in order without one."""
+    simple.rules({"do": "see"})
+    (simple.etc / "app.schema").unlink()
+    assert told(check(simple)[2]) == [("flat", "nothing needs this source: no rule names an interface")]
+    del simple.cfg["flat.file"]
+    assert check(simple) == (0, [], [])
+
+
 def test_no_rules(simple: Site) -> None:
     """Without rules nothing would configure COMMAND: an error, or a warning where rules are optional."""
     simple.rules()

@@ -241,6 +241,16 @@ def test_exports(site: Site) -> None:
     assert [rule["export"] for rule in told["rules"]] == [["DB_*", "URL"], many]
 
 
+def test_a_rule_without_data(site: Site) -> None:
+    """It would run once, whatever the sources hold, and needs none."""
+    site.handler("see")
+    site.rules({"do": "see", "name": "once"})
+    status, text, told = dry(site)
+    assert status == 0
+    assert f"rule once ({site.etc}/site.rules:1:12) would run see once, without data\n" in text
+    assert (rules_of(told)["once"]["would_run"], rules_of(told)["once"]["interfaces"]) == (True, [])
+
+
 def test_after_a_rule_that_would_wait(site: Site) -> None:
     """A rule after one that would not run would not run either."""
     site.simple()

@@ -89,6 +89,22 @@ def test_graph_of_exports(simple: Site) -> None:
     ]
 
 
+def test_graph_of_rules_without_data(simple: Site) -> None:
+    """Nothing leads to a rule that needs no data; where no rule needs any there is no box of interfaces, and no arrow to it."""
+    simple.rules({"do": "see", "name": "once"})
+    done = disco(simple, "--graph")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "flowchart LR",
+        '    s0[("flat")]',
+        '    r0["once"]',
+        '    h0[["see"]]',
+        '    command{{"COMMAND"}}',
+        "    r0 --> h0",
+        "    h0 --> command",
+    ]
+
+
 def test_labels_cannot_break_the_graph(simple: Site) -> None:
     """Quotes, angle brackets, Markdown and Mermaid's own words in names are entities, of which each has its end."""
     simple.rules({"when": "app", "do": "see", "name": '1. style:x "q" <b>`#35; __z__ classDef:y --> end'})

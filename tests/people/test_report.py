@@ -163,20 +163,56 @@ def test_handler_that_fails(limit: int) -> None:
     of = world(rule("r", "db"), fail_limit=limit)
     give(of, "s", "db")
     for _ in range(3):
-        of.ran(
-            "runner-1",
-            7,
-            tail=(
-                "connecting",
-                "access denied for root",
-            ),
-        )
+        of.ran("runner-1", 7, tail=("connecting", "access denied for root"))
         of.wait(0.5)
         found = line(of, "its handler failed")
         of.wait(0.5)
     assert found.startswith("rule r (f:1:1): its handler failed 3 times in a row")
     assert found.endswith("last: exit status 7 (access denied for root)")
     assert bool(re.search(r"\b4\b", found)) == bool(limit), "when disco gives up"
+
+
+def test_handler_that_fails_by_the_limit_of_its_rule() -> None:
+    """The limit that is told is the rule's own, where it has one."""
+    of = world(rule("r", "db", fail_limit=7), fail_limit=4)
+    give(of, "s", "db")
+    of.ran("runner-1", 1)
+    assert "failed 1 time in a row (the rule's fail_limit is 7)" in line(of, "its handler failed")
+
+
+def test_handler_that_refuses_its_data() -> None:
+    """It is told with the interfaces, its last line and when it runs again; a failure before that is not, and nor is other data."""
+    of = world(rule("r", "db", "web"), rule("q", "db", after=("r",)))
+    give(of, "s", "db", "web")
+    of.ran("runner-1", 1)
+    of.wait(1.0)
+    of.ran("runner-1", 65, tail=("connecting", "no host of this name"))
+    of.wait(4.0)
+    why = "refuses the data of interfaces db, web as wrong: exit status 65 (no host of this name)"
+    assert line(of, "refuses") == f"rule r (f:1:1): its handler {why}; it runs again when that changes, or in 6 s"
+    assert line(of, "to succeed first") == "rule q (f:1:1) waits for rule r to succeed first"
+    assert not any("its handler failed" in one for one in told(of))
+    give(of, "s", "web", first=False)
+    assert line(of, "which is running").startswith("rule r (f:1:1) waits")
+    of.ran("runner-1")
+    assert not any("refuses" in one for one in told(of))
+
+
+def test_handler_that_refuses_its_data_until_the_end() -> None:
+    """After disco.timeout nothing says that it runs again after a while."""
+    of = world(rule("r", "db"), timeout=5.0)
+    give(of, "s", "db")
+    of.ran("runner-1", 65)
+    of.wait(5.0)
+    assert line(of, "refuses the").endswith("exit status 65; it runs again when that changes")
+
+
+def test_handler_of_a_rule_without_data() -> None:
+    """A rule that needs no data does not wait for sources: its own failures are told."""
+    of = world(rule("r"))
+    of.ran("runner-1", 65, tail=("no disk",))
+    assert "rule r (f:1:1): its handler failed 1 time in a row" in line(of, "failed")
+    assert not any("no source has answered" in one for one in told(of))
 
 
 def test_last_line_of_a_handler_is_bounded() -> None:
@@ -196,7 +232,11 @@ def test_handler_that_runs() -> None:
     of.wait(1.0)
     assert line(of, "which are running").startswith("rules r (f:1:1), q (f:1:1) wait")
     of.ran("runner-2")
+    assert line(of, "which is running").endswith("see disco.handler_timeout)")
     assert line(of, "which is running").startswith("rule r (f:1:1) waits")
+    of = world(rule("r", "db", timeout=3.0))
+    give(of, "s", "db")
+    assert line(of, "which is running").endswith("see the rule's timeout)")
 
 
 def test_handler_that_the_end_has_stopped() -> None:
