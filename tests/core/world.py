@@ -136,13 +136,8 @@ class Witness:
         assert len(run.stdin) == 2 * len(seen) + 1, "not every second part of the input is an interface's body"
         self._look_back(run.rule, seen, [name for name in rule.interfaces if name not in withheld])
         before = self.last.get(run.rule)
-        rerun = (
-            calm
-            and not self.refused
-            and before is not None
-            and before[1] == 0
-            and all(self.expected(other) for other in self.rules.values())
-        )
+        can_end = calm and not self.refused and all(self.expected(other) is not None for other in self.rules.values())
+        rerun = can_end and before is not None and before[1] == 0
         self.reruns[run.rule] = self.reruns.get(run.rule, 0) + 1 if rerun else 0
         assert self.reruns[run.rule] <= RERUNS, f"rule {run.rule} is run again and again, and exec never comes"
         self.last[run.rule] = (seen, None)
@@ -338,15 +333,13 @@ class World:
                     assert source.trouble or not self.core.composition.contribution(source.name).is_held_empty, (
                         "exec while an emptiness is held"
                     )
+                held = [name for name in self.core.children.sources if self.core.composition.contribution(name).is_held_empty]
+                behind = self.witness.stale([name for name in self.core.children.sources if name not in held])
                 if self.is_frozen():
-                    behind = self.witness.stale(self.core.children.sources)
                     assert not behind or any("meanwhile" in text for text in self.told), "exec on frozen data without a word"
                 else:
                     assert not self.core.composition.adoption.stale, "exec on data that is not the newest"
-                    believed = [
-                        name for name in self.core.children.sources if not self.core.composition.contribution(name).is_held_empty
-                    ]
-                    assert not self.witness.stale(believed), f"exec on data that is not the newest: {self.witness.stale(believed)}"
+                    assert not behind, f"exec on data that is not the newest: {behind}"
             elif outcome.status in {ExitStatus.TIMEOUT, ExitStatus.UNAVAILABLE}:
                 assert not self.could_exec, "disco.timeout, and every rule has succeeded"
             elif isinstance(outcome.reason, reasons.GaveUp):
