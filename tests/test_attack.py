@@ -229,6 +229,23 @@ def test_a_source_cannot_look_into_disco(open_site: Site) -> None:
     assert open_site.read("handler") == "NoNewPrivs:\t0\n2\n"
 
 
+def test_a_handler_cannot_look_into_a_shipped_one(open_site: Site) -> None:
+    """A shipped handler is forked with disco's memory; another handler of the same user sees neither that nor its environment."""
+    open_site.simple()
+    open_site.rules({"when": "app", "do": "disco-wait file:looked"}, {"when": "app", "do": "look"})
+    open_site.handler(
+        "look",
+        'until pid=$(pgrep -x -u "$(id -u)" disco-wait); do sleep 0.01; done\n'
+        'exec > "$OUT/open" 2> "$OUT/errors"\n'
+        'for name in environ maps fd/0; do cat "/proc/$pid/$name" > /dev/null && echo "$name is open"; done\n'
+        "touch looked\n",
+    )
+    running = open_site.run(before=anybody())
+    assert running.process.returncode == 0, running.log
+    assert open_site.read("open") == ""
+    assert open_site.read("errors").count("Permission denied") == 3
+
+
 def test_many_sources_under_a_low_limit(site: Site) -> None:
     """A low soft limit of descriptors does not keep disco from many sources; handlers and COMMAND find the limit as it was."""
     site.schema("app")
