@@ -94,6 +94,7 @@ class Lifecycle:
         if self._goal.runs_handlers:
             self._children.start(self._children.add_runner(), self.now)
             self._report_at = self.now + REPORT_AFTER[0]
+            self._advance()  # a rule without data is due, and there may be no event for a long time
         elif not self._children.sources:
             self._ending.begin(self._goal.finish(self.core, self.now), self.now)
         return self._outbox.empty()

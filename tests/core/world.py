@@ -260,6 +260,7 @@ class World:
         self.prompt = prompt  # whether each handler starts at once
         self._next_pid = 100
         self.do(self.life.start())
+        self.assert_none_forgotten()  # nothing else need ever happen
         self.feed()
 
     @property
