@@ -199,6 +199,15 @@ def test_a_failure_between_refusals() -> None:
     assert b"".join(world.runs[-1].stdin) == b'{"a":{"d":"1"}}\n'
 
 
+def test_a_handler_with_a_problem_refuses_nothing() -> None:
+    """One that is killed for its time and exits with 65 on the way has failed, whatever it means by that."""
+    world = World(plan(rule("r", "a"), fail_limit=1))
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.ran("runner-1", status=65, problem="killed: it ran longer than 60 s")
+    assert world.life.outcome is not None
+    assert world.life.outcome.status == ExitStatus.HANDLER
+
+
 def test_refused_data_at_the_timeout() -> None:
     """At disco.timeout the status is 75, or 69 where a source never answered; the reason names the rules that refuse their data."""
     for sources, status in ((("s",), ExitStatus.TIMEOUT), (("s", "t"), ExitStatus.UNAVAILABLE)):

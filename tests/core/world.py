@@ -497,10 +497,10 @@ class World:
         self.handlers.pop(self.dying.pop(), None)
         self.feed(events.LeftoversFound(tuple(self.dying)))
 
-    def ran(self, name: str, status: int = 0, *, tail: tuple[str, ...] = (), children: bool = False) -> None:
+    def ran(self, name: str, status: int = 0, *, problem: str = "", tail: tuple[str, ...] = (), children: bool = False) -> None:
         run = self.busy.pop(name)
         exported = self.exports_of(run)
-        self.witness.ended(run, status, self.now, exported)
+        self.witness.ended(run, -1 if problem else status, self.now, exported)
         self.handlers.pop(self.pids.pop(name, 0), None)
         if children:
             self.leftovers[name] = self.leftovers.get(name, 0) + 1
@@ -508,7 +508,7 @@ class World:
             events.MessageReceived(
                 who(name),
                 messages.RunFinished(
-                    task=run.task, status=status, problem="", tail=tail, seconds=0.5, children=children, exported=exported
+                    task=run.task, status=status, problem=problem, tail=tail, seconds=0.5, children=children, exported=exported
                 ),
             )
         )
