@@ -107,6 +107,18 @@ def test_variables_over_the_limit() -> None:
     assert "rule q: handler /q failed: the variables that rules export need 1 KiB, and COMMAND can be given 0 KiB" in failed
 
 
+def test_a_rule_that_exports_anew_needs_no_room_twice() -> None:
+    """What its last success exported makes way for what this one exports."""
+    world = World(plan(rule("r", "a"), fail_limit=1, export_room=4 + 8))
+    world.exports_of = lambda run: b"R=1\0"  # type: ignore[method-assign]  # noqa: ARG005
+    world.hear("s", diff({"a": fragment("1")}, first=True))
+    world.send("s", diff({"a": fragment("2")}))
+    world.ran("runner-1")
+    world.ran("runner-1")
+    assert len(world.runs) == 2
+    assert world.life.outcome == reasons.Outcome(None, reasons.Satisfied())
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_fail_limit(limit: int) -> None:
     """So many failures in a row end disco with 70; each is tried again only after the interval, whatever the data does."""
