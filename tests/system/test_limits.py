@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 import subprocess
 import sys
 
 import pytest
+
+from disco.system.limits import memory_limit
 
 SIZE = 24 << 20  # bytes
 PASS_LARGE_BLOCKS = f"""
@@ -39,3 +42,16 @@ def test_large_blocks_are_given_back() -> None:
 
     assert left() > SIZE / 2
     assert left("return") < SIZE / 10
+
+
+def test_memory_is_limited_for_a_while() -> None:
+    """In its body memory_limit refuses what is too much, and afterwards the process may take memory as before."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with memory_limit(64 << 20):
+        bytearray(16 << 20)
+        with pytest.raises(MemoryError):
+            bytearray(256 << 20)
+    with memory_limit(64 << 20), memory_limit(1 << 40), pytest.raises(MemoryError):  # a larger one within changes nothing
+        bytearray(256 << 20)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    bytearray(256 << 20)
