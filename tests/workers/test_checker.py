@@ -55,11 +55,12 @@ def test_what_is_merged_is_filled_in_and_validated(known: Schema) -> None:
         (({}, {"port": 1}), "/host is required"),
         (({"host": "h"}, {"port": "x"}), "/port is text, the schema wants integer"),
         (({"host": "h"}, {"list": [{}] * 20_000}), verdicts.TOO_LARGE),
+        (({"host": "h" * (9 << 20)}, {"list": [{}] * 9_000}), verdicts.TOO_LARGE),
         (({"host": "h"}, {"slow": "a" * 60 + "!"}), verdicts.TOO_SLOW),
         (({"host": "h"}, b"[]"), "what one of its sources sent cannot be merged"),
         (({"host": "h"}, b'{"a":' * 100 + b"1" + b"}" * 100), "what one of its sources sent cannot be merged"),
     ],
-    ids=["required", "type", "large", "slow", "no object", "deep"],
+    ids=["required", "type", "large", "large together", "slow", "no object", "deep"],
 )
 def test_each_verdict(known: Schema, bodies: tuple[Any, ...], problem: str) -> None:
     """Whatever is wrong with it is a verdict without a body, and none ends the checker."""
