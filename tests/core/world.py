@@ -243,6 +243,7 @@ class World:
         self.goal = goal or Exec()
         self.life = Lifecycle(plan, self.goal, self.now, jitter or random.Random(seed).random)
         self.witness = Witness(plan)
+        self.settle = plan.settle
         self.unread: dict[str, list[messages.Message]] = {}  # by child: what lies in its channel
         self.alive: dict[str, Kind] = {}
         self.fresh: set[str] = set()  # processes that said nothing yet
@@ -272,7 +273,9 @@ class World:
     def do(self, wanted: Iterable[actions.Action]) -> None:
         was_stopping, self.stopping = self.stopping, self.life.phase is not Phase.GATHERING
         if self.stopping and not was_stopping:
-            self.could_exec = self.is_calm() and not self.witness.stale(self.core.children.sources)
+            # Data that is again as it was when a rule succeeded on it has to become quiet all the same.
+            is_settling = bool(self.settle and self.core.composition.adoption.pending)
+            self.could_exec = self.is_calm() and not is_settling and not self.witness.stale(self.core.children.sources)
             self.assert_refused_named()
         self.note_given_up()
         if self.stopping:
