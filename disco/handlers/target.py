@@ -35,7 +35,7 @@ _STATUSES = re.compile(r"[1-5](?:xx|[0-9]{2})(?:,[1-5](?:xx|[0-9]{2}))*")
 FORMS = "tcp://HOST:PORT, http://HOST[:PORT][/PATH][#STATUS], https://…, unix:PATH or file:PATH"
 
 
-class Template(NamedTuple):
+class UrlTemplate(NamedTuple):
     """A URL with places for values, taken apart.
 
     url: for people. scheme: tcp, http, https, unix or file. host, port: as they stand in the URL. path: of a file or socket,
@@ -69,7 +69,7 @@ class Target(NamedTuple):
         return any(word in {str(status), f"{status // 100}xx"} for word in self.statuses.split(","))
 
 
-def parse(url: str) -> Template:
+def parse(url: str) -> UrlTemplate:
     """Take a URL apart.
 
     Raises:
@@ -105,7 +105,7 @@ def parse(url: str) -> Template:
         raise UsageError(f"{shown}: after # stand the good statuses, such as #200 or #2xx,401")
     if not _PRINTABLE.fullmatch(_HIDDEN.sub("", request)):
         raise UsageError(f"{shown}: the path holds what a URL cannot; write it as %XX")
-    template = Template(
+    template = UrlTemplate(
         url=shown,
         scheme=scheme,
         host=reveal(host),
@@ -117,7 +117,7 @@ def parse(url: str) -> Template:
     return template
 
 
-def fill(template: Template, data: Json) -> Target:
+def fill(template: UrlTemplate, data: Json) -> Target:
     """Put values in.
 
     Raises:
@@ -138,19 +138,19 @@ def fill(template: Template, data: Json) -> Target:
     return Target(template.url, template.scheme, host, int(port or 0), path, template.statuses)
 
 
-def _parse_path(shown: str, scheme: str, rest: str) -> Template:
+def _parse_path(shown: str, scheme: str, rest: str) -> UrlTemplate:
     if rest.startswith("//"):
         rest = rest[2:]
         if not rest.startswith(("/", "{")):
             raise UsageError(f"{shown}: the path after {scheme}:// must begin with /")
     if not rest:
         raise UsageError(f"{shown}: the path is missing")
-    template = Template(url=shown, scheme=scheme, path=rest)
+    template = UrlTemplate(url=shown, scheme=scheme, path=rest)
     _check_constants(template)
     return template
 
 
-def _check_constants(template: Template) -> None:
+def _check_constants(template: UrlTemplate) -> None:
     """Check the parts without values: what is wrong with them is known before there is any input.
 
     Raises:
@@ -198,7 +198,7 @@ def _substitute(text: str, data: Json) -> Iterable[str]:
         yield str(value)
 
 
-def _fill_path(template: Template, data: Json) -> str:
+def _fill_path(template: UrlTemplate, data: Json) -> str:
     path = _fill(template.path, data)
     limit = SOCKET_LIMIT if template.scheme == "unix" else PATH_BYTES
     try:
@@ -210,7 +210,7 @@ def _fill_path(template: Template, data: Json) -> str:
     return path
 
 
-def _fill_request(template: Template, data: Json) -> str:
+def _fill_request(template: UrlTemplate, data: Json) -> str:
     """Return the path and query of a request. Values are quoted, but for the slashes in a path."""
     pieces = list(_substitute(template.path, data))
     if len(pieces) > 1:

@@ -49,7 +49,7 @@ NOT_TRIED = "not tried yet"
 class Words(NamedTuple):
     """What the command line asks for; timeout: in seconds, 0 for none."""
 
-    templates: tuple[target.Template, ...]
+    templates: tuple[target.UrlTemplate, ...]
     timeout: float
 
 
