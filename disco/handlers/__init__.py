@@ -63,6 +63,7 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
     warnings.simplefilter("ignore")
     status: int = HandlerStatus.FAILURE
     try:
+        _open_streams()
         status = _call(name, argv)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -80,6 +81,21 @@ def _call(name: str, argv: Sequence[str]) -> int:
         _print(*(f"{name}: {problem}" for problem in error.problems))
         status = error.status
     return status
+
+
+def _open_streams() -> None:
+    """Let stdin, stdout and stderr be the descriptors 0 to 2, in UTF-8 whatever the locale is.
+
+    Python's own may be of an earlier program, or None. A closed descriptor is opened: else the next file would get its number.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 -- descriptors
+    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115 -- as above
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 -- as above
 
 
 def _ignore(_uncaught: object) -> None:

@@ -7,8 +7,10 @@ own, as Docker and Kubernetes make them: it is written in place, which is not at
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
+import stat
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "{}"  # in the words of a check: the file to be checked
 _NEW_MODE = 0o666  # less the umask
+_RANDOM_BYTES = 4  # of a new file's name
 _SUFFIX = ".disco"  # of new files: nothing reads what ends like this
 _NAME_BYTES = 200  # of the target's name in a new file's name
 _MOUNTED = frozenset({errno.EBUSY, errno.EXDEV})  # what a rename over a mount answers
@@ -77,15 +80,15 @@ def _stoppable() -> Iterator[None]:
 def _replace(target: Destination, content: bytes, old: Old | None) -> None:
     """Give the target its content by a new file, or in place where that is not possible."""
     folder, is_beside = folder_of(target.path), True
-    with ExitStack() as undo, ExitStack() as opened:
+    with ExitStack() as kept, ExitStack() as opened:
         try:
-            new, descriptor = _make_file(folder, target, undo, opened)
+            new, descriptor = _make_file(folder, target, kept, opened)
         except OSError as error:
             if old is None or error.errno not in _CLOSED or not is_mounted(target.path):
                 raise HandlerError(f"no file can be written in {folder}: {os.strerror(error.errno or 0)}") from None
             is_beside = False
             elsewhere = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 -- a new file that nobody else may open
-            new, descriptor = _make_file(elsewhere, target, undo, opened) if target.check else ("", -1)
+            new, descriptor = _make_file(elsewhere, target, kept, opened) if target.check else ("", -1)
         if new:
             _set_owner_and_mode(descriptor, target, old)
             _write_all(descriptor, content)
@@ -97,18 +100,43 @@ def _replace(target: Destination, content: bytes, old: Old | None) -> None:
             return
         if old is None:
             _rename(new, target.path, may_be_mounted=False)
-        undo.pop_all()
     with suppress(OSError), _opened(os.path.realpath(folder), os.O_RDONLY | os.O_DIRECTORY) as descriptor:
         os.fsync(descriptor)
 
 
-def _make_file(folder: str, target: Destination, undo: ExitStack, opened: ExitStack) -> tuple[str, int]:
-    """Return a new file that nobody else may open, and its descriptor. undo: removes it; opened: closes it."""
+def _make_file(folder: str, target: Destination, kept: ExitStack, opened: ExitStack) -> tuple[str, int]:
+    """Return a new file that nobody else may open, and its descriptor.
+
+    kept: removes the file, and holds its lock until then. opened: closes the descriptor.
+    """
     name = os.fsencode(os.path.basename(target.path))[:_NAME_BYTES]  # noqa: PTH119 -- paths stay text here
-    path = os.path.join(folder, f".{os.fsdecode(name)}.{os.urandom(4).hex()}{_SUFFIX}")  # noqa: PTH118 -- as above
+    start = f".{os.fsdecode(name)}."
+    _remove_leftovers(folder, start)
+    path = os.path.join(folder, f"{start}{os.urandom(_RANDOM_BYTES).hex()}{_SUFFIX}")  # noqa: PTH118 -- as above
     descriptor = opened.enter_context(_opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    undo.callback(_remove, path)
+    kept.callback(_remove, path)  # does nothing where the file has been renamed
+    _lock(kept.enter_context(_opened(path, os.O_RDONLY)))
     return path, descriptor
+
+
+def _remove_leftovers(folder: str, start: str) -> None:
+    """Remove the new files of calls that were killed, as a rule's timeout kills them: files that no process has locked."""
+    length = len(start) + 2 * _RANDOM_BYTES + len(_SUFFIX)
+    with suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 -- as above
+            if not (name.startswith(start) and name.endswith(_SUFFIX) and len(name) == length):
+                continue
+            path = os.path.join(folder, name)  # noqa: PTH118 -- as above
+            with suppress(OSError), _opened(path, os.O_RDONLY) as descriptor:
+                if os.fstat(descriptor).st_size:  # an empty one may not have been locked yet
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)  # noqa: PTH108 -- as above
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file as long as its descriptor is open, where its file system can: where it cannot, no leftover is removed."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _remove(path: str) -> None:
@@ -138,7 +166,7 @@ def _overwrite(target: Destination, content: bytes, old: Old) -> None:
             try:
                 _write_all(descriptor, old.content)
                 _set_owner_and_mode(descriptor, Destination(target.path, old.mode, old.owner), None)
-            except OSError:
+            except (OSError, HandlerError):
                 why = os.strerror(error.errno or 0) if isinstance(error, OSError) else "stopped"
                 raise HandlerError(f"{target.path}: {why}; its old content could not be written back") from None
             raise
@@ -155,17 +183,31 @@ def _reserve(descriptor: int, size: int, old_size: int) -> None:
 
 
 def _set_owner_and_mode(descriptor: int, target: Destination, old: Old | None) -> None:
-    """Give a file its owner, and then its mode. What the target does not say is as it was, where that is allowed."""
+    """Give a file its owner, and then its mode. What the target does not say is as it was, where that is allowed.
+
+    What is so already is not set: that is refused for another user's file, even if he lets everybody write it.
+    """
     if old:
         with suppress(PermissionError):
-            os.fchown(descriptor, *old.owner)
-    if target.owner != Owner():
-        try:
-            os.fchown(descriptor, *target.owner)
-        except PermissionError as error:
-            raise HandlerError(f"{target.path}: --owner: {os.strerror(error.errno or 0)}") from None
-    mode = old.mode if target.mode is None and old else target.mode
-    os.fchmod(descriptor, _NEW_MODE & ~_umask() if mode is None else mode)
+            _set_owner(descriptor, Owner(group=old.owner.group))  # by itself: any user may give a file to a group of his
+        with suppress(PermissionError):
+            _set_owner(descriptor, Owner(user=old.owner.user))
+    option = "--owner"
+    try:
+        _set_owner(descriptor, target.owner)
+        option = "--mode"
+        mode = old.mode if target.mode is None and old else target.mode
+        mode = _NEW_MODE & ~_umask() if mode is None else mode
+        if mode != stat.S_IMODE(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, mode)
+    except PermissionError as error:
+        raise HandlerError(f"{target.path}: {option}: {os.strerror(error.errno or 0)}") from None
+
+
+def _set_owner(descriptor: int, owner: Owner) -> None:
+    status = os.fstat(descriptor)
+    if owner.user not in {-1, status.st_uid} or owner.group not in {-1, status.st_gid}:
+        os.fchown(descriptor, *owner)
 
 
 def _umask() -> int:

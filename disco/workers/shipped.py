@@ -10,7 +10,6 @@ import gc
 import logging
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from disco import handlers
@@ -37,9 +36,4 @@ def become(argv: Sequence[str], environment: Mapping[bytes, bytes], last: int) -
     logging.root.handlers.clear()
     logging.root.setLevel(logging.WARNING)
     sys.argv[:] = argv
-    # Those of Python were opened for disco, or are None where disco was started without.
-    text = partial(open, encoding="utf-8", closefd=False)
-    sys.stdin = text(0, errors="surrogateescape")
-    sys.stdout = text(1, "w", errors="surrogateescape")
-    sys.stderr = text(2, "w", buffering=1, errors="backslashreplace")
     handlers.run(argv[0], argv[1:])

@@ -88,6 +88,30 @@ def test_input_that_is_no_object(tmp_path: Path, text: str) -> None:
     assert run(tmp_path, "t", "x", text=text or " ") == (65, "", "disco-render: stdin is no JSON object\n")
 
 
+def test_closed_descriptors(tmp_path: Path) -> None:
+    """Closed descriptors are as /dev/null: the target does not become one of them, and a missing input is wrong data."""
+    (tmp_path / "t").write_text("new")
+    for redirections, status in (("<&-", 65), (">&- 2>&-", 0), ("2>&-", 0)):
+        done = subprocess.run(
+            ["sh", "-c", f"exec {COMMAND} t x {redirections}"],
+            cwd=tmp_path,
+            input="{}",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "bug" in done.stderr) == (status, False)
+    assert (tmp_path / "x").read_text() == "new"
+
+
+def test_another_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed is UTF-8, as what is written is, whatever encoding Python was given."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (tmp_path / "t").write_text("é")
+    assert run(tmp_path, "t", "-") == (0, "é", "")
+    assert run(tmp_path, "t", "é") == (0, "é: written\n", "")
+
+
 def test_a_flood_of_text(tmp_path: Path) -> None:
     """Text of the template's own, repeated without end, takes bounded memory: the process is ended, and the target stays."""
     (tmp_path / "t").write_text(f"{{% for i in range(99999) %}}{'x' * 50_000}{{% endfor %}}")

@@ -148,6 +148,31 @@ def test_a_signal_leaves_nothing_behind(target: Path, number: signal.Signals) ->
     assert not [name for name in os.listdir(target.parent) if name.endswith(".disco")]
 
 
+def test_what_a_killed_call_has_left(target: Path) -> None:
+    """A call that is killed leaves its new file, and the next one removes it; the file of a call that still runs stays."""
+
+    def start_check(name: str) -> subprocess.Popen[str]:
+        os.mkfifo(target.parent / name)
+        process = start(target.parent, str(target), "--check", f"sh -c 'echo $$ > {name}.pid; read line < {name}' {{}}", value=name)
+        eventually(lambda: bool(Path(f"{target.parent}/{name}.pid").exists()), "the check")
+        return process
+
+    def new_files() -> int:
+        return len([name for name in os.listdir(target.parent) if name.endswith(".disco")])
+
+    killed, running = start_check("killed"), start_check("running")
+    killed.kill()
+    (target.parent / "killed").write_text("\n")  # ends the check
+    killed.communicate(timeout=60)
+    assert new_files() == 2
+    assert start(target.parent, str(target)).communicate(timeout=60) == (f"{target}: written\n", "")
+    assert new_files() == 1
+    (target.parent / "running").write_text("\n")
+    assert running.communicate(timeout=60) == (f"{target}: written\n", "")
+    assert new_files() == 0
+    assert target.read_text() == "running\n"
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -236,17 +261,39 @@ def test_an_owner_that_is_not_there(target: Path) -> None:
     assert target.read_text() == "old\n"
 
 
+def become_other(folder: Path) -> list[str]:
+    """Let another user, who has a second group, look into a folder; return the words that make a program his."""
+    words = ["setpriv", "--reuid=12345", "--regid=12345", "--groups=12346"]
+    for above in (folder, *folder.parents):
+        if above.stat().st_uid == 0 and above != Path(above.anchor) and above.name.startswith(("pytest-", "test_")):
+            above.chmod(0o755)
+    done = subprocess.run([*words, COMMAND, "-h"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"another user finds no Python here: {done.stderr}")
+    return words
+
+
+@as_root
+def test_the_group_is_kept_where_the_user_cannot_be(target: Path) -> None:
+    """Another user who may not give the new file to the old one's user gives it to its group, if he is in that."""
+    as_other = become_other(target.parent)
+    folder = target.parent / "theirs"
+    folder.mkdir()
+    target.rename(folder / "x")
+    os.chown(folder, 12345, 12345)
+    os.chown(folder / "x", 0, 12346)
+    (folder / "x").chmod(0o644)
+    assert render(target.parent, "theirs/x", before=as_other) == (0, "theirs/x: written\n")
+    status = (folder / "x").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (12345, 12346, 0o644)
+
+
 @as_root
 def test_a_user_without_rights(target: Path) -> None:
     """Another user gets one line, whether the folder is closed or the owner cannot be given; the target stays."""
-    as_other = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
-    for folder in (target.parent, *target.parent.parents):
-        if folder.stat().st_uid == 0 and folder != Path(folder.anchor) and folder.name.startswith(("pytest-", "test_")):
-            folder.chmod(0o755)
+    as_other = become_other(target.parent)
     target.chmod(0o644)
     done = render(target.parent, "target.conf", before=as_other)
-    if "Permission denied" not in done[1]:
-        pytest.skip(f"another user finds no Python here: {done[1]}")
     assert done == (1, "disco-render: no file can be written in .: Permission denied\n")
     folder = target.parent / "theirs"
     folder.mkdir()
@@ -276,6 +323,21 @@ def test_a_mount_is_written_in_place(target: Path) -> None:
         assert done == (0, "target.conf: written\n")
         assert state(outside)[:3] == (f"new{number}\n", "0o600", inode)
     assert target.read_text() == "old\n"
+
+
+@with_mounts
+def test_a_mount_of_another_users_file(target: Path) -> None:
+    """Another user writes a mount that everybody may write, and keeps its mode; another mode is refused, and nothing written."""
+    as_other = f'set -- {" ".join(become_other(target.parent))} "$@";'
+    outside = target.parent / "outside"
+    outside.write_text("old\n")
+    outside.chmod(0o666)
+    before = state(outside)
+    done = mounted(target.parent, as_other, "target.conf", "--mode", "0600")
+    assert done == (1, "disco-render: target.conf: --mode: Operation not permitted\n")
+    assert state(outside)[:3] == before[:3]
+    assert mounted(target.parent, as_other, "target.conf") == (0, "target.conf: written\n")
+    assert state(outside)[:3] == ("new\n", *before[1:3])
 
 
 @with_mounts
