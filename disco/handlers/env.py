@@ -42,7 +42,7 @@ _HINT = "'disco-env -h' shows how it is used"
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"  # what a shell can name too
 
 
-class Words(NamedTuple):
+class EnvOptions(NamedTuple):
     """What the command line asks for. pointers: by the names of variables."""
 
     interfaces: tuple[str, ...]
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def parse(argv: list[str]) -> Words:
+def parse(argv: list[str]) -> EnvOptions:
     """Return what a command line asks for.
 
     Raises:
@@ -101,7 +101,7 @@ def parse(argv: list[str]) -> Words:
     prefix = ([value for option, value in options if option == "--prefix"] or [""])[-1]
     if not re.fullmatch(_NAME, f"{prefix}_"):
         raise UsageError(f"--prefix takes letters, digits and _, and does not begin with a digit; {_HINT}")
-    return Words(
+    return EnvOptions(
         interfaces=tuple(dict.fromkeys(value for option, value in options if option == "--interface")),
         prefix=prefix,
         upcase=("--upcase", "") in options,
@@ -118,7 +118,7 @@ def find_problems(argv: list[str], interfaces: Sequence[str], _timeout: float) -
             yield Finding(f"the rule names no interface {name}", "add it to the rule's 'when'", is_error=True)
 
 
-def make_variables(words: Words, data: dict[str, Json]) -> dict[str, str]:
+def make_variables(words: EnvOptions, data: dict[str, Json]) -> dict[str, str]:
     """Return the variables by their names.
 
     Raises:
@@ -138,7 +138,7 @@ def make_variables(words: Words, data: dict[str, Json]) -> dict[str, str]:
     return variables
 
 
-def _choose(words: Words, data: dict[str, Json]) -> Iterator[tuple[str, str, Json]]:
+def _choose(words: EnvOptions, data: dict[str, Json]) -> Iterator[tuple[str, str, Json]]:
     """Yield the name of each variable, with the pointer of its value and that value."""
     used: dict[str, str] = {}  # the pointers, by the names of variables
     for name, pointer in words.pointers.items():

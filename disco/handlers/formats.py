@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from disco.data.values import pointer
 from disco.errors import DataError
 from disco.handlers import quoting
-from disco.handlers.quoting import Refusal
+from disco.handlers.quoting import UnquotableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,7 +141,7 @@ def _refer(place: str, quote: Callable[[Json], str], value: Json) -> str:
     """
     try:
         return quote(value)
-    except Refusal as refusal:
+    except UnquotableError as refusal:
         raise DataError(f"{place} holds {refusal}") from None
 
 

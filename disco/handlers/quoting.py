@@ -21,7 +21,7 @@ _YAML_KEY_LIMIT = 1000  # characters of a key on its line, with quotes; YAML's p
 _INTEGER_LIMIT = 1 << 63  # TOML's integers have 64 bits
 
 
-class Refusal(Exception):  # noqa: N818 -- it is about the data, and no error of disco's
+class UnquotableError(Exception):
     """A value cannot be written in a language. The text says why, and does not hold the value."""
 
 
@@ -34,7 +34,7 @@ def nginx(value: Json) -> str:
     """Return a whole parameter of an nginx directive: within a longer word nginx takes quotes for text."""
     text = _without_nul(value)
     if "$" in text:
-        raise Refusal("a $, which nginx takes for a variable whatever the quotes")
+        raise UnquotableError("a $, which nginx takes for a variable whatever the quotes")
     return f'"{text.translate(_NGINX)}"'
 
 
@@ -42,13 +42,13 @@ def dotenv(value: Json) -> str:
     """Return the value of a variable in a dotenv file, as shells, systemd, Docker Compose, and python-dotenv read it alike."""
     text = scalar(value)
     if not _is_one_line(text):
-        raise Refusal("a line break or control character, which readers of dotenv files take differently")
+        raise UnquotableError("a line break or control character, which readers of dotenv files take differently")
     if "${" in text or "\\\\" in text or text.endswith("\\"):
-        raise Refusal("${, \\\\ or a \\ at the end, which readers of dotenv files take differently")
+        raise UnquotableError("${, \\\\ or a \\ at the end, which readers of dotenv files take differently")
     if "'" not in text:
         return f"'{text}'"
     if any(c in text for c in '"$`\\'):
-        raise Refusal("a ' together with \", $, ` or \\, which readers of dotenv files take differently")
+        raise UnquotableError("a ' together with \", $, ` or \\, which readers of dotenv files take differently")
     return f'"{text}"'
 
 
@@ -56,9 +56,11 @@ def ini(value: Json) -> str:
     """Return the value of a key in an INI file. Such files have no quotes, so that much is refused."""
     text = scalar(value)
     if not _is_one_line(text):
-        raise Refusal("a line break or control character, which an INI file cannot hold")
+        raise UnquotableError("a line break or control character, which an INI file cannot hold")
     if text != text.strip() or text[:1] in ('"', "'", ";", "#") or text.endswith("\\") or re.search(r"\s[;#]", text):
-        raise Refusal("white space at an end, a quote, ; or # at the start, ; or # after a space, or a \\ at the end: no INI value")
+        raise UnquotableError(
+            "white space at an end, a quote, ; or # at the start, ; or # after a space, or a \\ at the end: no INI value"
+        )
     return text
 
 
@@ -83,7 +85,7 @@ def yaml_key(key: str) -> str:
     """Return the key of a mapping in YAML."""
     text = _double_quote(key)
     if len(text) > _YAML_KEY_LIMIT:
-        raise Refusal(f"a key of more than {_YAML_KEY_LIMIT} characters, which parsers of YAML refuse")
+        raise UnquotableError(f"a key of more than {_YAML_KEY_LIMIT} characters, which parsers of YAML refuse")
     return text
 
 
@@ -94,9 +96,9 @@ def toml(value: Json) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     if value is None:
-        raise Refusal("a null, which TOML does not have")
+        raise UnquotableError("a null, which TOML does not have")
     if isinstance(value, int) and not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
-        raise Refusal("an integer of more than 64 bits, which TOML does not have")
+        raise UnquotableError("an integer of more than 64 bits, which TOML does not have")
     return _quote_text(value)
 
 
@@ -104,7 +106,7 @@ def scalar(value: Json) -> str:
     """Return a text, number or truth value as text.
 
     Raises:
-        Refusal: the value is another one.
+        UnquotableError: the value is another one.
 
     """
     if isinstance(value, str):
@@ -112,10 +114,10 @@ def scalar(value: Json) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
-        raise Refusal(_NOTHING)
+        raise UnquotableError(_NOTHING)
     if isinstance(value, (int, float)):
         return repr(value)
-    raise Refusal("neither text nor number: name an item of it, or write all of it with the filter json, yaml or toml")
+    raise UnquotableError("neither text nor number: name an item of it, or write all of it with the filter json, yaml or toml")
 
 
 def _needs_value(quote: Callable[[Json], str]) -> Callable[[Json], str]:
@@ -123,7 +125,7 @@ def _needs_value(quote: Callable[[Json], str]) -> Callable[[Json], str]:
 
     def filter_value(value: Json) -> str:
         if value is None:
-            raise Refusal(_NOTHING)
+            raise UnquotableError(_NOTHING)
         return quote(value)
 
     return filter_value
@@ -164,7 +166,7 @@ def _escape(character: str) -> str:
 def _without_nul(value: Json) -> str:
     text = scalar(value)
     if "\0" in text:
-        raise Refusal("a NUL, which no program takes")
+        raise UnquotableError("a NUL, which no program takes")
     return text
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from disco.errors import DataError, DiscoError, HandlerError
 from disco.handlers import context, tags
 from disco.handlers.destination import read_regular
-from disco.handlers.quoting import FILTERS, Refusal, scalar
+from disco.handlers.quoting import FILTERS, UnquotableError, scalar
 from disco.system.limits import memory_limit
 from disco.text import PATH_LIMIT, escape
 
@@ -179,7 +179,7 @@ class _Writer:
         text = scalar(value)
         self._size += len(text)
         if self._size > OUTPUT_LIMIT:
-            raise Refusal(f"too much: the output has more than {OUTPUT_LIMIT >> 20} Mi characters")
+            raise UnquotableError(f"too much: the output has more than {OUTPUT_LIMIT >> 20} Mi characters")
         return self._show(text)
 
 
@@ -223,7 +223,7 @@ def _explain(error: Exception) -> tuple[str, bool]:
     """Return what is wrong with a tag, and whether other data cures it."""
     from minijinja import TemplateError  # noqa: PLC0415 -- as above
 
-    if isinstance(error, Refusal):
+    if isinstance(error, UnquotableError):
         return f"holds {error}", True
     if not isinstance(error, TemplateError):  # what a method raised, or a filter with wrong arguments
         return _MEANINGS["invalid operation"]
@@ -236,7 +236,7 @@ def _explain(error: Exception) -> tuple[str, bool]:
 def _make_error(place: str, tag: Tag, error: Exception, values: Mapping[str, Json], unknown: Collection[str]) -> DiscoError:
     """Return what is wrong with a tag. values: of the names in it. unknown: names that stand for nothing, whatever the data."""
     meaning, is_curable = _explain(error)
-    path = tags.find_undefined(tag, values.get) if isinstance(error, Refusal) or meaning == _MEANINGS[_UNDEFINED][0] else ()
+    path = tags.find_undefined(tag, values.get) if isinstance(error, UnquotableError) or meaning == _MEANINGS[_UNDEFINED][0] else ()
     if path:
         is_curable = path[0] not in {context.ENVIRONMENT, *unknown}
         meaning = "is undefined"

@@ -46,7 +46,7 @@ QUIET = 30.0  # seconds for which a state that has been printed is not printed a
 NOT_TRIED = "not tried yet"
 
 
-class Words(NamedTuple):
+class WaitOptions(NamedTuple):
     """What the command line asks for; timeout: in seconds, 0 for none."""
 
     templates: tuple[target.UrlTemplate, ...]
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     return Wait([target.fill(template, data) for template in words.templates], words.timeout).run()
 
 
-def parse(argv: list[str]) -> Words:
+def parse(argv: list[str]) -> WaitOptions:
     """Return what a command line asks for.
 
     Raises:
@@ -86,7 +86,7 @@ def parse(argv: list[str]) -> Words:
         raise UsageError(f"--timeout takes {error}") from None
     if not urls:
         raise UsageError("no URL to wait for; 'disco-wait -h' shows how it is used")
-    return Words(tuple(map(target.parse, urls)), timeout)
+    return WaitOptions(tuple(map(target.parse, urls)), timeout)
 
 
 def find_problems(argv: list[str], interfaces: Sequence[str], timeout: float) -> Iterator[Finding]:

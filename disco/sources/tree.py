@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from disco.sources.keys import InvalidValue
     from disco.sources.tree_changes import Changes
-    from disco.sources.tree_look import Look
+    from disco.sources.tree_look import TreeLook
 
 REST = 4  # times as long as a look took there is none
 NAMES = 5  # shown in a note
@@ -71,11 +71,11 @@ class _Reader:
             keys=dict(context.options["map"]),
             interfaces=context.interfaces,
         )
-        self._seen: Look | None = None
+        self._seen: TreeLook | None = None
         self._was_recent = False
 
     def look(self) -> bool:
-        """Look at the folder, and read it if it may have changed; return whether it has.
+        """TreeLook at the folder, and read it if it may have changed; return whether it has.
 
         Raises:
             SourceError: it cannot be read.

@@ -52,7 +52,7 @@ class File(NamedTuple):
     state: tuple[int, ...]
 
 
-class Look(NamedTuple):
+class TreeLook(NamedTuple):
     """What is there.
 
     files: by key. foreign: names of interfaces that are not wanted. loose: files of such interfaces that lie in the root itself.
@@ -66,7 +66,7 @@ class Look(NamedTuple):
     folders: dict[str, tuple[int, int]]
 
 
-def look_at(layout: Layout) -> Look:
+def look_at(layout: Layout) -> TreeLook:
     """Look at a folder.
 
     Raises:
@@ -101,7 +101,7 @@ class _Walk:
     """One look: what it has seen so far."""
 
     def __init__(self, layout: Layout, root: int) -> None:
-        self.look = Look({}, set(), [], [], {})
+        self.look = TreeLook({}, set(), [], [], {})
         self._layout = layout
         self._links = Links(layout.root, root)
         self._left = KEY_LIMIT

@@ -14,7 +14,7 @@ from disco.sources.tree_look import File, look_at, state_of
 from disco.text import PATH_LIMIT, escape
 
 if TYPE_CHECKING:
-    from disco.sources.tree_look import Layout, Look
+    from disco.sources.tree_look import Layout, TreeLook
 
 STAMP_UNIT = 2.0  # seconds; the coarsest time stamps (FAT, old NFS)
 LOOKS, SETTLE = 10, 0.1  # at what is changing: how often at most, and seconds in between
@@ -25,7 +25,7 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM})
 Contents = dict[str, bytes | InvalidValue]  # by key
 
 
-def read(layout: Layout, look: Look, seen: Look | None) -> tuple[Look, Contents]:
+def read(layout: Layout, look: TreeLook, seen: TreeLook | None) -> tuple[TreeLook, Contents]:
     """Return the content of all files, and the look at that moment.
 
     After the first look a change is read when two looks, SETTLE apart, see the same. What has changed while it was read is read
@@ -47,24 +47,24 @@ def read(layout: Layout, look: Look, seen: Look | None) -> tuple[Look, Contents]
     raise SourceError(f"{escape(layout.root, PATH_LIMIT)}: its files change faster than they can be read")
 
 
-def is_same(look: Look, other: Look) -> bool:
+def is_same(look: TreeLook, other: TreeLook) -> bool:
     """Return whether two looks saw the same files in the same states."""
     return look.files == other.files and look.foreign == other.foreign
 
 
-def is_recent(look: Look) -> bool:
+def is_recent(look: TreeLook) -> bool:
     """Return whether a file changed so lately that its time stamp may not show a further change."""
     now = time.time()
     files = (file for file in look.files.values() if isinstance(file, File))
     return any(abs(now - file.state[2] / 1e9) < STAMP_UNIT for file in files)
 
 
-def _files_of(look: Look) -> dict[str, object]:
+def _files_of(look: TreeLook) -> dict[str, object]:
     """Return which file each key has, in whatever state."""
     return {key: file if isinstance(file, InvalidValue) else (file.place, file.state[:2]) for key, file in look.files.items()}
 
 
-def _load(layout: Layout, look: Look, *, accepts_rewritten: bool) -> Contents | None:
+def _load(layout: Layout, look: TreeLook, *, accepts_rewritten: bool) -> Contents | None:
     """Return the content of the files; None if one is not what the look saw."""
     contents: Contents = {}
     left = SIZE_LIMIT

@@ -19,7 +19,7 @@ from lab.servers import free_ports
 from lab.waiting import eventually
 
 from disco.handlers import quoting
-from disco.handlers.quoting import FILTERS, Refusal
+from disco.handlers.quoting import FILTERS, UnquotableError
 from tests.conftest import need_program
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def quote_all(name: str, values: list[Any]) -> list[tuple[str, str]]:
     for value in values:
         try:
             quoted.append((as_text(value), FILTERS[name](value)))
-        except Refusal:
+        except UnquotableError:
             continue
     return quoted
 
@@ -94,7 +94,7 @@ def test_ini(values: list[Any]) -> None:
 def test_json(value: Any) -> None:
     """JSON is the value, in ASCII, on one line; null is refused, since what is undefined looks the same."""
     if value is None:
-        with pytest.raises(Refusal, match="undefined, or null"):
+        with pytest.raises(UnquotableError, match="undefined, or null"):
             FILTERS["json"](value)
         return
     text = FILTERS["json"](value)
@@ -131,7 +131,7 @@ def holds_what_toml_lacks(value: Any) -> bool:
 def test_toml(value: Any) -> None:
     """TOML is the value on one line; it has no null, and no integers of more than 64 bits."""
     if holds_what_toml_lacks(value):
-        with pytest.raises(Refusal, match=r"which TOML does not have|undefined, or null"):
+        with pytest.raises(UnquotableError, match=r"which TOML does not have|undefined, or null"):
             FILTERS["toml"](value)
         return
     text = FILTERS["toml"](value)
@@ -164,7 +164,7 @@ def test_toml(value: Any) -> None:
 )
 def test_refusals(name: str, value: Any, why: str) -> None:
     """What cannot be quoted is refused with a reason."""
-    with pytest.raises(Refusal, match=why):
+    with pytest.raises(UnquotableError, match=why):
         FILTERS[name](value)
 
 
