@@ -75,7 +75,7 @@ class _Reader:
         self._was_recent = False
 
     def look(self) -> bool:
-        """TreeLook at the folder, and read it if it may have changed; return whether it has.
+        """Look at the folder, and read it if it may have changed; return whether it has.
 
         Raises:
             SourceError: it cannot be read.
