@@ -49,12 +49,13 @@ def explain(error: OSError | UnicodeError) -> str:
         return _SILENT
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved: {error.strerror}"
+    if isinstance(error, UnicodeError):  # of the name's encoding for the resolver
+        return "the name cannot be resolved: a part of it is empty or too long"
     if reason := _explain_tls(error):
         return reason
     if isinstance(error, BlockingIOError):
         return "its queue of connections is full"
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number) if number else "the connection was closed"
+    return os.strerror(error.errno) if error.errno else "the connection was closed"
 
 
 def _explain_tls(error: Exception) -> str:

@@ -43,7 +43,7 @@ exit status: 0 all are there; 1 the timeout has passed; 64 wrong words; 65 the i
 FIRST_PAUSE, PAUSE = 0.05, 1.0  # seconds between two attempts: doubling from the first
 HANG_LIMIT = TIME_LIMIT + 1  # seconds after which an attempt that has not ended is reported
 QUIET = 30.0  # seconds for which a state that has been printed is not printed again
-NOT_TRIED = "not tried yet"
+NO_RESULT = "no answer yet"
 
 
 class WaitOptions(NamedTuple):
@@ -109,7 +109,7 @@ class Wait:
         """Take what to wait for; timeout: in seconds, 0 for none."""
         self._targets = targets
         self._timeout = timeout
-        self._missing = dict.fromkeys(range(len(targets)), NOT_TRIED)  # the state of each, by its number
+        self._missing = dict.fromkeys(range(len(targets)), NO_RESULT)  # the state of each, by its number
         self._results: SimpleQueue[tuple[int, str | BaseException]] = SimpleQueue()
         self._begins = [time.monotonic()] * len(targets)  # the attempt at each that is made, or is made next
         self._hanging: set[int] = set()
@@ -146,7 +146,7 @@ class Wait:
 
     def _try(self, number: int) -> None:
         """Try one target until it is there, and send the main thread each result."""
-        result, pause = NOT_TRIED, FIRST_PAUSE
+        result, pause = NO_RESULT, FIRST_PAUSE
         try:
             while result:
                 result = attempt(self._targets[number])

@@ -383,11 +383,20 @@ def with_prologue(code: str) -> tuple[str, ...]:
 
 
 def test_names_that_are_not_known(start: Callable[..., Waiting]) -> None:
-    """A name that cannot be resolved is a state like any other, and is not shown."""
-    waiting = start("tcp://{/db/host}:1", "--timeout", "1s", data={"db": {"host": "hunter2.invalid"}})
-    assert waiting.end() == 1
-    assert waiting.lines[0].startswith("tcp://{/db/host}:1: the name cannot be resolved: ")
-    assert SECRET not in "".join(waiting.lines)
+    """A name that cannot be resolved is a state like any other, and is not shown; so is one that cannot be a name."""
+    for host in ("hunter2.invalid", "hunter2..invalid", "hunter2" * 10):
+        waiting = start("tcp://{/db/host}:1", "--timeout", "1s", data={"db": {"host": host}})
+        assert waiting.end() == 1
+        assert waiting.lines[0].startswith("tcp://{/db/host}:1: the name cannot be resolved: ")
+        assert SECRET not in "".join(waiting.lines)
+
+
+def test_a_timeout_before_any_answer(start: Callable[..., Waiting]) -> None:
+    """A timeout shorter than an attempt says that there was no answer, not that there was no attempt."""
+    with be_silent() as port:
+        waiting = start(f"tcp://127.0.0.1:{port}", "--timeout", "300ms")
+        assert waiting.end() == 1
+    assert waiting.lines == [f"gave up after 300 ms: tcp://127.0.0.1:{port} (no answer yet)"]
 
 
 def test_the_timeout(start: Callable[..., Waiting]) -> None:
