@@ -265,7 +265,7 @@ def become_other(folder: Path) -> list[str]:
     """Let another user, who has a second group, look into a folder; return the words that make a program his."""
     words = ["setpriv", "--reuid=12345", "--regid=12345", "--groups=12346"]
     for above in (folder, *folder.parents):
-        if above.stat().st_uid == 0 and above != Path(above.anchor) and above.name.startswith(("pytest-", "test_")):
+        if above.stat().st_uid == 0 and above != Path(above.anchor) and above.name.startswith(("pytest-", "popen-", "test_")):
             above.chmod(0o755)
     done = subprocess.run([*words, COMMAND, "-h"], capture_output=True, text=True, check=False)
     if done.returncode:
