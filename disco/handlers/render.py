@@ -146,7 +146,9 @@ def _find_template_problems(path: Path, interfaces: Sequence[str]) -> Iterator[F
         yield Finding("templates need minijinja", "pip install 'disco-entrypoint[render]'", is_error=True)
         return
     try:
-        unknown = Template(path).find_unknown_names(interfaces)
+        template = Template(path)
+        template.check_words()
+        unknown = template.find_unknown_names(interfaces)
     except HandlerError as error:
         yield Finding(str(error), "correct the template", is_error=True)
         return

@@ -73,6 +73,14 @@ def names_in(tag: Tag) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", tag.text))
 
 
+def expressions_of(tag: Tag) -> list[str]:
+    """Return an expression for each filter and each test that a tag names: it fails as the tag would if there is none."""
+    text = re.sub(r"""(?s)"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""", "0", tag.text)
+    filters = re.findall(r"(?:\||^\{%[-+]?\s*filter\s)\s*([A-Za-z_]\w*)", text)
+    tests = re.findall(r"\bis\s+(?:not\s+)?([A-Za-z_]\w*)", text)
+    return [*(f"0|{name}" for name in filters), *(f"0 is {name}" for name in tests)]
+
+
 def mark(source: str, function: str) -> tuple[str, list[Tag]]:
     """Return the source with a call of a function before each tag, which gets the tag's index, and the tags."""
     pieces, tags, end = [], list(find(source)), 0

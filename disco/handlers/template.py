@@ -71,6 +71,25 @@ class Template:
             _compile(environment, name, self._place_of(name))
         return environment
 
+    def check_words(self) -> None:
+        """Look at the filters and tests in all tags, whether or not a run comes by.
+
+        Raises:
+            HandlerError: as for `compile`; or one of them does not exist.
+
+        """
+        from minijinja import TemplateError  # noqa: PLC0415 -- as below
+
+        environment = self.compile()
+        for name, source in self._sources.items():
+            for tag in tags.find(source):
+                for expression in tags.expressions_of(tag):
+                    try:
+                        environment.eval_expr(expression)
+                    except TemplateError as error:
+                        if error.kind in {"UnknownFilter", "UnknownTest"}:
+                            raise HandlerError(f"{self._place_of(name)}:{tag.line}: {_show(tag)} {_explain(error)[0]}") from None
+
     def find_unknown_names(self, interfaces: Iterable[str]) -> list[str]:
         """Return the names in the template that stand for nothing where these interfaces are given.
 

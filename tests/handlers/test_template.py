@@ -291,3 +291,26 @@ def test_no_error_holds_a_value(tmp_path: Path, source: str) -> None:
     assert SECRET not in message
     assert message.startswith(f"{tmp_path}/app.conf.j2:")
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("{% if false %}{{ app.name|sehll }}{% endif %}", "{{ app.name|sehll }} names a filter that does not exist"),
+        ("{{ app.name | upper |nope('|x') }}", "{{ app.name | upper |nope('|x') }} names a filter that does not exist"),
+        ("{%- filter nope %}x{% endfilter %}", "{%- filter nope %} names a filter that does not exist"),
+        ("{{ 1 if app.name is not nope }}", "{{ 1 if app.name is not nope }} names a test that does not exist"),
+        ('{{ \'a|nope\' ~ "it is nope \\" |nope" }}{{ app|json }}{% raw %}{{ x|nope }}{% endraw %}', ""),
+        ("{{ 1 is even }}{{ app.list|map(attribute='x')|list|tojson }}{{ app.x is defined and app is mapping }}", ""),
+        ("{% if app.name is in ['x'] %}{% endif %}{{ 3 is sameas 3 or app.name is not none }}", ""),
+    ],
+)
+def test_words_that_do_not_exist(tmp_path: Path, source: str, problem: str) -> None:
+    """A filter or test that does not exist is an error before a start, also where no run comes by; quoted text is none."""
+    (tmp_path / "t.j2").write_text(source)
+    if not problem:
+        Template(tmp_path / "t.j2").check_words()
+        return
+    with pytest.raises(HandlerError) as caught:
+        Template(tmp_path / "t.j2").check_words()
+    assert str(caught.value) == f"{tmp_path}/t.j2:1: {problem}"
