@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import pytest
 from lab.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 COMMAND = str(Path(sys.executable).with_name("disco-render"))
 SECRET = "hunter2"
@@ -261,12 +262,21 @@ def test_an_owner_that_is_not_there(target: Path) -> None:
     assert target.read_text() == "old\n"
 
 
-def become_other(folder: Path) -> list[str]:
-    """Let another user, who has a second group, look into a folder; return the words that make a program his."""
+@pytest.fixture
+def open_target() -> Iterator[Path]:
+    """Give a target in a folder that other users may look into. Those of pytest are closed, and closed again by each pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        path = Path(name, "target.conf")
+        path.write_text("old\n")
+        path.chmod(0o640)
+        yield path
+
+
+@pytest.fixture
+def as_other() -> list[str]:
+    """Give the words that make a program that of another user, who has a second group."""
     words = ["setpriv", "--reuid=12345", "--regid=12345", "--groups=12346"]
-    for above in (folder, *folder.parents):
-        if above.stat().st_uid == 0 and above != Path(above.anchor) and above.name.startswith(("pytest-", "popen-", "test_")):
-            above.chmod(0o755)
     done = subprocess.run([*words, COMMAND, "-h"], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"another user finds no Python here: {done.stderr}")
@@ -274,9 +284,9 @@ def become_other(folder: Path) -> list[str]:
 
 
 @as_root
-def test_the_group_is_kept_where_the_user_cannot_be(target: Path) -> None:
+def test_the_group_is_kept_where_the_user_cannot_be(open_target: Path, as_other: list[str]) -> None:
     """Another user who may not give the new file to the old one's user gives it to its group, if he is in that."""
-    as_other = become_other(target.parent)
+    target = open_target
     folder = target.parent / "theirs"
     folder.mkdir()
     target.rename(folder / "x")
@@ -289,9 +299,9 @@ def test_the_group_is_kept_where_the_user_cannot_be(target: Path) -> None:
 
 
 @as_root
-def test_a_user_without_rights(target: Path) -> None:
+def test_a_user_without_rights(open_target: Path, as_other: list[str]) -> None:
     """Another user gets one line, whether the folder is closed or the owner cannot be given; the target stays."""
-    as_other = become_other(target.parent)
+    target = open_target
     target.chmod(0o644)
     done = render(target.parent, "target.conf", before=as_other)
     assert done == (1, "disco-render: no file can be written in .: Permission denied\n")
@@ -326,17 +336,17 @@ def test_a_mount_is_written_in_place(target: Path) -> None:
 
 
 @with_mounts
-def test_a_mount_of_another_users_file(target: Path) -> None:
+def test_a_mount_of_another_users_file(open_target: Path, as_other: list[str]) -> None:
     """Another user writes a mount that everybody may write, and keeps its mode; another mode is refused, and nothing written."""
-    as_other = f'set -- {" ".join(become_other(target.parent))} "$@";'
+    target, script = open_target, f'set -- {" ".join(as_other)} "$@";'
     outside = target.parent / "outside"
     outside.write_text("old\n")
     outside.chmod(0o666)
     before = state(outside)
-    done = mounted(target.parent, as_other, "target.conf", "--mode", "0600")
+    done = mounted(target.parent, script, "target.conf", "--mode", "0600")
     assert done == (1, "disco-render: target.conf: --mode: Operation not permitted\n")
     assert state(outside)[:3] == before[:3]
-    assert mounted(target.parent, as_other, "target.conf") == (0, "target.conf: written\n")
+    assert mounted(target.parent, script, "target.conf") == (0, "target.conf: written\n")
     assert state(outside)[:3] == ("new\n", *before[1:3])
 
 
