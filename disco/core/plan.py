@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from disco.named import NamedTuple
+from disco.system.backoff import double
 from disco.wire.messages import BODY_LIMIT, EXPORT_LIMIT
 
 if TYPE_CHECKING:
     from disco.site.rules import Rule
-
-
-DOUBLINGS = 30  # of a pause at most: what fits no float is longer than any pause may be
 
 
 class SourcePlan(NamedTuple):
@@ -81,4 +79,4 @@ class Plan(NamedTuple):
     def pause_of(self, rule: Rule, failures: int) -> float:
         """Return how long (seconds) a rule waits after so many failures in a row: its first pause doubles up to the longest."""
         first, longest = rule.retry or (self.interval, self.interval)
-        return float(min(longest, first * 2.0 ** min(failures - 1, DOUBLINGS)))
+        return double(first, longest, failures - 1)

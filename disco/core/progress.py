@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from disco.named import NamedTuple
+from disco.system.backoff import double
 
 if TYPE_CHECKING:
     from disco.core.facts import RunFailure
@@ -74,9 +75,9 @@ class RuleState:
         """Take that its handler has refused this data, which is no failure; return the seconds until that is tried again."""
         before = self.refusal_of(basis)
         times = before.times + 1 if before else 1
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(times - 1, 10))
+        pause = double(FIRST_PAUSE, LONGEST_PAUSE, times - 1)
         self.refusal = Refusal(basis, failure, times, now + pause)
-        return float(pause)
+        return pause
 
     def end_waits(self, now: float) -> None:
         """End the pauses that are over."""

@@ -2,7 +2,7 @@
 
 A shipped handler is a module with a function `main(argv)`. argv: the words after the program's name. It reads its input (one JSON
 object) from stdin, prints messages on stderr, one line each, and returns its exit status. It raises DiscoError for what people are
-to know. No message may hold a value of the input.
+to know. No message may hold a value of the input. The module's USAGE is what `-h` prints.
 
 The module has `find_problems(argv, interfaces, timeout)` too, for `disco --check`: without any input it yields, as `Finding`s,
 what is wrong or doubtful with the words of a rule. What it raises is wrong as well. interfaces: those that the rule names.
@@ -76,7 +76,11 @@ def run(name: str, argv: Sequence[str]) -> NoReturn:
 
 def _call(name: str, argv: Sequence[str]) -> int:
     try:
-        status: int = import_module(SHIPPED[name]).main(list(argv))
+        module = import_module(SHIPPED[name])
+        if {"-h", "--help"} & set(argv):
+            sys.stdout.write(module.USAGE)
+            return 0
+        status: int = module.main(list(argv))
     except DiscoError as error:
         _print(*(f"{name}: {problem}" for problem in error.problems))
         status = error.status

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getopt
 import json
 import os
 import re
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from disco.data import exports
 from disco.errors import DataError, HandlerError, UsageError
-from disco.handlers import Finding, inputs
+from disco.handlers import Finding, inputs, words
 from disco.named import NamedTuple
 from disco.system.programs import VARIABLE_LIMIT
-from disco.text import NAME_LIMIT, PATH_LIMIT, REASON_LIMIT, escape
+from disco.text import NAME_LIMIT, PATH_LIMIT, escape
 from disco.wire.messages import EXPORT_LIMIT
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ rule's 'export' names them; by hand they are printed for a shell: eval "$(disco-
 
 exit status: 0 done; 1 DISCO_ENV cannot be written; 64 wrong words; 65 a value cannot be a variable
 """
-_HINT = "'disco-env -h' shows how it is used"
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"  # what a shell can name too
 
 
@@ -60,14 +58,11 @@ def main(argv: list[str]) -> int:
         HandlerError: the variables cannot be written.
 
     """
-    if {"-h", "--help"} & set(argv):
-        print(USAGE, end="")  # noqa: T201 -- what was asked for
-        return 0
-    words = parse(argv)
+    asked = parse(argv)
     place = os.environ.get("DISCO_ENV", "")
     if not place and "DISCO_RULE" in os.environ:
         raise UsageError("the rule has no 'export': say there which variables it may give to COMMAND")
-    variables = make_variables(words, inputs.read())
+    variables = make_variables(asked, inputs.read())
     if place:
         _write(place, b"".join(f"{name}={value}\0".encode() for name, value in variables.items()))
     else:
@@ -84,23 +79,20 @@ def parse(argv: list[str]) -> EnvOptions:
         UsageError: it is wrong.
 
     """
-    try:
-        # Twice: so no beginning of a name is unique.
-        options, given = getopt.gnu_getopt(argv, "", ["interface=", "prefix=", "upcase"] * 2)
-    except getopt.GetoptError as error:
-        reason = error.msg.replace("not a unique prefix", "not recognized")
-        raise UsageError(f"{escape(reason, REASON_LIMIT)}; {_HINT}") from None
+    options, given = words.split("disco-env", argv, ("interface=", "prefix=", "upcase"))
     pointers: dict[str, str] = {}
     for number, word in enumerate(given, 1):
         name, equals, pointer = word.partition("=")
         if not (equals and exports.is_name(name) and pointer.startswith("/")):  # not shown: it may be a secret
-            raise UsageError(f"{name if exports.is_name(name) and equals else f'word {number}'} is not NAME=/POINTER; {_HINT}")
+            raise UsageError(
+                f"{name if exports.is_name(name) and equals else f'word {number}'} is not NAME=/POINTER; {words.hint('disco-env')}"
+            )
         if name in pointers:
-            raise UsageError(f"{name} is given twice; {_HINT}")
+            raise UsageError(f"{name} is given twice; {words.hint('disco-env')}")
         pointers[name] = pointer
     prefix = ([value for option, value in options if option == "--prefix"] or [""])[-1]
     if not re.fullmatch(_NAME, f"{prefix}_"):
-        raise UsageError(f"--prefix takes letters, digits and _, and does not begin with a digit; {_HINT}")
+        raise UsageError(f"--prefix takes letters, digits and _, and does not begin with a digit; {words.hint('disco-env')}")
     return EnvOptions(
         interfaces=tuple(dict.fromkeys(value for option, value in options if option == "--interface")),
         prefix=prefix,
@@ -111,14 +103,14 @@ def parse(argv: list[str]) -> EnvOptions:
 
 def find_problems(argv: list[str], interfaces: Sequence[str], _timeout: float) -> Iterator[Finding]:
     """Yield what is wrong or doubtful with the words in a rule; see `disco.handlers`."""
-    words = parse(argv)
-    of_pointers = (pointer.split("/")[1].replace("~1", "/").replace("~0", "~") for pointer in words.pointers.values())
-    for name in dict.fromkeys((*words.interfaces, *of_pointers)):
+    asked = parse(argv)
+    of_pointers = (inputs.tokens(pointer)[0] for pointer in asked.pointers.values())
+    for name in dict.fromkeys((*asked.interfaces, *of_pointers)):
         if name not in interfaces:
             yield Finding(f"the rule names no interface {name}", "add it to the rule's 'when'", is_error=True)
 
 
-def make_variables(words: EnvOptions, data: dict[str, Json]) -> dict[str, str]:
+def make_variables(asked: EnvOptions, data: dict[str, Json]) -> dict[str, str]:
     """Return the variables by their names.
 
     Raises:
@@ -127,7 +119,7 @@ def make_variables(words: EnvOptions, data: dict[str, Json]) -> dict[str, str]:
     """
     variables: dict[str, str] = {}
     size = 0
-    for name, pointer, value in _choose(words, data):
+    for name, pointer, value in _choose(asked, data):
         if value is None:
             continue
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -138,29 +130,29 @@ def make_variables(words: EnvOptions, data: dict[str, Json]) -> dict[str, str]:
     return variables
 
 
-def _choose(words: EnvOptions, data: dict[str, Json]) -> Iterator[tuple[str, str, Json]]:
+def _choose(asked: EnvOptions, data: dict[str, Json]) -> Iterator[tuple[str, str, Json]]:
     """Yield the name of each variable, with the pointer of its value and that value."""
     used: dict[str, str] = {}  # the pointers, by the names of variables
-    for name, pointer in words.pointers.items():
+    for name, pointer in asked.pointers.items():
         used[name] = pointer
         yield name, pointer, inputs.find(data, pointer)
-    if words.interfaces:
+    if asked.interfaces:
         trees: list[tuple[tuple[str, ...], Json]] = [
-            ((interface,), inputs.find(data, _pointer([interface]))) for interface in words.interfaces
+            ((interface,), inputs.find(data, _pointer([interface]))) for interface in asked.interfaces
         ]
     else:
-        trees = [] if words.pointers else [((), data)]
-    named = set(words.pointers.values())
+        trees = [] if asked.pointers else [((), data)]
+    named = set(asked.pointers.values())
     for start, tree in trees:
         for path, value in _find_leaves(tree):
             pointer = _pointer((*start, *path))
             if pointer in named:
                 continue
-            name = words.prefix + "_".join(path)
+            name = asked.prefix + "_".join(path)
             shown = escape(pointer, PATH_LIMIT)
             if len(name) > exports.NAME_LENGTH or not re.fullmatch(_NAME, name):
                 raise DataError(f"{shown}: {escape(name, NAME_LIMIT)} cannot be the name of a variable; choose one: NAME={shown}")
-            name = name.upper() if words.upcase else name
+            name = name.upper() if asked.upcase else name
             if name in used:
                 raise DataError(f"{name} is the name of {escape(used[name], PATH_LIMIT)} and of {shown}; choose one: NAME={shown}")
             used[name] = pointer

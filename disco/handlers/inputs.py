@@ -32,6 +32,11 @@ def read() -> dict[str, Json]:
     return data
 
 
+def tokens(pointer: str) -> list[str]:
+    """Return the names and indices on the way of a JSON pointer; the first one is an interface."""
+    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+
+
 def find(data: Json, pointer: str) -> Json:
     """Return the value to which a JSON pointer (RFC 6901) leads, such as /postgres/host.
 
@@ -40,8 +45,7 @@ def find(data: Json, pointer: str) -> Json:
 
     """
     value = data
-    for token in pointer.split("/")[1:]:
-        name = token.replace("~1", "/").replace("~0", "~")
+    for name in tokens(pointer):
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif isinstance(value, list) and _INDEX.fullmatch(name) and int(name) < len(value):

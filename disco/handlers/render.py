@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getopt
 import os
 import shlex
 import sys
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from disco.errors import DiscoError, HandlerError, UsageError
-from disco.handlers import Finding, context, destination, difference, formats, inputs, writing
+from disco.handlers import Finding, context, destination, difference, formats, inputs, words, writing
 from disco.handlers.destination import Destination
 from disco.named import NamedTuple
 from disco.system import programs
-from disco.text import NAME_LIMIT, PATH_LIMIT, REASON_LIMIT, escape
+from disco.text import NAME_LIMIT, PATH_LIMIT, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +37,6 @@ of interfaces. TARGET - is stdout.
 exit status: 65 the input is wrong, or the check refused the file; 64 wrong command line; 1 any other failure
 """
 STDOUT = "-"
-_HINT = "'disco-render -h' shows how it is used"
 _MODES = 0o777
 _OPTIONS = ["format=", "mode=", "owner=", "check=", "dry-run"]
 
@@ -64,9 +62,6 @@ def main(argv: list[str]) -> int:
         HandlerError: the target cannot be written for another reason.
 
     """
-    if {"-h", "--help"} & set(argv):
-        sys.stdout.write(USAGE)
-        return 0
     task = parse(argv)
     owner = destination.parse_owner(task.owner)
     data = context.check(inputs.read())
@@ -92,20 +87,18 @@ def parse(argv: list[str]) -> Task:
         UsageError: they are wrong.
 
     """
-    try:
-        options, words = getopt.gnu_getopt(argv, "", _OPTIONS * 2)  # twice: so no beginning of a name is unique
-    except getopt.GetoptError as error:
-        reason = error.msg.replace("not a unique prefix", "not recognized")
-        raise UsageError(f"{escape(reason, REASON_LIMIT)}; {_HINT}") from None
+    options, others = words.split("disco-render", argv, _OPTIONS)
     given = dict(options)
     name = given.get("--format", "")
     if name and name not in formats.FORMATS:
         raise UsageError(f"--format takes {', '.join(formats.FORMATS)}")
-    if len(words) != (1 if name else 2):
-        raise UsageError(f"{'a TARGET is' if name else 'a TEMPLATE and a TARGET are'} needed, and nothing else; {_HINT}")
+    if len(others) != (1 if name else 2):
+        raise UsageError(
+            f"{'a TARGET is' if name else 'a TEMPLATE and a TARGET are'} needed, and nothing else; {words.hint('disco-render')}"
+        )
     task = Task(
-        words[-1],
-        None if name else Path(words[0]),
+        others[-1],
+        None if name else Path(others[0]),
         name,
         _parse_mode(given["--mode"]) if "--mode" in given else None,
         given.get("--owner", ""),

@@ -6,7 +6,6 @@ and decides: it gets the results through one queue. The process ends without the
 
 from __future__ import annotations
 
-import getopt
 import math
 import sys
 import threading
@@ -15,11 +14,11 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from disco.errors import HandlerError, HandlerStatus, UsageError
-from disco.handlers import Finding, inputs, target
+from disco.handlers import Finding, inputs, target, words
 from disco.handlers.attempt import TIME_LIMIT, attempt
 from disco.named import NamedTuple
 from disco.sources import options
-from disco.text import LINE_LIMIT, REASON_LIMIT, duration, escape
+from disco.text import LINE_LIMIT, duration, escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,12 +60,9 @@ def main(argv: list[str]) -> int:
         DataError: the input lacks a value, or has a wrong one.
 
     """
-    if {"-h", "--help"} & set(argv):
-        print(USAGE, end="")  # noqa: T201 -- what was asked for
-        return 0
-    words = parse(argv)
-    data = inputs.read() if any(template.pointers() for template in words.templates) else {}
-    return Wait([target.fill(template, data) for template in words.templates], words.timeout).run()
+    asked = parse(argv)
+    data = inputs.read() if any(template.pointers() for template in asked.templates) else {}
+    return Wait([target.fill(template, data) for template in asked.templates], asked.timeout).run()
 
 
 def parse(argv: list[str]) -> WaitOptions:
@@ -76,29 +72,26 @@ def parse(argv: list[str]) -> WaitOptions:
         UsageError: it is wrong.
 
     """
+    given, urls = words.split("disco-wait", argv, ("timeout=",))
     try:
-        given, urls = getopt.gnu_getopt(argv, "", ["timeout="] * 2)  # twice: so no beginning of the name is unique
         timeout = options.seconds(given[-1][1]) if given else 0.0
-    except getopt.GetoptError as error:
-        reason = error.msg.replace("not a unique prefix", "not recognized")
-        raise UsageError(f"{escape(reason, REASON_LIMIT)}; 'disco-wait -h' shows how it is used") from None
     except ValueError as error:
         raise UsageError(f"--timeout takes {error}") from None
     if not urls:
-        raise UsageError("no URL to wait for; 'disco-wait -h' shows how it is used")
+        raise UsageError(f"no URL to wait for; {words.hint('disco-wait')}")
     return WaitOptions(tuple(map(target.parse, urls)), timeout)
 
 
 def find_problems(argv: list[str], interfaces: Sequence[str], timeout: float) -> Iterator[Finding]:
     """Yield what is wrong or doubtful with the words in a rule; see `disco.handlers`."""
-    words = parse(argv)
-    for template in words.templates:
+    asked = parse(argv)
+    for template in asked.templates:
         for pointer in template.pointers():
-            name = pointer.split("/")[1].replace("~1", "/").replace("~0", "~")
+            name = inputs.tokens(pointer)[0]
             if name not in interfaces:
                 yield Finding(f"{template.url}: the rule names no interface {name}", "add it to the rule's 'when'", is_error=True)
-    if timeout and words.timeout >= timeout:
-        what = f"--timeout is {duration(words.timeout)}, and the rule's run is killed after {duration(timeout)}"
+    if timeout and asked.timeout >= timeout:
+        what = f"--timeout is {duration(asked.timeout)}, and the rule's run is killed after {duration(timeout)}"
         yield Finding(what, "lower it, or give the rule more time")
 
 

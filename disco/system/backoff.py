@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 FIRST, LAST = 0.25, 30.0  # seconds
+DOUBLINGS = 30  # of a pause at most: what fits no float is longer than any pause may be
+
+
+def double(first: float, longest: float, failures: int) -> float:
+    """Return seconds to wait after so many earlier failures in a row: the first pause, doubled each time up to the longest."""
+    return float(min(longest, first * 2.0 ** min(failures, DOUBLINGS)))
 
 
 def backoff(failures: int, share: float) -> float:
@@ -10,4 +16,4 @@ def backoff(failures: int, share: float) -> float:
 
     share: a random number from 0 to 1, the part of the longest wait. No wait is shorter than a tenth of FIRST.
     """
-    return max(min(LAST, FIRST * 2.0 ** min(failures, 10)) * share, FIRST / 10)
+    return max(double(FIRST, LAST, failures) * share, FIRST / 10)
