@@ -121,9 +121,9 @@ Folders
 The folders are floors of one house: a module imports from its own folder, and from what comes after that in this list (for the
 type checker too), and nowhere is there a cycle. tests/test_architecture.py reads the list and holds the code to it.
 
-    9. __main__, cli, start, arguments, gathering, last_words
+    9. __main__, cli, start, arguments, gathering, coordination, last_words
                                     a start, from the first signal to exec or to the exit status
-    8. planning, coordinator, entrypoint, processes
+    8. planning, launching, coordinator, entrypoint, processes
                                     the processes: what each is to do; the two loops; what forks, reads, sends, kills, reaps
     7. people, testing              what people read: log, report, --check, --dry-run, --graph, --options; tests for authors
     6. core                         what happens next: small machines, and the lifecycle that routes events to them; pure
@@ -138,7 +138,7 @@ type checker too), and nowhere is there a cycle. tests/test_architecture.py read
 handlers and workers know nothing of the coordinator, the core or the site. Two imports cannot be seen: `sources.registry` loads a
 source's module by its type's name, and `handlers` a shipped handler's by its program's. In the coordinator's process only
 `coordinator` waits, only `processes.table` forks, sends and kills, and only `last_words` prints (but for the log). A child begins
-in `workers.entry`. What people write goes one way: `start` → `site.loading` → `planning` → `coordinator`.
+in `workers.entry`. What people write goes one way: `start` → `site.loading` → `launching` → `planning` → `coordinator`.
 
 What departs from the obvious
 =============================
@@ -173,6 +173,9 @@ What departs from the obvious
 - stderr is never made non-blocking, since COMMAND and the terminal share its open file description: it is opened anew
   where that works, else a poll precedes each write. The last words are a plain write, which an alarm ends: so the exit
   status comes although nobody reads, whatever stderr is.
+- The sources and the first runner are forked before the lifecycle is imported (`launching`), which is given them as they are: a
+  backend's client takes long to import, and that hides what the coordinator imports meanwhile. A child forked from less takes
+  less memory. The first process imports nothing of either.
 - `cli` imports late: as pid 1 disco must handle signals before it does anything that takes time.
 """
 

@@ -5,28 +5,19 @@ No threads, no client library, no schema, nothing whose duration depends on data
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from disco.core import actions, events
 from disco.core.ending import Phase
-from disco.core.events import Kind
-from disco.people import report, report_file, wording
-from disco.processes.poller import Poller
-from disco.processes.table import ProcessTable
-from disco.system import limits, process
-from disco.system.signals import find_changed
+from disco.people import wording
 from disco.text import encode, escape
 from disco.wire import records
-from disco.workers import entry
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from disco.core.events import ChildId
@@ -34,7 +25,7 @@ if TYPE_CHECKING:
     from disco.core.lifecycle import Lifecycle
     from disco.core.reasons import Outcome
     from disco.core.status import Status
-    from disco.data.schema import Schema
+    from disco.processes.table import ProcessTable
     from disco.system.signals import Signals
 
 log = logging.getLogger(__name__)
@@ -43,40 +34,21 @@ log = logging.getLogger(__name__)
 class Coordinator:
     """Turns what happens into the lifecycle's events, and executes its actions."""
 
-    def __init__(
-        self,
-        lifecycle: Lifecycle,
-        jobs: Mapping[str, entry.Job],
-        schemas: Mapping[str, Schema],
-        signals: Signals,
-        report_path: Path | None = None,
-    ) -> None:
-        """Prepare; nothing is started before `run`."""
+    def __init__(self, lifecycle: Lifecycle, processes: ProcessTable, signals: Signals, report_path: Path | None = None) -> None:
+        """Go by this lifecycle; processes: may hold children already."""
         self.lifecycle = lifecycle
-        self._jobs = jobs
-        self._schemas = schemas
+        self._processes = processes
+        self._poller = processes.poller
         self._signals = signals
         self._report_path = report_path
         self._events: list[events.Event] = []  # that came of actions
 
-    def run(self) -> Outcome:
-        """Run until nothing is below this process; return how disco ends."""
-        process.adopt_orphans()
-        self._descriptors = limits.limit_descriptors()
-        self._poller = Poller(self._signals.listen())
-        self._processes = ProcessTable(self._poller)
-        limits.return_memory()
-        find_changed()  # once, not in each child
-        gc.freeze()  # children share what is there now, and never copy it by collecting it
-        gc.enable()
-        try:
-            self._do(self.lifecycle.start())
-            while self.lifecycle.phase is not Phase.OVER:
-                for event in self._wait():
-                    self._do(self.lifecycle.handle(event, time.monotonic()))
-        except BaseException:
-            self._processes.abandon()  # nothing of disco may outlive this process
-            raise
+    def run(self, started: Collection[ChildId]) -> Outcome:
+        """Run until nothing is below this process; return how disco ends. started: the children that were forked already."""
+        self._do(self.lifecycle.start(started))
+        while self.lifecycle.phase is not Phase.OVER:
+            for event in self._wait():
+                self._do(self.lifecycle.handle(event, time.monotonic()))
         assert self.lifecycle.outcome  # noqa: S101 -- what OVER means
         return self.lifecycle.outcome
 
@@ -107,7 +79,7 @@ class Coordinator:
                 case actions.ReadAll():
                     self._events += [*self._processes.read_arrived(time.monotonic()), events.AllRead()]
                 case actions.Start():
-                    self._start(action.child)
+                    self._events += self._processes.start(action.child)
                 case actions.Send():
                     self._processes.send(action.child, action.message)
                 case actions.Kill():
@@ -117,28 +89,9 @@ class Coordinator:
                 case actions.Log():
                     _log_fact(action.fact)
 
-    def _start(self, child: ChildId) -> None:
-        traits = child.kind.value
-        memory = self._jobs[child.name].context.options["memory"] if traits.has_backend else None
-        main = partial(
-            entry.enter,
-            work=self._work_of(child),
-            descriptors=self._descriptors,
-            may_gain_rights=not traits.dies_with_parent,  # a runner's handlers may
-        )
-        self._events += self._processes.start(child, main, memory)
-
-    def _work_of(self, child: ChildId) -> Callable[[socket.socket], None]:
-        """Return what a child does with its end of the channel."""
-        match child.kind:
-            case Kind.SOURCE:
-                return partial(entry.run_watcher, job=self._jobs[child.name], schemas=self._schemas)
-            case Kind.CHECKER:
-                return partial(entry.run_checker, schemas=self._schemas)
-            case Kind.RUNNER:
-                return entry.run_runner
-
     def _report(self, status: Status) -> None:
+        from disco.people import report, report_file  # noqa: PLC0415 -- most starts of disco report nothing
+
         lines = [escape(line, records.LINE_LIMIT) for line in report.lines(status)]  # sources' texts are in them
         outcome = status.outcome
         level = logging.ERROR if outcome and outcome.status is not None else logging.WARNING

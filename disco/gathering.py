@@ -1,4 +1,7 @@
-"""Gathering: let the coordinator work in a process of its own, for COMMAND or for a dry run, and end as it decides."""
+"""Gathering: have the coordinator work in a process of its own, for COMMAND or for what is to be printed.
+
+The process that waits for it imports nothing of what the coordinator needs: that would be memory twice.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,17 @@ import logging
 import os
 from typing import TYPE_CHECKING, NoReturn
 
-from disco import entrypoint, last_words, planning
-from disco.core.goals import DryRun, Exec, Input
-from disco.core.reasons import TimedOut
-from disco.data import values
-from disco.errors import ExitStatus
-from disco.people import report, wording
-from disco.system import programs
-from disco.text import NAME_LIMIT, PATH_LIMIT, escape, shorten
+from disco import entrypoint, launching
+from disco.text import plural, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from disco.core.reasons import Outcome
-    from disco.core.status import Status
     from disco.people.log import StderrHandler
     from disco.site.loading import Site
     from disco.system.signals import Signals
 
-NAMES_SHOWN = 10  # variables in one line
+NAMES_LIMIT = 10  # interfaces, or sources, in one line
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +31,14 @@ def satisfy_rules(
 
     environment: whole entries by name; so is what is returned, of the variables that rules export.
     """
-    coordinator = planning.prepare(site, command, environment, signals, Exec())
+    _log_overview(site)
 
     def work() -> bytes:
         handler.process = "coordinator"
-        outcome = coordinator.run()
-        if outcome.status is not None:
-            _give_up(outcome, coordinator.lifecycle.status())
-        entries = _merge_exports(coordinator.lifecycle.core.schedule.exported())
-        reason, name = wording.reason(outcome.reason), escape(command[0], PATH_LIMIT)
-        log.info("%s: executing %s", reason, name, extra={"fields": {"event": "exec"}})
-        return b"\0".join(entries.values())
+        with launching.launch(site, signals, runs_handlers=True) as children:
+            from disco import coordination  # noqa: PLC0415 -- children are forked before that is imported
+
+            return coordination.satisfy_rules(site, command, environment, signals, children)
 
     answer = entrypoint.delegate(work, signals)
     if isinstance(answer, int):
@@ -54,47 +46,16 @@ def satisfy_rules(
     return {entry.partition(b"=")[0]: entry for entry in answer.split(b"\0") if entry}
 
 
-def _merge_exports(exported: Sequence[tuple[str, bytes]]) -> dict[bytes, bytes]:
-    """Return the whole entries of what rules export, by name, and log the names; nothing else of disco runs any more."""
-    if not exported:
-        return {}
-    from disco.data import exports  # noqa: PLC0415 -- few sites export anything
-
-    entries, rules = exports.merge(exported)
-    about = {"fields": {"event": "exports"}}
-    for name in [name for name, several in rules.items() if len(several) > 1][:NAMES_SHOWN]:
-        *others, last = rules[name]
-        log.info("%s is exported by rule %s; that of rule %s is not used", name, last, ", ".join(others), extra=about)
-    log.info("COMMAND gets what rules export: %s", shorten(list(rules), NAMES_SHOWN), extra=about)
-    return entries
-
-
-def _give_up(outcome: Outcome, status: Status) -> NoReturn:
-    """Exit with the last words: why, what is still missing where that does not say it, and the exit status."""
-    number = outcome.status or 0
-    names_rules = isinstance(outcome.reason, TimedOut) and bool(outcome.reason.refused)
-    says_all = names_rules or number in {ExitStatus.UNAVAILABLE, ExitStatus.HANDLER, ExitStatus.SYSTEM}
-    missing = "" if says_all else report.summary(status)
-    why = wording.reason(outcome.reason)
-    last_words.leave(number, f"{why}; {status.plan.command} was not started{missing and f': {missing}'} (exit status {number})")
-
-
 def rehearse(site: Site, command: Sequence[str], signals: Signals, handler: StderrHandler, *, as_json: bool) -> NoReturn:
     """Read the sources, print what they hold and what would run, and exit as a start would; command: empty if it is not known."""
-    from disco.people import dry_run  # noqa: PLC0415 -- only a dry run prints that
-
-    coordinator = planning.prepare(site, command, {}, signals, DryRun())
+    _log_overview(site)
 
     def work() -> NoReturn:
         handler.process = "coordinator"
-        outcome = coordinator.run()
-        signals.stop_listening(last_words.leave_at_end)  # a reader of stdout that hangs must not keep disco from being stopped
-        if outcome.status not in {None, ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:  # a signal, or the system
-            last_words.leave(outcome.status or 0, wording.reason(outcome.reason))
-        name = command[0] if command else ""
-        is_executable = not name or programs.find_program(name, os.environ.get("PATH", os.defpath)) is not None
-        show = dry_run.as_json if as_json else dry_run.as_text
-        last_words.answer(show(coordinator.lifecycle.status(), name, is_executable=is_executable), outcome.status or 0)
+        with launching.launch(site, signals, runs_handlers=False) as children:
+            from disco import coordination  # noqa: PLC0415 -- as above
+
+            coordination.rehearse(site, command, signals, children, as_json=as_json)
 
     answer = entrypoint.delegate(work, signals)
     os._exit(answer if isinstance(answer, int) else 0)
@@ -102,29 +63,27 @@ def rehearse(site: Site, command: Sequence[str], signals: Signals, handler: Stde
 
 def show_input(site: Site, name: str, signals: Signals, handler: StderrHandler) -> NoReturn:
     """Read the sources, print the input of a rule's handler, and exit; nothing on stdout if the rule could not run."""
-    from disco.people import dry_run  # noqa: PLC0415 -- as above
-
-    coordinator = planning.prepare(site, (), {}, signals, Input(name))
+    _log_overview(site)
 
     def work() -> NoReturn:
         handler.process = "coordinator"
-        outcome = coordinator.run()
-        signals.stop_listening(last_words.leave_at_end)
-        core, status = coordinator.lifecycle.core, coordinator.lifecycle.status()
-        if outcome.status in {ExitStatus.UNAVAILABLE, ExitStatus.TIMEOUT}:
-            last_words.leave(outcome.status, *dry_run.explain(status, name))
-        if outcome.status is not None:
-            last_words.leave(outcome.status, wording.reason(outcome.reason))
-        basis = status.rules[name].basis or ()
-        stdin = core.schedule.inputs.stdin(basis)
-        for (interface, _), body in zip(basis, stdin[1::2], strict=bool(basis)):
-            try:
-                values.check_body(body)
-            except ValueError:  # a source lies
-                what = f"a source's data of interface {escape(interface, NAME_LIMIT)} is not a JSON object"
-                last_words.leave(ExitStatus.TIMEOUT, f"rule {name} would not run: {what}")
-        last_words.note(f"--input shows values, which may be secret: what the handler of rule {name} would get")
-        last_words.answer(b"".join(stdin))
+        with launching.launch(site, signals, runs_handlers=False) as children:
+            from disco import coordination  # noqa: PLC0415 -- as above
+
+            coordination.show_input(site, name, signals, children)
 
     answer = entrypoint.delegate(work, signals)
     os._exit(answer if isinstance(answer, int) else 0)
+
+
+def _log_overview(site: Site) -> None:
+    """Log what was loaded, and what sources remark on their options."""
+    for settings in site.settings.sources:
+        for remark in settings.source.remarks(settings.options):
+            about = {"event": "remark", "source": settings.name}
+            log.info("source %s: %s", settings.name, remark, extra={"fields": about})
+    interfaces = sorted(site.named_interfaces())
+    sources = [f"{process.name} ({process.place})" if process.place else process.name for process in site.processes]
+    on = f" on {plural(len(interfaces), 'interface')} ({shorten(interfaces, NAMES_LIMIT)})" if interfaces else ""
+    from_ = f": {shorten(sources, NAMES_LIMIT)}" if sources else ""
+    log.info("%s%s, %s%s", plural(len(site.rules), "rule"), on, plural(len(sources), "source"), from_)

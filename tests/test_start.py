@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lab.site import Site
 
 HEAVY = (
+    "disco.gathering",
     "disco.coordinator",
     "disco.core",
     "disco.people.check",
@@ -48,11 +49,53 @@ def test_an_answer(site: Site, option: str, imported: str) -> None:
 
 
 def test_rules_are_satisfied_by_a_coordinator(site: Site) -> None:
-    """The proofs above can fail: with rules there is a coordinator, and with shipped handlers in them their table."""
+    """The proofs above can fail: with rules another process is waited for. What that one imports, this one does not."""
     site.simple()
     running = site.run(options=(), prologue=SHOW + "from disco.system import programs; programs.execute = show")
-    assert {"disco.coordinator", "disco.core", "jsonschema"} <= set(running.output.split())
+    assert "disco.gathering" in running.output.split()
+    assert "disco.coordinator" not in running.output.split()
     assert "disco.handlers" not in running.output.split()
     site.rules({"when": "app", "do": "disco-wait file:/"})
     running = site.run(options=(), prologue=SHOW + "from disco.system import programs; programs.execute = show")
     assert "disco.handlers" in running.output.split()
+
+
+NOTE_FORKS = """
+import os, sys
+fork = os.fork
+def noting():
+    with open(os.environ["OUT"] + "/forks", "a") as file:
+        print("disco.core.lifecycle" in sys.modules, file=file)
+    return fork()
+os.fork = noting
+"""
+
+
+def test_children_are_forked_before_the_lifecycle_is_imported(site: Site) -> None:
+    """While a source imports its client the coordinator imports its own: neither waits for the other."""
+    site.simple()
+    running = site.run(options=(), prologue=NOTE_FORKS)
+    assert running.wait() == 0
+    coordinator, source, runner, *handlers = site.read("forks").split()
+    assert (coordinator, source, runner) == ("False", "False", "False")
+    assert handlers
+
+
+REFUSE_FORKS = """
+import errno, os
+fork, forks = os.fork, []
+def refusing():
+    forks.append(len(forks))
+    if len(forks) in (2, 3):
+        raise OSError(errno.EAGAIN, "no more processes")
+    return fork()
+os.fork = refusing
+"""
+
+
+def test_what_could_not_be_forked_at_first_is_forked_by_the_lifecycle(site: Site) -> None:
+    """The first forks of the coordinator are no more than a head start."""
+    site.simple()
+    running = site.run(prologue=REFUSE_FORKS)
+    assert running.wait() == 0
+    assert running.output == "done\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from disco.core.actions import Kill, Start
 from disco.core.deadlines import Deadlines
-from disco.core.events import ChildId, Kind
+from disco.core.events import ChildId, Kind, runner
 from disco.core.facts import Cause, Exit
 from disco.system.backoff import backoff
 from disco.system.signals import KILL
@@ -107,7 +107,7 @@ class RunnerState(ChildState):
 
     def __init__(self, number: int) -> None:
         """Make an idle runner."""
-        super().__init__(ChildId(Kind.RUNNER, f"runner-{number}"))
+        super().__init__(runner(number))
         self.run: Assignment | None = None
         self.has_leftovers = False  # its handlers left something behind
 
@@ -153,9 +153,13 @@ class Children:
 
     def start(self, child: ChildState, now: float) -> None:
         """Fork a child."""
+        self.begin(child, now)
+        self._outbox.emit(Start(child.id))
+
+    def begin(self, child: ChildState, now: float) -> None:
+        """Take that a child is forked, or about to be."""
         lease = child.id.kind.value.start_lease
         self._enter(child, State.STARTING if lease else State.RUNNING, now + lease if lease else None)
-        self._outbox.emit(Start(child.id))
 
     def extend(self, child: ChildState, seconds: float, now: float) -> None:
         """Expect to hear of a child within so many seconds; 0: no need to."""

@@ -63,6 +63,11 @@ class ChildId(NamedTuple):
     name: str
 
 
+def runner(number: int) -> ChildId:
+    """Return the runner of a number, from 1."""
+    return ChildId(Kind.RUNNER, f"runner-{number}")
+
+
 class MessageReceived(NamedTuple):
     """A child sent a message."""
 

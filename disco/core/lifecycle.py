@@ -19,6 +19,7 @@ from disco.core.goals import Machines
 from disco.core.health import RETRY_LIMIT, Health
 from disco.core.merging import Merging
 from disco.core.reasons import Outcome
+from disco.core.reporting import Reporting
 from disco.core.schedule import Schedule
 from disco.errors import ExitStatus
 from disco.system.signals import HUP, STOP, USR1
@@ -26,15 +27,14 @@ from disco.text import NAME_LIMIT, REASON_LIMIT, escape
 from disco.wire import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from disco.core.actions import Action
     from disco.core.children import ChildState
+    from disco.core.events import ChildId
     from disco.core.goals import Goal
     from disco.core.plan import Plan
     from disco.core.status import Status
-
-REPORT_AFTER = (5.0, 10.0, 20.0, 40.0, 60.0)  # seconds between reports of what is missing; the last one goes on
 
 
 class Lifecycle:
@@ -55,8 +55,7 @@ class Lifecycle:
         self._schedule = schedule = Schedule(plan, children, composition, health, ending, outbox)
         self.core = Machines(plan, children, composition, health, ending, schedule, outbox)
         self._timeout_at = now + plan.timeout if plan.timeout else None
-        self._report_at: float | None = None
-        self._reports = 0
+        self._reporting = Reporting()
 
     # What may be asked
 
@@ -82,20 +81,22 @@ class Lifecycle:
         """Return a snapshot of everything that people may ask about."""
         from disco.core import snapshot  # noqa: PLC0415 -- most starts of disco report nothing
 
-        return snapshot.take(self.core, self.now, self._began, self._timeout_at, self._report_at)
+        return snapshot.take(self.core, self.now, self._began, self._timeout_at, self._reporting.at)
 
     # What happens
 
-    def start(self) -> list[Action]:
-        """Return what to do first."""
-        for source in self._children.sources.values():
-            self._children.start(source, self.now)
+    def start(self, started: Collection[ChildId] = ()) -> list[Action]:
+        """Return what to do first; started: the children that were forked already."""
+        children = self._children
+        if self._goal.runs_handlers:
+            children.add_runner()
+        for child in (*children.sources.values(), *children.runners.values()):
+            (children.begin if child.id in started else children.start)(child, self.now)
         self._health.begin(self.now)
         if self._goal.runs_handlers:
-            self._children.start(self._children.add_runner(), self.now)
-            self._report_at = self.now + REPORT_AFTER[0]
+            self._reporting.begin(self.now)
             self._advance()  # a rule without data is due, and there may be no event for a long time
-        elif not self._children.sources:
+        elif not children.sources:
             self._ending.begin(self._goal.finish(self.core, self.now), self.now)
         return self._outbox.empty()
 
@@ -273,7 +274,7 @@ class Lifecycle:
         """Return when something but new data is due."""
         times = (
             self._timeout_at,
-            self._report_at,
+            self._reporting.at,
             self._children.deadline,
             self._health.deadline,
             self._schedule.deadline,
@@ -294,7 +295,5 @@ class Lifecycle:
                 self._merging.give_up(now)
         self._health.expire(now)
         self._schedule.expire(now)
-        if self._ending.is_gathering and self._report_at is not None and self._report_at <= now:
-            self._reports += 1
-            self._report_at = now + REPORT_AFTER[min(self._reports, len(REPORT_AFTER) - 1)]
+        if self._ending.is_gathering and self._reporting.expire(now):
             self._outbox.emit(Report(self.status()))

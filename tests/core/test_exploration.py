@@ -254,7 +254,7 @@ def finish(world: World, where: Site) -> None:
 IGNORED = {
     # What cannot matter for what comes: what is only told, the past, what never changes, and what is seen elsewhere.
     World: {"told", "reports", "runs", "_next_pid", "witness", "now"},
-    Lifecycle: {"now", "_goal", "_began", "_outbox", "_health", "core", "_reports", "_report_at"},
+    Lifecycle: {"now", "_goal", "_began", "_outbox", "_health", "core", "_reporting"},
     Children: {"_outbox", "_jitter", "_deadlines"},
     ChildState: {"id", "exit"},
     RunnerState: {"id", "exit"},

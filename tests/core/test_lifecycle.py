@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from disco.core import events
+from disco.core import actions, events
+from disco.core.children import State
 from disco.core.ending import Phase
+from disco.core.goals import Exec
+from disco.core.lifecycle import Lifecycle
 from disco.core.plan import Plan, SourcePlan
 from disco.errors import ExitStatus
 from disco.people import wording
@@ -22,6 +25,16 @@ def test_simplest() -> None:
     assert world.life.phase is Phase.OVER
     assert world.life.outcome is not None
     assert world.life.outcome.status is None
+
+
+def test_children_that_were_forked_before() -> None:
+    """A child that is there already is not started, and is watched like all others; those that are missing are started."""
+    life = Lifecycle(plan(rule("r", "a"), sources=("s", "t")), Exec(), 0.0, lambda: 0.5)
+    started = [action.child for action in life.start([who("s"), who("runner-1")]) if isinstance(action, actions.Start)]
+    assert started == [who("t")]
+    assert life.core.children.sources["s"].state is State.STARTING
+    assert life.core.children.sources["s"].until == life.core.children.sources["t"].until
+    assert life.core.children.runners["runner-1"].state is State.RUNNING
 
 
 def test_timeout_statuses() -> None:

@@ -260,13 +260,22 @@ class World:
         self.stopped = self.stopping = self.could_exec = False
         self.prompt = prompt  # whether each handler starts at once
         self._next_pid = 100
-        self.do(self.life.start())
+        first = [who(source.name) for source in plan.sources] + [events.runner(1)] * self.goal.runs_handlers
+        forked = first[: seed % (len(first) + 1)]  # before there was a lifecycle; the system may have refused the others
+        for kind, name in forked:
+            self.fork(kind, name)
+        self.do(self.life.start(forked))
         self.assert_none_forgotten()  # nothing else need ever happen
         self.feed()
 
     @property
     def core(self) -> Machines:
         return self.life.core
+
+    def fork(self, kind: Kind, name: str) -> None:
+        assert name not in self.alive, "started twice"
+        self.alive[name] = kind
+        self.fresh.add(name)
 
     # The invariants that hold at each action
 
@@ -284,9 +293,7 @@ class World:
             assert not (was_stopping and isinstance(action, (actions.Start, actions.Send))), f"after STOPPING: {action}"
             match action:
                 case actions.Start(ChildId(kind, name)):
-                    assert name not in self.alive, "started twice"
-                    self.alive[name] = kind
-                    self.fresh.add(name)
+                    self.fork(kind, name)
                 case actions.Send(ChildId(name=name), messages.Run() as run):
                     assert name in self.alive, "a run for a runner that is dead"
                     assert name not in self.busy, "a run for a runner that is busy"
