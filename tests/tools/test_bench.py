@@ -12,16 +12,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from bench_lab.bench import Bench
+from bench_lab.build import describe
 from lab.processes import processes
 from lab.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = [sys.executable, str(ROOT / "tools" / "bench"), "--here"]
-ALONE, WITH_SERVERS = "witness|no rules|shipped|flat|tree", ("consul|etcd", "idle|after exec|fleet")  # all rows
+ALONE, WITH_SERVERS = "witness|no rules|shipped|flat|tree|YAML|invalid", ("consul|etcd", "idle|after exec|fleet")  # all rows
 PATIENCE = 240.0  # seconds for one run of the tool
+# A child computes for a tenth of a second, and one of its own, which it waits for, as long.
+COMPUTE = """
+import os, time
+def compute():
+    while time.process_time() < 0.1:
+        pass
+if os.fork() == 0:
+    if os.fork() == 0:
+        compute()
+        os._exit(0)
+    compute()
+os.wait()
+"""
 
 
 def run_tool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -89,3 +104,47 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path) -> None:
         tool.wait()
     assert not processes(f"OUT={tmp_path}")
     assert not list(tmp_path.glob("disco-bench-*"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Give what rows are made with."""
+    with Bench(tmp_path / "bench", short=True, repeat=None) as made:
+        yield made
+
+
+def test_cpu_time_is_of_all_processes(bench: Bench) -> None:
+    """The CPU time of a program is that of its processes together, whoever of them was waited for by whom."""
+    cost = bench.measure(bench.site(), [sys.executable, "-c", COMPUTE])
+    assert cost.cpu >= 200
+
+
+def test_one_cpu_is_shared(bench: Bench) -> None:
+    """What shares one CPU starts with one, and leaves the others to the tool."""
+    before = os.sched_getaffinity(0)
+    count = [sys.executable, "-c", "import os, sys; sys.exit(len(os.sched_getaffinity(0)) > 1)"]
+    bench.measure(bench.site(), count, one_cpu=True)
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize(
+    ("configure", "profile", "flags", "found"),
+    [
+        ("'--enable-optimizations' '--with-lto' '--enable-shared'", "-fprofile-use", "", ("yes", "yes")),
+        ("'--with-lto=thin' 'CFLAGS=-O2'", "-fprofile-use -fprofile-correction", "", ("no", "yes")),
+        ("'--prefix=/opt' '--with-lto=no'", "-fprofile-use -fprofile-correction", "", ("no", "no")),
+        ("'--prefix=/opt'", "-fprofile-use", "-std=c11 -fprofile-use -flto=auto", ("yes", "yes")),
+        ("'--prefix=/usr' '--with-dtrace'", "", "-std=c11", ("unknown", "unknown")),
+        (None, None, None, ("unknown", "unknown")),
+    ],
+)
+def test_build_of_python_is_told(configure: str | None, profile: str | None, flags: str | None, found: tuple[str, str]) -> None:
+    """Whether Python was optimised is told where its variables say so, and is unknown where they were edited."""
+    build = describe({"CONFIG_ARGS": configure, "PGO_PROF_USE_FLAG": profile, "PY_CFLAGS_NODIST": flags})
+    assert (build["PGO"], build["LTO"]) == found
+
+
+def test_first_line_tells_of_python() -> None:
+    """The first line names Python's version, and how it was built."""
+    output = run_tool("--short", "--only", "no rules").stdout
+    assert re.search(r"^.*, Python 3\.\d+\.\S+, PGO (yes|no|unknown), LTO (yes|no|unknown), libpython (shared|static), ", output)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from lab.consul_server import ConsulServer
 from lab.etcd_server import EtcdServer
@@ -15,6 +16,7 @@ from lab.processes import end_all
 from lab.servers import find_program
 from lab.site import Site, disco_command
 
+from bench_lab.machine import on_one_cpu
 from bench_lab.witness import PATIENCE, BenchError, Witness
 
 if TYPE_CHECKING:
@@ -24,11 +26,26 @@ if TYPE_CHECKING:
 
     Server = ConsulServer | EtcdServer
 
+T = TypeVar("T")
+
 FLOOR, BARE = (Path(__file__).with_name(f"{name}.py") for name in ("floor", "bare"))
 READ = "#!/bin/sh\nexec cat > /dev/null\n"
 # The time is `date`'s: nothing that starts faster tells more than hundredths of a second.
 NOTE = '#!/bin/sh\nexec date "+$DISCO_RULE %s%N" > "$WITNESS"\n'
 COMMAND = ("date", "+COMMAND %s%N")  # its stdout is the witness
+
+
+class Cost(NamedTuple):
+    """What a program took from its start to its end, in ms.
+
+    cpu: user and system time of its process and of all below it; the handler and COMMAND are among them, of disco as of the floor
+    program. The kernel adds a process's time to its parent's when the parent waits for it; what nobody waits for is missing. Of
+    disco that is nothing: before COMMAND takes the place of the first process, each of the others was waited for by the one above
+    it, and orphans by the coordinator. The account of a cgroup agrees.
+    """
+
+    wall: float
+    cpu: float
 
 
 class Bench:
@@ -65,12 +82,12 @@ class Bench:
         """Return how many there are of something."""
         return short if self.short else full
 
-    def take_in_turns(self, times: int, *measures: Callable[[], float]) -> list[list[float]]:
+    def take_in_turns(self, times: int, *measures: Callable[[], T]) -> list[list[T]]:
         """Return so many samples of each measure.
 
         One after the other, every other round backwards: whatever disturbs the machine for a while disturbs all of them.
         """
-        samples: list[list[float]] = [[] for _ in measures]
+        samples: list[list[T]] = [[] for _ in measures]
         pairs = list(zip(measures, samples, strict=True))
         for number in range(self.times(times) + self.warm_up):
             for measure, values in reversed(pairs) if number % 2 else pairs:
@@ -130,24 +147,27 @@ class Bench:
             finally:
                 end_all(f"OUT={site.folder}\0")
 
-    def time(self, site: Site, argv: Sequence[str], cfg: str | None = None) -> float:
-        """Return how long a program takes in the site's environment, in ms."""
+    def measure(self, site: Site, argv: Sequence[str], cfg: str | None = None, *, one_cpu: bool = False) -> Cost:
+        """Return what a program takes in the site's environment; one_cpu: all of its processes share one."""
         environ = site.environ | ({"DISCO_CFG": cfg} if cfg else {})
         with (site.folder / "stderr").open("wb") as errors:
             began = time.perf_counter()
-            process = subprocess.Popen(
-                argv, env=environ, cwd=site.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-            )
-            status = process.wait()  # a timeout would make Python poll; disco.timeout limits it
+            with on_one_cpu() if one_cpu else contextlib.nullcontext():  # not while it is waited for: the CPU is the program's
+                process = subprocess.Popen(
+                    argv, env=environ, cwd=site.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+                )
+            _, status, usage = os.wait4(process.pid, 0)  # without a timeout, for which Python would poll; disco.timeout limits it
             took = time.perf_counter() - began
-        if status:
-            raise BenchError(f"{argv[0]} ended with {status}: {(site.folder / 'stderr').read_text()[-500:]}")
-        return took * 1000
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise BenchError(f"{argv[0]} ended with {process.returncode}: {(site.folder / 'stderr').read_text()[-500:]}")
+        return Cost(took * 1000, (usage.ru_utime + usage.ru_stime) * 1000)
 
-    def time_disco(self, site: Site, *command: str) -> float:
-        """Return how long disco takes from its start to COMMAND's end, in ms."""
-        return self.time(site, [*disco_command(), *command], f"{site.cfg_line()}:disco.timeout={PATIENCE:g}")
+    def measure_disco(self, site: Site, *command: str, one_cpu: bool = False, before: Sequence[str] = ()) -> Cost:
+        """Return what disco takes from its start to COMMAND's end; before: a program that starts disco, and its arguments."""
+        cfg = f"{site.cfg_line()}:disco.timeout={PATIENCE:g}"
+        return self.measure(site, [*before, *disco_command(), *command], cfg, one_cpu=one_cpu)
 
-    def time_floor(self, site: Site, *arguments: str) -> float:
-        """Return how long the floor program takes, in ms."""
-        return self.time(site, [sys.executable, str(FLOOR), *arguments])
+    def measure_floor(self, site: Site, *arguments: str, one_cpu: bool = False) -> Cost:
+        """Return what the floor program takes."""
+        return self.measure(site, [sys.executable, str(FLOOR), *arguments], one_cpu=one_cpu)

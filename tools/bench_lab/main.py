@@ -170,11 +170,14 @@ def conclude(options: argparse.Namespace, facts: dict[str, Any], results: Sequen
 
 def look_at_machine() -> dict[str, Any]:
     """Return what numbers depend on."""
+    from bench_lab.build import describe
+
     return {
         "CPUs": len(os.sched_getaffinity(0)),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB",
         "Linux": platform.release(),
         "Python": platform.python_version(),
+        **describe(),
         "load": load(),
     }
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import yaml
+from lab.processes import cpu_of, tree
 from lab.waiting import eventually
 
 from bench_lab.witness import PATIENCE, BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from lab.site import Running, Site
 
@@ -25,6 +29,7 @@ SCHEMA = {
 DATA = {"host": "db1.example", "port": "3306", "user": "app", "password": "correct-horse"}
 WAITING = {"app": DATA, "seen": DATA}
 LATE = {"type": "object", "required": ["late"]}  # held back by the key `late`
+REFUSING = {"type": "object", "properties": {"host": {"type": "string", "pattern": r"\.internal$"}}}  # what DATA has
 BATCH = 64  # keys in one transaction: Consul's limit
 QUIET = 0.2  # seconds after which a source that has answered waits in its next blocking query, and its pace allows two requests
 
@@ -38,11 +43,17 @@ def hold(site: Site, kind: str, server: Server | None, data: dict[str, dict[str,
     """Let a backend hold some interfaces, and a source of this name (by default its type's) read them."""
     name = name or kind
     if server is None:
-        site.flat(data, f"{name}.yaml", name)
+        site.flat(data, f"{name}.json", name)
         return
     prefix = f"{site.folder.name}/{name}"
     fill(server, {f"{prefix}/{interface}/{key}": value for interface, keys in data.items() for key, value in keys.items()})
     connect(site, kind, server, prefix, name)
+
+
+def rewrite_as_yaml(*files: Path) -> None:
+    """Write JSON files anew as people write YAML: in blocks, and with quotes only where they are needed."""
+    for file in files:
+        file.write_text(yaml.safe_dump(json.loads(file.read_text()), sort_keys=False))
 
 
 def connect(site: Site, kind: str, server: Server, prefix: str, name: str = "") -> None:
@@ -86,6 +97,17 @@ def await_answers(running: Running, count: int = 1, *, quiet: float = QUIET) -> 
 
     eventually(answered, "the first answers", PATIENCE)
     time.sleep(quiet)
+
+
+def await_rest(running: Running) -> None:
+    """Wait until nothing is left to be computed: verdicts too, of which nothing is logged at once."""
+
+    def is_at_rest() -> bool:
+        before = sum(map(cpu_of, tree(running.pid)))
+        time.sleep(2 * QUIET)
+        return sum(map(cpu_of, tree(running.pid))) - before < QUIET / 10
+
+    eventually(is_at_rest, "an end of computing", PATIENCE)
 
 
 def put(write: Callable[[], object]) -> tuple[int, int]:

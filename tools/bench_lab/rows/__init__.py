@@ -27,6 +27,7 @@ def list_rows() -> list[Row]:
     return [
         Row("witness", start.witness),
         *(Row(f"cold start {kind}", partial(start.cold_start, kind)) for kind in kinds),
+        Row("cold start YAML", start.cold_start_yaml),
         Row("cold start tree", start.cold_start_tree),
         Row("shipped handlers", start.shipped_handlers),
         Row("no rules", start.no_rules),
@@ -34,6 +35,8 @@ def list_rows() -> list[Row]:
         *(Row(f"late change {kind}", partial(latency.late_change, kind)) for kind in servers),
         Row("idle", waiting.idle),
         *(Row(f"memory {kind}", partial(waiting.memory, kind)) for kind in kinds),
+        Row("memory YAML", partial(waiting.memory, "flat", is_yaml=True)),
+        Row("memory invalid", waiting.memory_invalid),
         Row("after exec", waiting.after_exec),
         Row("many flat", many.many_flat),
         Row("many consul", many.many_consul),

@@ -12,7 +12,7 @@ from lab.processes import tree
 from lab.samples import most_in_a_second
 
 from bench_lab.line import Line
-from bench_lab.machine import available_memory, connections_to, memory_of
+from bench_lab.machine import MIB, available_memory, connections_to, memory_of
 from bench_lab.rows.requests import CONSUL_TELLS, answers
 from bench_lab.sites import (
     DATA,
@@ -63,7 +63,7 @@ def large(kind: str, bench: Bench) -> Iterator[Line]:
         with bench.run(sites[1]) as running, Peak(lambda: memory_of(*tree(running.pid)), 0.005) as peak:
             await_answers(running)
             bench.witness.wait_for("app")
-        peaks.append((peak.highest - least_memory) / size)
+        peaks.append((peak.highest - least_memory) * MIB / (size * 1e6))
     yield Line("peak beyond the idle tree, by the data's size", "", peaks, limit=6)
 
 
@@ -79,7 +79,7 @@ def fleet(bench: Bench) -> Iterator[Line]:
         needed = memory_of(*tree(running.pid))
     count = min(bench.size(150, 4), int(0.7 * available_memory() / needed))
     if count < 2:
-        raise BenchError(f"one needs {needed:.0f} MB, and only {available_memory():.0f} MB are free")
+        raise BenchError(f"one needs {needed:.0f} MiB, and only {available_memory():.0f} MiB are free")
     with contextlib.ExitStack() as stack:
         sites = [bench.site() for _ in range(count)]
         began = time.time()

@@ -58,10 +58,10 @@ def many_flat(bench: Bench) -> Iterator[Line]:
         site = bench.site()
         for name in names:
             site.schema(name, SCHEMA)
-            site.flat({name: DATA}, f"{name}.yaml", name)
+            site.flat({name: DATA}, f"{name}.json", name)
         site.rules(*({"when": name, "do": "read"} for name in names))
-        [times] = bench.take_in_turns(3 if count < max(counts) else 1, partial(bench.time_disco, site, "true"))
-        line = Line("time to exec", "s", [time / 1000 for time in times], limit=15 if count == 1000 else None, count=count)
+        [costs] = bench.take_in_turns(3 if count < max(counts) else 1, partial(bench.measure_disco, site, "true"))
+        line = Line("time to exec", "s", [cost.wall / 1000 for cost in costs], limit=15 if count == 1000 else None, count=count)
         took[count] = line.value
         yield line
         yield from watch_many(bench, site, names)
@@ -82,12 +82,12 @@ def watch_many(bench: Bench, site: Site, names: list[str]) -> Iterator[Line]:
         bench.witness.wait_for_all(len(names))
         time.sleep(QUIET)
         sources = [pid for pid in tree(running.pid) if role_of(pid) in names]
-        yield Line("memory of a source", "MB", [memory_of(*sources) / len(sources)], count=len(names))
-        yield Line("memory of the coordinator", "MB", [memory_of(running.coordinator)], count=len(names))
+        yield Line("memory of a source", "MiB", [memory_of(*sources) / len(sources)], count=len(names))
+        yield Line("memory of the coordinator", "MiB", [memory_of(running.coordinator)], count=len(names))
         for change in range(bench.size(CHANGES_EACH, 1)):
             began, before = time.monotonic(), cpu_of(running.coordinator)
             for name in changing:
-                site.flat({name: DATA | {"port": f"changed {change}"}}, f"{name}.yaml", name)
+                site.flat({name: DATA | {"port": f"changed {change}"}}, f"{name}.json", name)
             bench.witness.wait_for_all(len(changing))
             time.sleep(QUIET)  # the end of the last handler belongs to it
             after = cpu_of(running.coordinator)

@@ -1,10 +1,11 @@
-"""The rows of a start."""
+"""The rows of a start. All are of sites in JSON, but those that are called `YAML`."""
 
 from __future__ import annotations
 
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.kubelet import Mount
@@ -15,16 +16,18 @@ from bench_lab.sites import (
     DATA,
     SCHEMA,
     hold,
+    rewrite_as_yaml,
     start_server,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lab.site import Site
 
-    from bench_lab.bench import Bench
+    from bench_lab.bench import Bench, Cost, Server
 
+COLD_START = {"flat": 0.9, "consul": 1.0, "etcd": 1.0}  # by the floor program's, time and CPU time
 
 # Rules with each shipped handler, whose words cost little.
 SHIPPED: tuple[dict[str, Any], ...] = (
@@ -32,6 +35,7 @@ SHIPPED: tuple[dict[str, Any], ...] = (
     {"do": "disco-env --upcase", "export": ["MYSQL_*"]},
     {"do": "disco-render {folder}/template {folder}/target"},
 )
+READ = {"do": "read"}
 TEMPLATE = "host = {{ mysql.host|ini }}\n"
 
 
@@ -52,44 +56,56 @@ def witness(bench: Bench) -> Iterator[Line]:
 
 def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
     """Measure a start with a COMMAND that does nothing, beside a bare program that reads, validates, runs and executes the same."""
-    server, site = start_server(bench, kind), bench.site()
-    site.schema("mysql", SCHEMA)
-    site.rules({"when": "mysql", "do": "read"})
-    hold(site, kind, server, {"mysql": DATA})
+    server, limit = start_server(bench, kind), COLD_START[kind]
+    site = _site(bench, kind, server)
     place = site.cfg["flat.file"] if server is None else f"{server.address}/{site.cfg[f'{kind}.prefix']}"
-    floor = (kind, place, str(site.etc / "mysql.schema"), str(site.etc / "read"), "true")
-    ours, floors = bench.take_in_turns(20, partial(bench.time_disco, site, "true"), partial(bench.time_floor, site, *floor))
-    yield Line("start to exec, by the floor program's", "ms", ours, floors, limit=1.4 if server is None else 1.2)
+    yield from _compare(bench, site, (kind, place), limit=limit)
+    yield from _compare(bench, site, (kind, place), " on one CPU", limit=limit, one_cpu=True)
+
+
+def cold_start_yaml(bench: Bench) -> Iterator[Line]:
+    """Measure the same start with a flat file where only the data is YAML, and where schemas and rules are too."""
+    site = _site(bench, "flat")
+    place = site.cfg["flat.file"]
+    rewrite_as_yaml(Path(place))
+    yield from _compare(bench, site, ("flat", place), ", flat file YAML")
+    rewrite_as_yaml(*site.etc.glob("*.schema"), *site.etc.glob("*.rules"))
+    yield from _compare(bench, site, ("flat", place), ", all YAML")
+
+
+def _compare(
+    bench: Bench, site: Site, data: tuple[str, str], which: str = "", *, limit: float | None = None, one_cpu: bool = False
+) -> Iterator[Line]:
+    """Measure what starts of a site and of the floor program take; data: what that reads, and where."""
+    floor = (*data, str(site.etc / "mysql.schema"), str(site.etc / "read"), "true")
+    ours, floors = bench.take_in_turns(
+        20,
+        partial(bench.measure_disco, site, "true", one_cpu=one_cpu),
+        partial(bench.measure_floor, site, *floor, one_cpu=one_cpu),
+    )
+    yield Line(f"start to exec{which}, by the floor's", "ms", _walls(ours), _walls(floors), limit=limit)
+    yield Line(f"CPU time of it{which}, by the floor's", "ms", _cpus(ours), _cpus(floors), limit=limit)
 
 
 def cold_start_tree(bench: Bench) -> Iterator[Line]:
     """Measure a start with a mounted folder, beside the same start with a flat file."""
-    flat, tree = _flat_site(bench, {"do": "read"}), bench.site()
+    flat, tree = _site(bench, "flat"), bench.site()
     tree.schema("mysql", SCHEMA)
     tree.rules({"when": "mysql", "do": "read"})
     Mount(tree.folder / "data" / "mysql").write(DATA)
     tree.cfg["tree.path"] = str(tree.folder / "data")
-    ours, flats = bench.take_in_turns(20, *(partial(bench.time_disco, site, "true") for site in (tree, flat)))
-    yield Line("start to exec, by that with a flat file", "ms", ours, flats, limit=1.1)
+    ours, flats = bench.take_in_turns(20, *(partial(bench.measure_disco, site, "true") for site in (tree, flat)))
+    yield Line("start to exec, by that with a flat file", "ms", _walls(ours), _walls(flats), limit=1.1)
 
 
 def shipped_handlers(bench: Bench) -> Iterator[Line]:
     """Measure what a start with each shipped handler takes more than the same start with a handler in shell that does nothing."""
-    plain = _flat_site(bench, {"do": "read"})
+    plain = _site(bench, "flat")
     for rule in SHIPPED:
-        sites = (_flat_site(bench, rule), plain)
-        ours, shell = bench.take_in_turns(20, *(partial(bench.time_disco, site, "true") for site in sites))
-        more = [mine - its for mine, its in zip(ours, shell, strict=True)]
+        sites = (_site(bench, "flat", rule=rule), plain)
+        ours, shell = bench.take_in_turns(20, *(partial(bench.measure_disco, site, "true") for site in sites))
+        more = [mine.wall - its.wall for mine, its in zip(ours, shell, strict=True)]
         yield Line(f"{rule['do'].split()[0]} in place of a shell's handler", "ms", more, limit=15)
-
-
-def _flat_site(bench: Bench, rule: dict[str, Any]) -> Site:
-    site = bench.site()
-    site.schema("mysql", SCHEMA)
-    (site.folder / "template").write_text(TEMPLATE)
-    site.rules({**rule, "when": "mysql", "do": rule["do"].format(folder=site.folder)})
-    hold(site, "flat", None, {"mysql": DATA})
-    return site
 
 
 def no_rules(bench: Bench) -> Iterator[Line]:
@@ -97,5 +113,23 @@ def no_rules(bench: Bench) -> Iterator[Line]:
     site = bench.site()
     site.cfg["disco.rules"] = "optional"
     yaml = [sys.executable, "-c", "import yaml"]
-    ours, floors = bench.take_in_turns(30, partial(bench.time_disco, site, "true"), partial(bench.time, site, yaml))
-    yield Line("disco true, by python -c 'import yaml'", "ms", ours, floors, limit=2)
+    ours, floors = bench.take_in_turns(30, partial(bench.measure_disco, site, "true"), partial(bench.measure, site, yaml))
+    yield Line("disco true, by python -c 'import yaml'", "ms", _walls(ours), _walls(floors), limit=1.5)
+
+
+def _site(bench: Bench, kind: str, server: Server | None = None, rule: dict[str, Any] = READ) -> Site:
+    """Return a site whose only source holds an interface `mysql`, for which one rule has a handler."""
+    site = bench.site()
+    site.schema("mysql", SCHEMA)
+    (site.folder / "template").write_text(TEMPLATE)
+    site.rules({**rule, "when": "mysql", "do": rule["do"].format(folder=site.folder)})
+    hold(site, kind, server, {"mysql": DATA})
+    return site
+
+
+def _walls(costs: Sequence[Cost]) -> list[float]:
+    return [cost.wall for cost in costs]
+
+
+def _cpus(costs: Sequence[Cost]) -> list[float]:
+    return [cost.cpu for cost in costs]

@@ -14,9 +14,13 @@ from bench_lab.machine import memory_of, role_of
 from bench_lab.rows.requests import CONSUL_TELLS, answers, etcd_requests
 from bench_lab.sites import (
     DATA,
+    LATE,
+    REFUSING,
     WAITING,
     await_answers,
+    await_rest,
     hold,
+    rewrite_as_yaml,
     start_server,
     waiting_site,
 )
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bench_lab.bench import Bench
+
+WITH_ONE_SOURCE = {"flat": 26.0, "consul": 40.0, "etcd": 54.0}  # MiB of all processes
+EACH_FURTHER = {"flat": 3.2, "consul": 7.6}  # MiB of a source
 
 
 def idle(bench: Bench) -> Iterator[Line]:
@@ -62,32 +69,50 @@ def idle(bench: Bench) -> Iterator[Line]:
         yield Line(f"{what} of {name}", unit, [(count - before[what, name]) * 60 / seconds], limit=None if name in bare else limit)
 
 
-def memory(kind: str, bench: Bench) -> Iterator[Line]:
-    """Measure what processes need while disco waits, and what each source after the first adds."""
+def memory(kind: str, bench: Bench, *, is_yaml: bool = False) -> Iterator[Line]:
+    """Measure what processes need while disco waits, and what each source after the first adds; is_yaml: no file is JSON."""
     server, totals = start_server(bench, kind), {}
     many = bench.size(10, 3)
     for count in (1, many):
         site = waiting_site(bench)
         for number in range(count):
             hold(site, kind, server, WAITING, f"s{number}")
+        if is_yaml:
+            rewrite_as_yaml(*site.etc.glob("*.schema"), *site.etc.glob("*.rules"), *site.folder.glob("*.json"))
         with bench.run(site) as running:
             bench.witness.wait_for("seen")
             await_answers(running, count)
             sizes = {role_of(pid): memory_of(pid) for pid in tree(running.pid)}
         totals[count] = sum(sizes.values())
         if count == 1:
-            yield Line("all processes", "MB", [totals[1]])
-            yield Line("coordinator", "MB", [sizes["coordinator"]])
-            yield Line("idle runner", "MB", [sizes["runner-1"]])
-            yield Line(f"the only source, {kind}", "MB", [sizes["s0"]])
+            yield Line("all processes", "MiB", [totals[1]], limit=None if is_yaml else WITH_ONE_SOURCE[kind])
+            yield Line("coordinator", "MiB", [sizes["coordinator"]])
+            yield Line("idle runner", "MiB", [sizes["runner-1"]])
+            yield Line(f"the only source, {kind}", "MiB", [sizes["s0"]])
     more = (totals[many] - totals[1]) / (many - 1)
-    yield Line("each source after the first", "MB", [more], limit={"flat": 3, "consul": 8}.get(kind))
-    if kind == "flat":
+    yield Line("each source after the first", "MiB", [more], limit=None if is_yaml else EACH_FURTHER.get(kind))
+    if kind == "flat" and not is_yaml:
         for count in (1, many):
             with bench.run_bare("read", str(count), site.cfg["s0.file"], str(site.etc / "seen.schema")) as pid:
                 bench.witness.wait_for_all(count)
                 totals[count] = memory_of(*tree(pid))
-        yield Line("each bare child that reads and validates a file", "MB", [(totals[many] - totals[1]) / (many - 1)])
+        yield Line("each bare child that reads and validates a file", "MiB", [(totals[many] - totals[1]) / (many - 1)])
+
+
+def memory_invalid(bench: Bench) -> Iterator[Line]:
+    """Measure what all processes need together where each of many flat sources has invalid data."""
+    names = [f"s{number}" for number in range(bench.size(100, 3))]
+    for why, schema in (("a key is missing", LATE), ("a pattern refuses a key", REFUSING)):
+        site = bench.site()
+        for name in names:
+            site.schema(name, schema)
+            hold(site, "flat", None, {name: DATA}, name)
+        site.rules({"when": names, "do": "read"})
+        with bench.run(site) as running:
+            await_answers(running, len(names))
+            await_rest(running)
+            pids = tree(running.pid)
+            yield Line(f"all processes, {why}", "MiB", [sum(map(memory_of, pids))], count=len(names))
 
 
 def after_exec(bench: Bench) -> Iterator[Line]:
@@ -106,7 +131,7 @@ def after_exec(bench: Bench) -> Iterator[Line]:
         # What disco was given stays: its COMMAND may have more than three.
         yield Line("descriptors", "", [count_descriptors(running.pid) - count_descriptors(direct.pid)], limit=0)
         yield Line("mapped files", "", [len(mapped(running.pid) - mapped(direct.pid))], limit=0)
-        yield Line("memory", "MB", [memory_of(running.pid)], [memory_of(direct.pid)])
+        yield Line("memory", "MiB", [memory_of(running.pid)], [memory_of(direct.pid)])
 
 
 def count_descriptors(pid: int) -> int:
