@@ -17,12 +17,15 @@ from bench_lab.build import describe
 from lab.processes import processes
 from lab.waiting import eventually
 
+from tests.conftest import need_program
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = [sys.executable, str(ROOT / "tools" / "bench"), "--here"]
-ALONE, WITH_SERVERS = "witness|no rules|shipped|flat|tree|YAML|invalid", ("consul|etcd", "idle|after exec|fleet")  # all rows
+ALONE = "witness|no rules|shipped|flat|tree|YAML|invalid"
+WITH_SERVERS = ("consul|etcd", "idle|after exec|fleet")  # the others
 PATIENCE = 240.0  # seconds for one run of the tool
 # A child computes for a tenth of a second, and one of its own, which it waits for, as long.
 COMPUTE = """
@@ -57,10 +60,10 @@ def measure(pattern: str, folder: Path) -> Sequence[dict[str, Any]]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into the memory of disco's processes")
 @pytest.mark.timeout(PATIENCE)
 @pytest.mark.parametrize("pattern", [ALONE, *WITH_SERVERS])
-def test_every_row_is_measured(pattern: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_every_row_is_measured(pattern: str, tmp_path: Path) -> None:
     """Each row gives its lines, and what does not depend on the machine's speed is as it must be."""
-    for program in ("consul_program", "etcd_program") if pattern in WITH_SERVERS else ():
-        request.getfixturevalue(program)  # skips without it
+    for program in ("strace", *(("consul", "etcd") if pattern in WITH_SERVERS else ())):
+        need_program(program)  # skips without it
     lines = {(row["row"], line["what"]): line for row in measure(pattern, tmp_path) for line in row["lines"]}
     for line in lines.values():
         assert line["samples"]
@@ -70,6 +73,10 @@ def test_every_row_is_measured(pattern: str, tmp_path: Path, request: pytest.Fix
             assert line["samples"] == [0], what
         if what in {"connections of each source", "connections of each", "interfaces sent for a change"}:
             assert line["samples"] == [1], row
+    for row in {row for row, _ in lines if row.startswith("phases ")}:
+        ends = [line["value"] for (name, what), line in lines.items() if name == row and what.startswith("until ")]
+        assert len(ends) >= 9
+        assert ends == sorted(ends), row
 
 
 def test_rows_are_listed() -> None:

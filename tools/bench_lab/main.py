@@ -13,8 +13,11 @@
 What is compared is measured in turns, after a run of each that does not count: the ratio is of the medians. Latencies go
 from the write's return, as the backend's client sees it, to the time that a handler or COMMAND tells; the row `witness` says
 what telling it takes, which is not taken off. Memory is proportional (PSS): pages shared with other processes count in part.
-Lines of something `bare` have no target: they tell, measured once, what a program without any of disco's promises pays for the
-same (bench_lab/bare.py).
+CPU time is that of all processes of a start. Lines of something `bare` have no target: they tell, measured once, what a program
+without any of disco's promises pays for the same (bench_lab/bare.py). Nor have the rows `YAML`, of a site whose files are not JSON,
+and `phases`, which say where the time of a start goes.
+
+The first line says how this Python was built: one that is optimised (PGO, LTO) makes all figures smaller.
 
 disco is installed into .tox/bench-EXTRAS, as from a wheel; without `formats`, for which jsonschema alone would keep the bare
 program that disco is compared with busy for a second. Consul and etcd are real servers (tools/backends). Everything started is

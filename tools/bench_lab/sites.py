@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from lab.processes import cpu_of, tree
@@ -30,6 +30,8 @@ DATA = {"host": "db1.example", "port": "3306", "user": "app", "password": "corre
 WAITING = {"app": DATA, "seen": DATA}
 LATE = {"type": "object", "required": ["late"]}  # held back by the key `late`
 REFUSING = {"type": "object", "properties": {"host": {"type": "string", "pattern": r"\.internal$"}}}  # what DATA has
+READ = {"do": "read"}
+TEMPLATE = "host = {{ mysql.host|ini }}\n"
 BATCH = 64  # keys in one transaction: Consul's limit
 QUIET = 0.2  # seconds after which a source that has answered waits in its next blocking query, and its pace allows two requests
 
@@ -84,6 +86,16 @@ def waiting_site(bench: Bench) -> Site:
     for name, schema in (("app", LATE), ("seen", SCHEMA)):
         site.schema(name, schema)
     site.rules({"when": "app", "do": "read"}, {"when": "seen", "do": "note", "name": "seen"})
+    return site
+
+
+def starting_site(bench: Bench, kind: str, server: Server | None = None, rule: dict[str, Any] = READ) -> Site:
+    """Return a site whose only source holds an interface `mysql`, for which one rule has a handler."""
+    site = bench.site()
+    site.schema("mysql", SCHEMA)
+    (site.folder / "template").write_text(TEMPLATE)
+    site.rules({**rule, "when": "mysql", "do": rule["do"].format(folder=site.folder)})
+    hold(site, kind, server, {"mysql": DATA})
     return site
 
 

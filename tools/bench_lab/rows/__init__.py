@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench_lab.rows import large, latency, many, start, waiting
+from bench_lab.rows import large, latency, many, phases, start, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ def list_rows() -> list[Row]:
         Row("cold start YAML", start.cold_start_yaml),
         Row("cold start tree", start.cold_start_tree),
         Row("shipped handlers", start.shipped_handlers),
+        *(Row(f"phases {kind}", partial(phases.phases, kind)) for kind in kinds),
         Row("no rules", start.no_rules),
         *(Row(f"late key {kind}", partial(latency.late_key, kind)) for kind in servers),
         *(Row(f"late change {kind}", partial(latency.late_change, kind)) for kind in servers),

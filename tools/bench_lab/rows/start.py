@@ -15,9 +15,9 @@ from bench_lab.line import Line
 from bench_lab.sites import (
     DATA,
     SCHEMA,
-    hold,
     rewrite_as_yaml,
     start_server,
+    starting_site,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from lab.site import Site
 
-    from bench_lab.bench import Bench, Cost, Server
+    from bench_lab.bench import Bench, Cost
 
 COLD_START = {"flat": 0.9, "consul": 1.0, "etcd": 1.0}  # by the floor program's, time and CPU time
 
@@ -35,8 +35,6 @@ SHIPPED: tuple[dict[str, Any], ...] = (
     {"do": "disco-env --upcase", "export": ["MYSQL_*"]},
     {"do": "disco-render {folder}/template {folder}/target"},
 )
-READ = {"do": "read"}
-TEMPLATE = "host = {{ mysql.host|ini }}\n"
 
 
 def witness(bench: Bench) -> Iterator[Line]:
@@ -57,7 +55,7 @@ def witness(bench: Bench) -> Iterator[Line]:
 def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
     """Measure a start with a COMMAND that does nothing, beside a bare program that reads, validates, runs and executes the same."""
     server, limit = start_server(bench, kind), COLD_START[kind]
-    site = _site(bench, kind, server)
+    site = starting_site(bench, kind, server)
     place = site.cfg["flat.file"] if server is None else f"{server.address}/{site.cfg[f'{kind}.prefix']}"
     yield from _compare(bench, site, (kind, place), limit=limit)
     yield from _compare(bench, site, (kind, place), " on one CPU", limit=limit, one_cpu=True)
@@ -65,7 +63,7 @@ def cold_start(kind: str, bench: Bench) -> Iterator[Line]:
 
 def cold_start_yaml(bench: Bench) -> Iterator[Line]:
     """Measure the same start with a flat file where only the data is YAML, and where schemas and rules are too."""
-    site = _site(bench, "flat")
+    site = starting_site(bench, "flat")
     place = site.cfg["flat.file"]
     rewrite_as_yaml(Path(place))
     yield from _compare(bench, site, ("flat", place), ", flat file YAML")
@@ -89,7 +87,7 @@ def _compare(
 
 def cold_start_tree(bench: Bench) -> Iterator[Line]:
     """Measure a start with a mounted folder, beside the same start with a flat file."""
-    flat, tree = _site(bench, "flat"), bench.site()
+    flat, tree = starting_site(bench, "flat"), bench.site()
     tree.schema("mysql", SCHEMA)
     tree.rules({"when": "mysql", "do": "read"})
     Mount(tree.folder / "data" / "mysql").write(DATA)
@@ -100,9 +98,9 @@ def cold_start_tree(bench: Bench) -> Iterator[Line]:
 
 def shipped_handlers(bench: Bench) -> Iterator[Line]:
     """Measure what a start with each shipped handler takes more than the same start with a handler in shell that does nothing."""
-    plain = _site(bench, "flat")
+    plain = starting_site(bench, "flat")
     for rule in SHIPPED:
-        sites = (_site(bench, "flat", rule=rule), plain)
+        sites = (starting_site(bench, "flat", rule=rule), plain)
         ours, shell = bench.take_in_turns(20, *(partial(bench.measure_disco, site, "true") for site in sites))
         more = [mine.wall - its.wall for mine, its in zip(ours, shell, strict=True)]
         yield Line(f"{rule['do'].split()[0]} in place of a shell's handler", "ms", more, limit=15)
@@ -115,16 +113,6 @@ def no_rules(bench: Bench) -> Iterator[Line]:
     yaml = [sys.executable, "-c", "import yaml"]
     ours, floors = bench.take_in_turns(30, partial(bench.measure_disco, site, "true"), partial(bench.measure, site, yaml))
     yield Line("disco true, by python -c 'import yaml'", "ms", _walls(ours), _walls(floors), limit=1.5)
-
-
-def _site(bench: Bench, kind: str, server: Server | None = None, rule: dict[str, Any] = READ) -> Site:
-    """Return a site whose only source holds an interface `mysql`, for which one rule has a handler."""
-    site = bench.site()
-    site.schema("mysql", SCHEMA)
-    (site.folder / "template").write_text(TEMPLATE)
-    site.rules({**rule, "when": "mysql", "do": rule["do"].format(folder=site.folder)})
-    hold(site, kind, server, {"mysql": DATA})
-    return site
 
 
 def _walls(costs: Sequence[Cost]) -> list[float]:
