@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from disco import last_words
 from disco.errors import DiscoError, ExitStatus, explain_failure
+from disco.system.frames import run_with_room
 from disco.system.signals import Signals
 
 
@@ -32,6 +33,10 @@ def main() -> NoReturn:
 
     It ends by `os._exit` alone: after anything else the interpreter may open a prompt (PYTHONINSPECT).
     """
+    run_with_room(_run)
+
+
+def _run() -> NoReturn:
     gc.disable()  # what is imported and loaded now stays: nothing to collect before the loop
     _occupy_standard_descriptors()
     signals = Signals(last_words.leave_at_start)
