@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from disco.coordinator import Coordinator
 from disco.core.lifecycle import Lifecycle
 from disco.core.plan import Plan, SourcePlan
 from disco.launching import quiet_limit
-from disco.system import programs
+from disco.system import chance, programs
 from disco.text import PATH_LIMIT, escape
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def prepare(  # noqa: PLR0913, PLR0917 -- all that a coordinator needs
 
     command: empty if it is not known. environment: that of handlers, whole entries by name.
     """
-    lifecycle = Lifecycle(_plan(site, command, environment), goal, time.monotonic(), SystemRandom().random)
+    lifecycle = Lifecycle(_plan(site, command, environment), goal, time.monotonic(), chance.share)
     return Coordinator(lifecycle, launched.processes, signals, site.settings.report_file)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from disco.data import subschemas
@@ -95,5 +94,7 @@ def _as_integer(text: str, value: float) -> int | None:
         return 0 if is_zero else None
     if len(text) > INTEGER_LENGTH or abs(value) >= 10.0 ** max(INTEGER_DIGITS, len(text)):
         return None
+    from decimal import Decimal  # noqa: PLC0415 -- few numbers of a store are written like that
+
     numerator, denominator = Decimal(text).as_integer_ratio()
     return numerator if denominator == 1 else None

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
 from disco.sources import InvalidValue, KeyTree, SourceError, consul_http, is_same
 from disco.sources.consul_options import describe_filter, describe_target, find_service, find_user, locate
 from disco.sources.pace import JITTER, PAUSE
+from disco.system import chance
 from disco.text import plural
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Query:
         self._http.consistency = consistency
         wait = longest = self._context.options["wait"]
         if self._is_in_step:
-            wait = random.uniform(min(PAUSE, longest), longest)  # noqa: S311 -- no secret; less than the pace allows gains nothing
+            wait = chance.between(min(PAUSE, longest), longest)  # less than the pace allows gains nothing
         asked = time.monotonic()
         common: dict[str, Any] = {"index": index, "wait": f"{wait * 1000:.0f}ms", "dc": self._dc}
         self._http.wait = wait * JITTER if index else 0.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from disco.data.values import KEY_LIMIT, SIZE_LIMIT
 from disco.errors import SourceError
 from disco.sources.etcd_channel import Channel, Message, NoAuthenticationError, WatchLostError, rpc, run
 from disco.sources.keys import KeyTree
+from disco.system import chance
 from disco.text import duration, escape, plural
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Session:
         self._prefix = (prefix if prefix.endswith("/") or not prefix else prefix + "/").encode(errors="surrogateescape")
         self._range = _make_range(self._prefix)
         # The first watch lasts any part of the whole, so that a fleet's watches do not end all at once.
-        self._wait = random.uniform(min(options["timeout"], options["wait"]), options["wait"])  # noqa: S311 -- no secret
+        self._wait = chance.between(min(options["timeout"], options["wait"]), options["wait"])
         shown = escape(_decode(self._prefix), PREFIX_LIMIT)
         self._channel = Channel(endpoint, options, f"prefix '{shown}'" if shown else "all keys: set a prefix")
 

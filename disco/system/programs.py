@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 from disco.system import libc
@@ -26,8 +25,15 @@ def find_program(name: str, path: str, folder: Path | None = None) -> str | None
     """
     if "/" in name:
         name = str(folder / name) if folder else name
-        return name if os.path.isfile(name) and os.access(name, os.X_OK) else None  # noqa: PTH113 -- before pathlib is needed
-    return shutil.which(name, path=path)
+        return name if is_executable(name) else None
+    # As shutil.which does it, whose module takes 1.5 ms of a start. An empty entry is the working directory, an empty path is none.
+    files = (os.path.join(place, name) for place in path.split(os.pathsep) if path)  # noqa: PTH118 -- before pathlib is needed
+    return next((file for file in files if is_executable(file)), None)
+
+
+def is_executable(file: str) -> bool:
+    """Return whether a file is one that this process may execute."""
+    return os.path.isfile(file) and os.access(file, os.X_OK)  # noqa: PTH113 -- before pathlib is needed
 
 
 def environment() -> dict[bytes, bytes]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import random
 import signal
 import time
 from collections.abc import Generator
@@ -16,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from disco.errors import SourceError, place_of
+from disco.system import chance
 from disco.system.backoff import FIRST, LAST, backoff
 from disco.system.limits import Overrun, time_limit
 from disco.text import duration
@@ -103,8 +103,8 @@ def report_cpu_time(descriptor: int) -> None:
 def choose_pause(errors: int, retry_after: float | None) -> float:
     """Return seconds to wait after so many earlier errors in a row, or those that the server asked for and up to a quarter more."""
     if retry_after is None:
-        return backoff(errors, random.random())  # noqa: S311 -- no secret
-    return min(max(retry_after, FIRST), RETRY_AFTER_LIMIT) * random.uniform(1, SPREAD)  # noqa: S311 -- no secret
+        return backoff(errors, chance.share())
+    return min(max(retry_after, FIRST), RETRY_AFTER_LIMIT) * chance.between(1, SPREAD)
 
 
 def _steps(source: Iterator[Mapping[str, Any]], limit: float) -> Generator[Mapping[str, Any], None, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import types
 import weakref
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from disco.sources import Context, SourceError, deadline
+from disco.system import chance
 from disco.wire.messages import Diff, Heartbeat, ReadFailed
 from disco.workers import watcher
 from tests.workers.support import SECRET, only_diffs, run_watcher
@@ -150,8 +150,8 @@ def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -
 
 def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits double to 30 s, with full jitter; being well again resets them; a server's wish is kept within bounds, and spread."""
-    monkeypatch.setattr(random, "uniform", lambda _low, high: high)
-    monkeypatch.setattr(random, "random", lambda: 1.0)
+    monkeypatch.setattr(chance, "between", lambda _low, high: high)
+    monkeypatch.setattr(chance, "share", lambda: 1.0)
     run_watcher(schemas, script(*[[SourceError("x")]] * 9, [{}, {}, SourceError("x")], [SourceError("x")]), 15)
     assert waits == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 0.25, 0.5]
     assert [watcher.choose_pause(3, asked) for asked in (0.0, 8.0, 1000.0)] == [0.3125, 10.0, 75.0]

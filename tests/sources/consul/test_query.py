@@ -265,7 +265,7 @@ def test_idle_costs_one_request_per_wait_on_one_connection(follow: Follow) -> No
 
 def test_waits_of_a_fleet_are_spread(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     """The query after an answer that came at once waits for a part of `wait`, those after it for the whole."""
-    monkeypatch.setattr("random.uniform", lambda low, high: low + (high - low) / 4)
+    monkeypatch.setattr("disco.system.chance.between", lambda low, high: low + (high - low) / 4)
     with Fake(Reply(), Reply(hold=True), Reply(hold=True), Reply(index=11), Reply(index=11, hold=True)) as fake:
         follower = follow(f"{fake.pairs}:consul.wait=1.2s")
         for _ in range(6):
