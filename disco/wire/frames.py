@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from disco.errors import ProtocolError
 from disco.text import PROBLEM_LIMIT
@@ -35,12 +33,11 @@ from disco.wire.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SIZES = struct.Struct("!II")
 Value: TypeAlias = Any  # of a header's, or of a message's field
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in ALL}
-_Reader = Callable[[Value, "_Bodies"], Value]  # makes a field's value of a header's, and of the bodies that this stands for
 
 
 def split(message: Message) -> Iterator[list[Part]]:
@@ -115,7 +112,7 @@ def decode(frame: bytes | bytearray, kinds: frozenset[type] = ALL) -> Message:
         if kind not in kinds:
             raise ProtocolError(f"an unexpected {name}")
         bodies = _Bodies(view[start:])
-        message = _reader(kind)(content, bodies)
+        message = _read_tuple(kind, content, bodies)
         bodies.finish()
     except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
         reason = f"malformed message ({type(error).__name__})"
@@ -178,58 +175,59 @@ def _pack(value: Value, bodies: list[Part]) -> Value:
     return value
 
 
-@cache  # made once for each type: a header may hold very many values
-def _reader(kind: Value) -> _Reader:
-    """Return what makes a value of this type of a header's; it raises TypeError or ValueError where that is none."""
-    origin: Value = get_origin(kind)
-    arguments = get_args(kind)
-    if kind in (bytes, Part):
-        return lambda value, bodies: bytes(bodies.take(value)) if kind is bytes else bodies.take(value)
-    if kind is Fragment or kind in _TYPES.values():
-        return _tuple_reader(kind)
-    if origin is tuple and arguments[0] is str:
-
-        def read_texts(value: Value, _bodies: _Bodies) -> tuple[str, ...]:
-            if type(value) is not list or not set(map(type, value)) <= {str}:
-                raise TypeError
-            return tuple(value)
-
-        return read_texts
-    if origin is not None:
-        read = _reader(arguments[1] if origin is dict else arguments[0])
-
-        def read_all(value: Value, bodies: _Bodies) -> Value:
-            if origin is dict and type(value) is dict:
-                return {key: read(item, bodies) for key, item in value.items()}
-            if origin is tuple and type(value) is list:
-                return tuple([read(item, bodies) for item in value])
-            raise TypeError
-
-        return read_all
-
-    def read_plain(value: Value, _bodies: _Bodies) -> Value:
-        if kind is float and type(value) in (float, int) and abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
-            return float(value)
-        if kind is float or type(value) is not kind or (kind is int and abs(value) >= 1 << 63):
-            raise TypeError
-        return value
-
-    return read_plain
+def _plain(value: Value, kind: type) -> Value:
+    if type(value) is not kind:
+        raise TypeError
+    return value
 
 
-def _tuple_reader(kind: Value) -> _Reader:
-    fields = [_reader(hint) for hint in get_type_hints(kind).values()]
-    check = _CHECKS.get(kind)
+def _read_int(value: Value, _bodies: _Bodies) -> int:
+    if type(value) is not int or abs(value) >= 1 << 63:
+        raise TypeError
+    return value
 
-    def read(value: Value, bodies: _Bodies) -> Value:
-        if type(value) is not list or len(value) != len(fields):
-            raise TypeError
-        message = kind(*[field(item, bodies) for field, item in zip(fields, value, strict=True)])
-        if check:
-            check(message)
-        return message
 
-    return read
+def _read_float(value: Value, _bodies: _Bodies) -> float:
+    if type(value) not in (float, int) or not abs(value) < 1e15:  # noqa: PLR2004 -- neither NaN nor infinite
+        raise TypeError
+    return float(value)
+
+
+def _read_texts(value: Value, _bodies: _Bodies) -> tuple[str, ...]:
+    if type(value) is not list or not set(map(type, value)) <= {str}:
+        raise TypeError
+    return tuple(value)
+
+
+def _read_fragments(value: Value, bodies: _Bodies) -> dict[str, Fragment]:
+    return {name: _read_tuple(Fragment, item, bodies) for name, item in _plain(value, dict).items()}
+
+
+def _read_tuple(kind: Value, value: Value, bodies: _Bodies) -> Value:
+    """Return the message, or fragment, whose fields' values are in a list."""
+    fields = kind.__annotations__.values()
+    if type(value) is not list or len(value) != len(fields):
+        raise TypeError
+    message = kind(*[_READERS[field](item, bodies) for field, item in zip(fields, value, strict=True)])
+    if check := _CHECKS.get(kind):
+        check(message)
+    return message
+
+
+# By the annotation of a field, as it is written: what makes its value of a header's, and of the bodies that this stands for. It
+# raises TypeError or ValueError where that is none. `typing` would take a millisecond to say what these texts mean.
+_READERS: dict[str, Callable[[Value, _Bodies], Value]] = {
+    "str": lambda value, _bodies: _plain(value, str),
+    "bool": lambda value, _bodies: _plain(value, bool),
+    "int": _read_int,
+    "float": _read_float,
+    "bytes": lambda value, bodies: bytes(bodies.take(value)),
+    "Part": lambda value, bodies: bodies.take(value),
+    "tuple[str, ...]": _read_texts,
+    "tuple[bytes, ...]": lambda value, bodies: tuple([bytes(bodies.take(size)) for size in _plain(value, list)]),
+    "tuple[Part, ...]": lambda value, bodies: tuple([bodies.take(size) for size in _plain(value, list)]),
+    "dict[str, Fragment]": _read_fragments,
+}
 
 
 def _check_verdict(verdict: Fragment | Merged) -> None:
