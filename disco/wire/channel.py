@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from disco.wire.messages import Message
 
 CHUNK = 256 << 10  # bytes read at a time
+PARTS_AT_ONCE = 1024  # written at a time: what the kernel takes (UIO_MAXIOV)
 
 
 class Channel:
@@ -76,15 +77,18 @@ class Channel:
         """Write what fits now. A dead peer is seen by `eof`, not here."""
         while self._outbox:
             try:
-                written = self._end.send(self._outbox[0])
+                written = self._end.sendmsg(self._outbox[:PARTS_AT_ONCE])
             except BlockingIOError:
                 return
             except OSError:
                 self._outbox.clear()
                 return
-            if written == len(self._outbox[0]):
-                del self._outbox[0]
-            else:
+            whole = 0
+            while whole < len(self._outbox) and written >= len(self._outbox[whole]):
+                written -= len(self._outbox[whole])
+                whole += 1
+            del self._outbox[:whole]
+            if written:
                 self._outbox[0] = self._outbox[0][written:]
 
     @property
@@ -110,7 +114,8 @@ class BlockingChannel:
         """Write a whole message, waiting as long as the coordinator needs (backpressure, not loss)."""
         for frame in frames.split(message):
             for part in frame:
-                self._end.sendall(part)
+                if part:
+                    self._end.sendall(part)
 
     def receive(self) -> Iterator[Message]:
         """Yield messages until the end of file.

@@ -30,7 +30,8 @@ def test_a_channel_never_blocks(ends: tuple[socket.socket, socket.socket]) -> No
     """Whatever is sent to a peer that does not read is queued, never waited for; it arrives whole and in order."""
     sender, receiver = map(Channel, ends)
     big = Run(task=1, rule="r", argv=("a",), env=(b"b=c",), stdin=(b"x" * 1_000_000,), timeout=0.0)
-    history = [*HISTORY, big, *HISTORY, big, Heartbeat(answered=True)]
+    many = big._replace(env=tuple(b"NAME%d=%d" % (number, number) for number in range(5000)))
+    history = [*HISTORY, big, *HISTORY, many, big, Heartbeat(answered=True)]
     assert list(receiver.receive()) == []
     for message in history:
         sender.send(message)
