@@ -70,3 +70,9 @@ def nearest(name: str, known: Iterable[str], otherwise: str, near: float = 0.6) 
 
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=near)
     return f"did you mean {matches[0]}?" if matches else otherwise
+
+
+def place_after(start: bytes) -> str:
+    """Return `:LINE:COLUMN` of what follows the start of a UTF-8 text."""
+    before = start.decode(errors="ignore")
+    return f":{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"

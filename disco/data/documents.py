@@ -10,9 +10,11 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from disco.data import values, yaml_events
+from disco.data import values
+from disco.data.json_places import JsonPlaces
 from disco.errors import DocumentError
 from disco.named import NamedTuple
+from disco.text import place_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,19 +26,20 @@ _REMEDIES = {errno.ENOENT: "create it, or correct the path", errno.EACCES: "let 
 
 
 class Document(NamedTuple):
-    """A document's data, and the place of each node: path of keys and indices → (line, column), counted from 1."""
+    """A document's data; places: line and column, counted from 1, by the path of keys and indices to each node."""
 
     name: str
     data: Json
-    places: Mapping[NodePath, tuple[int, int]]
+    places: Mapping[NodePath, tuple[int, int]] | JsonPlaces
+
+    def find(self, *path: str | int) -> tuple[int, int] | None:
+        """Return line and column of a node, or of the nearest one above it that has a place; None if none has."""
+        places = (self.places.get(path[:end]) for end in range(len(path), -1, -1))
+        return next(filter(None, places), None)
 
     def at(self, *path: str | int) -> str:
-        """Return `NAME:LINE:COLUMN` of a node, or of the nearest one above it that has a place."""
-        for end in range(len(path), -1, -1):
-            if path[:end] in self.places:
-                line, column = self.places[path[:end]]
-                return f"{self.name}:{line}:{column}"
-        return self.name
+        """Return `NAME:LINE:COLUMN` of a node, as `find` has it, or the name alone."""
+        return ":".join(map(str, (self.name, *(self.find(*path) or ()))))
 
 
 def read_file(path: Path | str, limit: int = values.SIZE_LIMIT) -> bytes:
@@ -65,7 +68,7 @@ def read_file(path: Path | str, limit: int = values.SIZE_LIMIT) -> bytes:
 def parse(content: bytes, name: str, *, places: bool = True) -> Document:
     """Parse one document.
 
-    name: what messages call the document. places: if False, JSON is parsed faster, and `at` may return only the name.
+    name: what messages call the document. places: if False, YAML is parsed faster, and `at` may return only the name.
 
     Raises:
         DocumentError: malformed, over a limit, a duplicate key, or something that JSON cannot hold; with line and
@@ -77,24 +80,14 @@ def parse(content: bytes, name: str, *, places: bool = True) -> Document:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = yaml_events.place_after(content[: error.start])
-        raise DocumentError(f"{name}{place}", "no UTF-8 text", "save it as UTF-8") from None
+        raise DocumentError(f"{name}{place_after(content[: error.start])}", "no UTF-8 text", "save it as UTF-8") from None
     # libyaml reads some JSON differently (U+2028) and refuses some (escaped surrogates): JSON's own rules decide.
-    data = _parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
-    if data is not None and not places:
-        return Document(name, data, {})
-    try:
-        tree = yaml_events.build(text, name, keep_places=places)
-    except DocumentError:
-        if data is None:
-            raise
-        return Document(name, data, {})
-    return Document(name, tree.data if data is None else data, tree.places)
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return Document(name, values.strict_json(text), JsonPlaces(text))
+        except ValueError:  # YAML's parser has place and reason, or can read it
+            pass
+    from disco.data import yaml_events  # noqa: PLC0415 -- takes 9 ms, which whoever writes JSON need not wait
 
-
-def _parse_json(text: str) -> Json:
-    """Return the data of a JSON text. None: the text is not JSON, and YAML's parser has place and reason."""
-    try:
-        return values.strict_json(text)
-    except ValueError:
-        return None
+    tree = yaml_events.build(text, name, keep_places=places)
+    return Document(name, tree.data, tree.places)

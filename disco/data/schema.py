@@ -160,7 +160,7 @@ def _find_defaults(schema: Schema, having: Iterable[Json], document: documents.D
         signal.signal(signal.SIGVTALRM, before)  # this process is to become COMMAND
     raise_problems(finder.problems)
     unused = (part for part in having if id(part) not in finder.used)
-    in_order = sorted(unused, key=lambda part: document.places.get((*paths[id(part)], "default"), ()))
+    in_order = sorted(unused, key=lambda part: document.find(*paths[id(part)], "default") or ())
     idle = (Problem(where(part), _IDLE, _IDLE_REMEDY) for part in in_order)
     schema.defaults = defaults.Defaults(place, where(place.origin)) if place else None
     schema.idle_defaults = tuple(idle)

@@ -15,6 +15,7 @@ import yaml
 from disco.data import values
 from disco.errors import DocumentError
 from disco.named import NamedTuple
+from disco.text import place_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,12 +57,6 @@ def build(text: str, name: str, *, keep_places: bool) -> Tree:
         place, reason = _explain(error, text)
         raise DocumentError(f"{name}{place}", reason) from None
     return Tree(builder.result, builder.places)
-
-
-def place_after(start: bytes) -> str:
-    """Return `:LINE:COLUMN` of what follows the start of a UTF-8 text."""
-    before = start.decode(errors="ignore")
-    return f":{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 def _explain(error: yaml.YAMLError, text: str) -> tuple[str, str]:

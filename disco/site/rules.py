@@ -190,7 +190,7 @@ class _Reader:
 
     def _default_name(self, index: int) -> str:
         """Return FILE:LINE, with the column too if a rule before it begins in the same line."""
-        line, column = self._document.places.get(("rules", index), (f"rule-{index + 1}", 0))  # JSON may have no places
+        line, column = self._document.find("rules", index) or (0, 0)
         name = f"{self._label}:{line}"
         if name in self._default_names:
             name = f"{name}:{column}"
