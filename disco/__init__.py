@@ -8,7 +8,8 @@ Processes
     disco (often pid 1; becomes COMMAND): hands signals on to the coordinator, and waits
       └── coordinator
             ├── sources: one for each namespace, or for each blocking query of one (consul, consul/web, etcd, flat)
-            ├── checker: from the first time that two sources say different things of one interface
+            ├── checker: from the first time that two sources say different things of one interface, or that one source says
+            │   what only jsonschema can judge
             └── runner-1, runner-2, …: one handler each at a time, at most disco.workers of them
 
 The coordinator is one loop without threads. It waits for facts (a message, a signal, a child's end, a deadline) in one
@@ -48,12 +49,15 @@ The life of a change
    and sends a `Diff` of the interfaces that changed, each whole and with its verdict: as the source has it, and besides with
    its defaults where it is valid and they make a difference.
 2. `composition` composes. Where one source contributes, or several say the same, its verdict counts, and handlers get what has
-   the defaults; else the checker merges what has none, fills in and validates (`Merge`, `Merged`). News that everything which
-   a source had is gone at once is held, with all that follows (`contribution`), for it looks the same when a server restarts.
-   What several sources name in their `interfaces` is withheld until each has answered.
+   the defaults. Where sources differ the checker merges what has none, fills in and validates (`Merge`, `Merged`). It does so
+   too with what a source gave no verdict on. A source can tell that data of a *plain* schema is valid, or merely incomplete
+   (`data.plain`); for all else jsonschema is needed, which takes 7 MB and a tenth of a second: one process imports it, in which
+   sources take turns. A schema that is not plain is loaded with jsonschema, and its data is judged by the source all the same.
+   News that everything which a source had is gone at once is held, with all that follows (`contribution`), for it looks the
+   same when a server restarts. What several sources name in their `interfaces` is withheld until each has answered.
 3. `adoption` lets rules see it, in cuts. What changed and is named by one rule is adopted together: when all of it has been
-   quiet for disco.settle, and merged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
-   data changes faster than it is merged, an older moment that is wholly known is adopted, and exec waits for the newest.
+   quiet for disco.settle, and judged. So a rule sees its interfaces as of one moment, and no half of a transaction. Where
+   data changes faster than it is judged, an older moment that is wholly known is adopted, and exec waits for the newest.
 4. `schedule` finds the rules whose *basis* (the digests of their interfaces) is not the one that they last succeeded
    on, and sends `Run` to an idle runner, which answers `Started` and, when the handler has exited, `RunFinished`. The runner is
    the first who may look into data: what is not one JSON object for each interface costs its source. A run's start
@@ -85,7 +89,7 @@ once waits until it is read.
     Diff        source →     what changed, atomically; the first replaces all that an earlier process of the source said
     ReadFailed  source →     could not read; it tries again by itself, at a time that it names
     Heartbeat   source →     still there; `answered`: the backend too, with nothing new
-    Merge       → checker    merge these bodies and validate them
+    Merge       → checker    merge these bodies, or take the one, and validate that
     Merged      checker →    the verdict, and the merged data
     Run         → runner     run this handler with this input; one at a time
     Started     runner →     the handler's pid: its time runs from now on

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab.processes import below, is_alive, processes
+from lab.processes import below, is_alive, name_of, processes
 from lab.waiting import eventually
 
 if TYPE_CHECKING:
@@ -190,6 +191,50 @@ def test_catastrophic_pattern_in_a_source(site: Site) -> None:
     running.report_until("validation takes too long")
     running.send(signal.SIGTERM)
     running.wait()
+
+
+def test_a_pattern_that_explodes_in_refused_data(site: Site) -> None:
+    """Data that is refused for another reason first goes to the checker. What explodes there keeps no other from its verdict."""
+    site.simple()
+    site.schema("evil", {"properties": {"port": {"maximum": 9}, "x": {"pattern": "^(a+)+$"}}})
+    site.schema("other", {"properties": {"port": {"maximum": 9}}})
+    site.rules({"when": "app", "do": "see"}, {"when": "evil", "do": "see"}, {"when": "other", "do": "see"})
+    site.flat({"evil": {"port": 10, "x": "a" * 40 + "b"}}, "evil.yaml", "evil")
+    site.flat({"app": {"a": 1}, "other": {"port": 10}})
+    running = site.start()
+    eventually(lambda: site.seen() == [{"app": {"a": 1}}])
+    running.report_until("interface other is not valid: /port does not satisfy maximum 9 (flat")
+    running.report_until("interface evil is not valid: validation takes too long")
+    site.flat({"app": {"a": 1}, "other": {"port": 9}})
+    site.flat({"evil": {"port": 9}}, "evil.yaml", "evil")
+    assert running.wait() == 0
+    assert {"evil": {"port": 9}} in site.seen()
+    assert {"other": {"port": 9}} in site.seen()
+
+
+def test_the_checker_alone_loads_jsonschema(site: Site) -> None:
+    """Of many sources with data that jsonschema has to refuse none imports it; without such data nobody does."""
+    site.simple()
+    site.schema("late", {"required": ["host"], "properties": {"port": {"type": "integer", "maximum": 9}}})
+    site.rules({"when": "app", "do": "see"}, {"when": "late", "do": "see"})
+    for name in ("one", "two", "three"):
+        site.flat({"late": {"port": "9"}}, f"{name}.yaml", name)
+    running = site.start()
+    running.wait_for("source one: first answer")
+    running.report_until("/host is required")
+    assert having_jsonschema(running.coordinator) == []
+    for name in ("one", "two", "three"):
+        site.flat({"late": {"host": name, "port": 10}}, f"{name}.yaml", name)
+    running.report_until("interface late is not valid: /port does not satisfy maximum 9")
+    assert having_jsonschema(running.coordinator) == ["disco:checker"]
+    running.send(signal.SIGTERM)
+    running.wait()
+
+
+def having_jsonschema(coordinator: int) -> list[str]:
+    """Return which of disco's processes hold a library that only jsonschema needs."""
+    pids = [coordinator, *below(coordinator)]
+    return [name_of(pid) for pid in pids if "rpds" in Path(f"/proc/{pid}/maps").read_text()]
 
 
 def test_hup_reads_anew(site: Site) -> None:

@@ -38,7 +38,7 @@ def test_a_site_without_rules(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("option", "imported"),
-    [("--check", "disco.people.check jsonschema disco.handlers"), ("--graph", "jsonschema"), ("-h", ""), ("--version", "")],
+    [("--check", "disco.people.check disco.handlers"), ("--graph", ""), ("-h", ""), ("--version", "")],
 )
 def test_an_answer(site: Site, option: str, imported: str) -> None:
     """What an image's build may ask needs neither psutil nor the coordinator, nor a client library."""

@@ -128,10 +128,13 @@ class Adoption:
         if self._open and interface in self._open and self._open[interface].combination == view.combination:
             self._open[interface] = view
 
-    def open_moment(self, interface: str) -> Moment:
+    def find_moment(self, interface: str) -> Moment:
         """Return an interface that has to be checked, with all that is adopted together with it, as of now."""
-        self._open = self._newest_of(self._find_joined(interface))
-        return self._open
+        return self._newest_of(self._find_joined(interface))
+
+    def open_moment(self, moment: Moment) -> None:
+        """Have the interfaces of a moment checked."""
+        self._open = moment
 
     def close_moment(self) -> None:
         """End the moment that was opened: if all of it is known by now, it can be adopted even though newer data is not known."""

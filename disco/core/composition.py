@@ -1,4 +1,4 @@
-"""What all sources say, composed: of one source its verdict counts, of several the checker's. Data is opaque here.
+"""What all sources say, composed: of one source its verdict counts, if it has one, else the checker's. Data is opaque here.
 
 What sources say is compared and merged as they say it, without the defaults of schemas.
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from disco.core.adoption import NOTHING, Adoption, View
 from disco.core.contribution import Contribution
 from disco.core.deadlines import Deadlines
+from disco.core.turns import Turns
 from disco.wire import messages
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Composition:
         self._order = {source: place for place, source in enumerate(self._contributions)}
         self._holds: Deadlines[Contribution] = Deadlines(attrgetter("deadline"))
         self._verdicts: dict[str, View] = {}  # the checker's last ones
-        self._unmerged: dict[str, None] = {}  # in the order of arrival
+        self.turns = Turns()  # at the checker
         self._moment: dict[str, tuple[Combination, tuple[bytes, ...]]] = {}  # what is still to be merged of one moment
 
     # What sources say
@@ -81,20 +82,27 @@ class Composition:
 
     # What is merged
 
-    def next_merge(self) -> tuple[str, Combination, tuple[bytes, ...]] | None:
+    def next_merge(self, now: float) -> tuple[str, Combination, tuple[bytes, ...]] | None:
         """Return an interface to merge and validate, the combination that it stands for, and the bodies; None if there is none.
 
         What is adopted together is merged as of one moment, which can be adopted even where newer data comes faster than that.
         The interface is returned again until its verdict is there.
         """
-        if not self._moment and self._unmerged:
-            for name, view in self.adoption.open_moment(next(iter(self._unmerged))).items():
-                if view.pending:
-                    del self._unmerged[name]
-                    self._moment[name] = view.combination, tuple(part.body for _, part in self._parts(name))
+        if not self._moment:
+            self._open_moment(now)
         for interface, (combination, bodies) in self._moment.items():
             return interface, combination, bodies
         return None
+
+    def _open_moment(self, now: float) -> None:
+        for candidate in self.turns.candidates(now):
+            moment = self.adoption.find_moment(candidate)
+            if all(map(self.turns.may_have_turn, moment)):  # what is adopted together waits together
+                self.adoption.open_moment(moment)
+                for name in [name for name, view in moment.items() if view.pending]:
+                    self.turns.end_turn(name)
+                    self._moment[name] = moment[name].combination, self._bodies(name)
+                return
 
     def judge(self, interface: str, combination: Combination, merged: Merged, now: float) -> None:
         """Take the checker's verdict, which counts if that combination is still the current one."""
@@ -113,6 +121,11 @@ class Composition:
 
     # Views
 
+    def _bodies(self, interface: str) -> tuple[bytes, ...]:
+        """Return what is to be merged: only one body if all sources say the same."""
+        parts = [part for _, part in self._parts(interface)]
+        return tuple(part.body for part in (parts if len({part.digest for part in parts}) > 1 else parts[-1:]))
+
     def _parts(self, interface: str) -> list[tuple[str, Fragment]]:
         return [(name, self._contributions[name].fragments[interface]) for name in self._givers.get(interface, ())]
 
@@ -126,9 +139,9 @@ class Composition:
     def _compose(self, interface: str) -> View:
         view = NOTHING if interface in self.withheld else self._view(interface, self._parts(interface))
         if view.pending:
-            self._unmerged.setdefault(interface)  # it keeps its place: who changes often must not come last for ever
+            self.turns.add(interface, self._givers[interface])
         else:
-            self._unmerged.pop(interface, None)
+            self.turns.discard(interface)
         return view
 
     def _view(self, interface: str, parts: list[tuple[str, Fragment]]) -> View:
@@ -141,8 +154,8 @@ class Composition:
             return View(combination, problems=tuple(unusable))
         if not parts:
             return NOTHING
-        if len({part.digest for _, part in parts}) == 1:  # one source, or all say the same
-            part = parts[-1][1]  # the later source wins, also where one lies about its digest
+        part = parts[-1][1]  # the later source wins, also where one lies about its digest
+        if part.is_judged and len({part.digest for _, part in parts}) == 1:  # one source, or all say the same
             # A run's basis is what its handler gets: a value that a source now has, and that was the default before, is no news.
             digest = messages.digest(part.filled) if part.filled else part.digest
             return View(combination, "" if part.problems else digest, part.filled or part.body, part.problems)

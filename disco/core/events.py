@@ -47,7 +47,7 @@ class Kind(Enum):
         may_tell=("printed", "output"),
     )
     CHECKER = Traits(
-        "{name} (which merges what several sources say)",
+        "{name} (which merges and validates what sources cannot)",
         start_lease=0.0,
         dies_with_parent=True,
         has_backend=False,

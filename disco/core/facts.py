@@ -211,7 +211,7 @@ class RuleRefused(Fact):
 class DataFrozen(Fact):
     """No more data is adopted because of a rule: its handler ran so often in a row on changes of these interfaces.
 
-    runs 0: it has succeeded, but these change faster than they are merged.
+    runs 0: it has succeeded, but these change faster than they are validated.
     """
 
     rule: str

@@ -279,6 +279,7 @@ class Lifecycle:
             self._health.deadline,
             self._schedule.deadline,
             self._composition.hold_deadline,
+            self._merging.deadline,
         )
         return min((time for time in times if time is not None), default=None)
 

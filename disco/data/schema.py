@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from disco.data import decoding, documents, subschemas
+from disco.data import decoding, documents, plain, subschemas, verdicts
 from disco.errors import ConfigurationError, Problem, raise_problems
 from disco.system.limits import Overrun, cpu_limit
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from disco.data.defaults import Defaults
     from disco.data.subschemas import Targets
+    from disco.data.validation import Examined
     from disco.data.values import Json, NodePath
 
 _IDLE = "this default is never used: it is not that of a key below properties, additionalProperties, items, allOf or $ref"
@@ -70,18 +71,18 @@ class Schema:
 
         A schema that only jsonschema understands has its validator from the start, and always gives a verdict.
         """
-        return self.problems(data)
+        return plain.judge(self.content, data, self.targets) if self._validator is None else self.problems(data)
 
     def problems(self, data: Json) -> tuple[str, ...]:
         """Return why data violates the schema, as `POINTER reason` without any value; empty if it is valid."""
         if not isinstance(data, dict):
-            return ("the interface is not a mapping",)
-        return self.find_violations(data, "the interface")
+            return (verdicts.NO_MAPPING,)
+        return self._ask_library(data, verdicts.WHOLE)
 
     def load(self) -> None:
         """Import jsonschema and make the validator, where that was not done: it takes a time that does not depend on data."""
         if self._validator is None:
-            self.examine(lambda *_path: self.where)
+            self._validator = self._let_library_examine(lambda *_path: self.where).validator
 
     def examine(self, at: Callable[..., str]) -> list[Json]:
         """Find out what the schema is; return its subschemas that have a default. at: the place of a node's path, for people.
@@ -90,19 +91,32 @@ class Schema:
             ConfigurationError: it is no schema that disco can use.
 
         """
-        from disco.data import validation  # noqa: PLC0415 -- takes a tenth of a second, which few starts need
-
-        examined = validation.examine(self.content, self.where, at, partial(_find_paths, self.content))
+        if known := plain.examine(self.content):
+            self.targets = known.targets
+            return known.having_defaults
+        examined = self._let_library_examine(at)
         self._validator, self.targets, self.warnings = examined.validator, examined.targets, examined.warnings
         return examined.having_defaults
 
-    def find_violations(self, data: Json, whole: str, part: Iterable[str] | None = None) -> tuple[str, ...]:
-        """Return why data violates the schema, or a part of it; see `validation.find_violations`."""
-        from disco.data import validation  # noqa: PLC0415 -- as above
+    def find_violations(self, data: Json, whole: str, part: Json, steps: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return why data violates a part of the schema; steps: those to it, escaped as in a URI.
+
+        whole: what the sentences call the data.
+        """
+        known = plain.find_violations(part, data, self.targets, whole) if self._validator is None else None
+        return self._ask_library(data, whole, steps) if known is None else known
+
+    def _ask_library(self, data: Json, whole: str, steps: Iterable[str] | None = None) -> tuple[str, ...]:
+        from disco.data import validation  # noqa: PLC0415 -- takes a tenth of a second and 7 MB, which few starts need
 
         self.load()
         assert self._validator  # noqa: S101 -- what load means
-        return validation.find_violations(self._validator, data, whole, part)
+        return validation.find_violations(self._validator, data, whole, steps)
+
+    def _let_library_examine(self, at: Callable[..., str]) -> Examined:
+        from disco.data import validation  # noqa: PLC0415 -- as above
+
+        return validation.examine(self.content, self.where, at, partial(_find_paths, self.content))
 
 
 def read(path: Path, *, with_defaults: bool = True) -> Schema:
@@ -142,7 +156,7 @@ def _find_defaults(schema: Schema, having: Iterable[Json], document: documents.D
 
     def explain(part: Json, data: Json) -> tuple[str, ...]:
         steps = (quote(str(step).replace("~", "~0").replace("/", "~1"), safe="") for step in paths[id(part)])
-        return schema.find_violations(data, "it", steps)
+        return schema.find_violations(data, "it", part, steps)
 
     def where(part: Json) -> str:
         return document.at(*paths[id(part)], "default")

@@ -73,3 +73,11 @@ def find_properties(content: Json, path: Sequence[str], targets: Targets) -> fro
     for key in path:
         applying = list(find_applying(of_key(applying, key), targets))
     return frozenset(name for content in applying for name in content.get("properties", ()))
+
+
+def replace_false(content: Mapping[str, Json]) -> None:
+    """Replace `false` below `properties` by what means the same, but of which jsonschema says which key is wrong."""
+    properties = content.get("properties", {})
+    for name, below in properties.items():
+        if below is False:
+            properties[name] = {"not": {}}

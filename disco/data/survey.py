@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import referencing
 import referencing.exceptions
 
+from disco.data import subschemas
 from disco.data.formats import jsonschema
 from disco.text import PATH_LIMIT, PROBLEM_LIMIT, escape, nearest
 
@@ -92,9 +93,7 @@ class Survey:
             for keyword in sorted(content.keys() - self._keywords):
                 if remedy := nearest(keyword, self._keywords, "", _NEAR):
                     self.mistyped.append((content, keyword, remedy))
-            for name, below in content.get("properties", {}).items():
-                if below is False:  # for `false` the library does not say which key is wrong
-                    content["properties"][name] = {"not": {}}
+            subschemas.replace_false(content)
 
     def _follow(self, content: dict[str, Json], keyword: str, resolver: Resolver[Json]) -> None:
         reference = content[keyword]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _DIALECTS = "$schema names a dialect that is not known here (drafts 4, 6, 7, 2019-09 and 2020-12 are)"
 _EXTRA = "pip install 'disco-entrypoint[formats]' (it checks the usual formats), or remove this format"
+_TOO_DEEP = "the schema recurses too deep on this data, or for ever"
 
 # Nothing is ever fetched: a reference leads into the schema itself, or to one of these.
 _REGISTRY = jsonschema_specifications.REGISTRY.combine(EMPTY_REGISTRY)
@@ -86,19 +87,19 @@ def find_violations(validator: Validator, data: Json, whole: str, part: Iterable
     """
     if part is not None:  # by a reference, so the part's own references keep their base
         validator = validator.evolve(schema={"$ref": "#" + "".join(f"/{step}" for step in part)})
-    problems: list[str] = []
     try:
-        for error in validator.iter_errors(data):
-            problems += (text for text in verdicts.explain(error, whole) if text not in problems)
-            if len(problems) > verdicts.PROBLEMS_SHOWN:
-                break
+        return verdicts.collect(verdicts.explain(error, whole) for error in validator.iter_errors(data))
     except Overrun:
         raise
     except RecursionError:
-        return ("the schema recurses too deep on this data, or for ever",)
+        return (_TOO_DEEP,)
     except Exception as error:  # noqa: BLE001 -- arithmetic and formats on hostile data: a verdict, not a crash
         return (f"the schema cannot be applied to this data ({type(error).__name__})",)
-    return verdicts.bounded(problems)
+    except BaseException as error:
+        # Rust code that meets Python's limit of calls panics, with an exception that nobody can import.
+        if type(error).__name__ == "PanicException":
+            return (_TOO_DEEP,)
+        raise
 
 
 def _find_dialect(name: Json) -> type[Validator] | None:

@@ -12,13 +12,15 @@ from disco.text import NAME_LIMIT, PROBLEM_LIMIT, escape
 from disco.wire import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import jsonschema
 
     from disco.data.values import Json
 
 PROBLEMS_SHOWN = messages.PROBLEM_COUNT - 1  # problems of one interface, before "and more"
+WHOLE = "the interface"  # what sentences call an interface's data as a whole
+NO_MAPPING = f"{WHOLE} is not a mapping"
 TOO_SLOW = "validation takes too long (a regular expression in the schema that explodes on this data?)"
 TOO_LARGE = (
     f"with the schema's defaults it has more than {values.SIZE_LIMIT >> 20} MiB or {values.NODE_LIMIT} values, "
@@ -44,6 +46,16 @@ def bounded(problems: Iterable[str], limit: int = PROBLEMS_SHOWN) -> tuple[str, 
     return (*shown[:limit], "and more") if len(shown) > limit else tuple(shown)
 
 
+def collect(explained: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Return the sentences that explain errors, bounded and each once; looks for no more errors than are shown."""
+    problems: dict[str, None] = {}
+    for sentences in explained:
+        problems |= dict.fromkeys(sentences)
+        if len(problems) > PROBLEMS_SHOWN:
+            break
+    return bounded(problems)
+
+
 def explain(error: jsonschema.ValidationError, whole: str) -> list[str]:
     """Return the sentences that explain a validator's error. They show names of the data's keys, and no value of the data.
 
@@ -53,6 +65,17 @@ def explain(error: jsonschema.ValidationError, whole: str) -> list[str]:
     return [f"{at}{reason}" for reason in _explain_names(error)] or [f"{at or whole} {_explain_value(error)}"]
 
 
+def explain_required(wanted: list[str], data: Mapping[str, Json]) -> list[str]:
+    """Return which of the wanted keys a mapping lacks, in sentences that follow its pointer."""
+    return [f"{pointer([name])} is required" for name in wanted if name not in data]
+
+
+def explain_type(wanted: str | list[str], data: Json) -> str:
+    """Return that data is of another type than the schema wants, in words that follow its pointer."""
+    types = " or ".join(wanted) if isinstance(wanted, list) else wanted
+    return f"is {_type_name(data)}, the schema wants {types}"
+
+
 def _explain_names(error: jsonschema.ValidationError) -> list[str]:
     """Return what is wrong with the names of a mapping's keys, `/NAME reason` each; empty if the error is about something else."""
     wanted: Json = error.validator_value
@@ -60,7 +83,7 @@ def _explain_names(error: jsonschema.ValidationError) -> list[str]:
     if _is_about_a_name(error.absolute_schema_path):
         return [f"{pointer([str(instance)])} is not a name that the schema allows"]
     if error.validator == "required" and isinstance(wanted, list):
-        return [f"{pointer([name])} is required" for name in wanted if name not in instance]
+        return explain_required(wanted, instance)
     if error.validator in ("dependentRequired", "dependencies"):
         return [
             f"{pointer([name])} is required with {pointer([given])}"
@@ -83,8 +106,7 @@ def _explain_value(error: jsonschema.ValidationError) -> str:
     wanted: Json = error.validator_value
     keyword = str(error.validator)
     if keyword == "type":
-        types = " or ".join(wanted) if isinstance(wanted, list) else str(wanted)
-        return f"is {_type_name(error.instance)}, the schema wants {types}"
+        return explain_type(wanted, error.instance)
     if keyword in ("enum", "const"):
         return "is not one of the values that the schema allows"
     if isinstance(wanted, (int, float, str)) and not isinstance(wanted, bool):

@@ -92,7 +92,7 @@ def interface_lines(status: Status, name: str) -> Iterator[str]:
         names = "names" if len(interface.awaited) == 1 else "name"
         yield f"interface {name} waits for the first answer of {_some(interface.awaited)} ({options} {names} it)"
     elif newest.pending:
-        yield f"interface {name} is being merged and validated"
+        yield f"interface {name} {'is being merged and validated' if len(newest.combination) > 1 else 'is being validated'}"
     elif newest.problems:
         from_ = f" ({'; '.join(_place(status, source, name) for source, _ in newest.combination)})"
         for problem in newest.problems[:PROBLEMS_SHOWN]:

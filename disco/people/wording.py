@@ -239,7 +239,7 @@ def _data_frozen(fact: facts.DataFrozen) -> Sentence:
     if fact.runs:
         why = f"has run {fact.runs} times in a row, because its data keeps changing ({changed})"
     else:
-        why = f"has succeeded, but its data changes faster than it is merged ({changed})"
+        why = f"has succeeded, but its data changes faster than it is validated ({changed})"
     until = "every rule has succeeded, or one has failed"
     text = f"rule {fact.rule} {why}: disco uses no further change before {until}"
     return Sentence(logging.WARNING, "data-frozen", text, rule=fact.rule)

@@ -236,6 +236,8 @@ def _check_verdict(verdict: Fragment | Merged) -> None:
         raise ProtocolError("a digest that is not its body's")
     if len(verdict.problems) > PROBLEM_COUNT or any(len(problem) > PROBLEM_LIMIT + 1 for problem in verdict.problems):
         raise ProtocolError(f"more than {PROBLEM_COUNT} problems of one interface, or one of more than {PROBLEM_LIMIT} characters")
+    if isinstance(verdict, Fragment) and not verdict.is_judged and (verdict.problems or verdict.filled or not verdict.body):
+        raise ProtocolError("a fragment without a verdict that has one, or nothing to judge")
 
 
 def _check_diff(diff: Diff) -> None:

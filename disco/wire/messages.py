@@ -30,13 +30,15 @@ class Fragment(NamedTuple):
 
     digest: `digest(body)`, or of what cannot be sent. problems: why this fragment alone does not satisfy the schema, with the
     schema's defaults. body: the canonical JSON object without defaults; empty where nothing can be merged with other sources' (the
-    problems say why). filled: the same with defaults, where it is valid and they make a difference.
+    problems say why). filled: the same with defaults, where it is valid and they make a difference. is_judged: False where only the
+    checker can tell whether it is valid; then there are neither problems nor `filled`.
     """
 
     digest: str
     problems: tuple[str, ...]
     body: bytes
     filled: bytes = b""
+    is_judged: bool = True
 
 
 class Diff(NamedTuple):
@@ -70,7 +72,7 @@ class Heartbeat(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """Merge the bodies (a later one wins), fill in defaults, and validate that as the interface."""
+    """Merge the bodies (a later one wins; often there is only one), fill in defaults, and validate that as the interface."""
 
     task: int
     interface: str
@@ -78,12 +80,13 @@ class Merge(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """The answer to a Merge."""
+    """The answer to a Merge; has_overrun: it took too long, which is its problem."""
 
     task: int
     digest: str
     problems: tuple[str, ...]
     body: bytes
+    has_overrun: bool = False
 
 
 class Run(NamedTuple):

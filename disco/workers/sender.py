@@ -150,36 +150,40 @@ class DiffSender:
 
     def _make_fragment(self, interface: str, data: Json, dumped: bytes) -> Fragment:
         """Return an interface's data with its verdict; what is no mapping, or holds an InvalidValue, has no body."""
-        judge = self._schemas[interface]
+        schema = self._schemas[interface]
         digest = messages.digest(dumped)
         if reasons := verdicts.bounded(_find_invalid(data)):
             return Fragment(digest=digest, problems=reasons, body=b"")
         filled = b""
+        problems: tuple[str, ...] | None
         try:
             with cpu_limit(verdicts.time_allowed(len(dumped))):
                 # The verdict is about what is sent: read back, since the source's own mappings may be of another kind, or change.
                 if not (self._source.text and values.is_plain(data)):
                     data = json.loads(dumped)
                 if self._source.text:
-                    data, dumped = judge.decode(data), b""  # no two copies at a time of what may be large
+                    data, dumped = schema.decode(data), b""  # no two copies at a time of what may be large
                     dumped = values.canonical(data)
-                full = judge.fill(data, len(dumped))
+                full = schema.fill(data, len(dumped))
                 if full is data:
-                    problems = judge.problems(data)
+                    problems = schema.judge(data)
                 else:
                     filled = values.canonical(full)
             if filled:
                 with cpu_limit(verdicts.time_allowed(len(filled))):  # there may be much more of it
-                    problems = judge.problems(full)
+                    problems = schema.judge(full)
         except Overrun:
             return Fragment(digest=digest, problems=(verdicts.TOO_SLOW,), body=b"")
         except TooLargeError:
             problems = (verdicts.TOO_LARGE,)
         body = dumped if isinstance(data, dict) else b""
-        verdict = "invalid" if problems else "valid"
+        verdict = "for the checker" if problems is None else "invalid" if problems else "valid"
         about = {"fields": {"interface": interface, "event": "validated"}}
         log.debug("interface %s: %s, %s", interface, plural(len(dumped), "byte"), verdict, extra=about)
-        return Fragment(digest=messages.digest(dumped), problems=problems, body=body, filled=b"" if problems else filled)
+        digest = messages.digest(dumped)
+        if problems is None:
+            return Fragment(digest=digest, problems=(), body=body, is_judged=False)
+        return Fragment(digest=digest, problems=problems, body=body, filled=b"" if problems else filled)
 
 
 class _Measured(NamedTuple):

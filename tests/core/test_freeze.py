@@ -201,7 +201,7 @@ def test_changes_that_make_no_difference_do_not_prevent_exec() -> None:
         if world.busy:
             world.ran("runner-1")
     assert len(world.runs) == 2, "it runs on what s says alone, and then on the merged data only once"
-    assert any("faster than it is merged (a)" in text for text in world.told)
+    assert any("faster than it is validated (a)" in text for text in world.told)
     assert any("meanwhile a changed" in text for text in world.told)
 
 

@@ -49,7 +49,7 @@ STEPS = ["nothing"] + ["diff"] * 6 + ["unread"] * 3 + ["started"] * 3 + ["ran"] 
 ]  # fmt: skip
 
 
-DATA = ("0", "1", "2", "1?", "1=")  # the last two differ until a default has filled in one
+DATA = ("0", "1", "2", "3!", "1?", "1=", "4!?")  # of those with `1` two differ until a default has filled in one
 
 
 def step(world: World, what: str, pick: random.Random) -> None:

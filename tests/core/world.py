@@ -41,8 +41,10 @@ def rule(name: str, *interfaces: str, any_: bool = False, after: tuple[str, ...]
 
 
 def fragment(data: str, *problems: str) -> messages.Fragment:
-    """Return what a source says; the schema has a default for each `?` in it."""
+    """Return what a source says; the schema has a default for each `?` in it. Only the checker can judge what has a `!`."""
     body = _body(data)
+    if "!" in data and not problems:
+        return messages.Fragment(digest=messages.digest(body), problems=(), body=body, is_judged=False)
     filled = b"" if problems or fill(data) == data else _body(fill(data))
     return messages.Fragment(digest=messages.digest(body), problems=problems, body=body, filled=filled)
 
@@ -109,9 +111,10 @@ class Witness:
         parts = [part for part in said if part is not None]
         if not parts or not all(part.body for part in parts):
             return None
-        if len({part.digest for part in parts}) == 1:
+        is_same = len({part.digest for part in parts}) == 1
+        if is_same and parts[-1].is_judged:
             return None if parts[-1].problems else fill(data_of(parts[-1]))
-        merged = fill(self.merge([data_of(part) for part in parts]))
+        merged = fill(self.merge([data_of(part) for part in (parts[-1:] if is_same else parts)]))
         return merged if self.verdicts.get((interface, merged), True) else None
 
     def expected(self, rule: Rule) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from disco.errors import ProtocolError
 from disco.wire import frames, messages
 from disco.wire.frames import SIZES, FrameReader
-from disco.wire.messages import Diff, Fragment, Merged, Message, Run, RunFinished
+from disco.wire.messages import Diff, Fragment, Merged, Message, Run, RunFinished, digest
 from tests.wire.history import CHECK, HISTORY, diff, fragment, frame, wire
 
 st.register_type_strategy(float, st.floats(-1e14, 1e14, allow_nan=False))
@@ -20,7 +20,8 @@ st.register_type_strategy(float, st.floats(-1e14, 1e14, allow_nan=False))
 PROBLEMS = st.lists(st.text(max_size=20), max_size=messages.PROBLEM_COUNT).map(tuple)
 st.register_type_strategy(
     Fragment,
-    st.builds(lambda body, problems, filled: fragment(body, *problems, filled=filled), st.binary(), PROBLEMS, st.binary()),
+    st.builds(lambda body, problems, filled: fragment(body, *problems, filled=filled), st.binary(), PROBLEMS, st.binary())
+    | st.binary(min_size=1).map(lambda body: fragment(body)._replace(is_judged=False)),
 )
 st.register_type_strategy(
     Merged,
@@ -193,6 +194,9 @@ def test_children_give_no_orders(message: Message) -> None:
     ("news", "reason"),
     [
         (diff(1, body=b"{}" * 3)._replace(changed={"a": Fragment("d", (), b"{}")}), "digest"),
+        (diff(1)._replace(changed={"a": Fragment(digest(b"{}"), ("p",), b"{}", is_judged=False)}), "verdict"),
+        (diff(1)._replace(changed={"a": Fragment(digest(b"{}"), (), b"{}", b"{}", is_judged=False)}), "verdict"),
+        (diff(1)._replace(changed={"a": Fragment("d", (), b"", is_judged=False)}), "nothing to judge"),
         (Merged(1, "d", (), b"{}"), "digest"),
         (diff(1, *["p"] * 22), "problems"),
         (diff(1, "p" * 302), "problem"),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+DRAFT7 = "http://json-schema.org/draft-07/schema#"  # which is judged by the source's own process
+
+
 def test_first_and_changes(publish: Callable[..., list[Message]]) -> None:
     """First everything is said, even nothing; then what changed, whole; what is gone; and of no change nothing."""
     app = {"app": {"a": 1, "b": 2}}
@@ -69,6 +72,27 @@ def test_verdicts(publish: Callable[..., list[Message]]) -> None:
     }
     assert [part.body for part in said.changed.values()] == [b"", b'{"port":"5"}', b"{}"]
     assert all(part.digest for part in said.changed.values())
+
+
+def test_what_only_the_checker_can_judge(tmp_path: Path) -> None:
+    """Data of a plain schema that is wrong, not merely incomplete, is sent without a verdict, decoded and without defaults."""
+    content = {"properties": {"port": {"type": "integer", "maximum": 9}, "host": {"default": "h"}}, "required": ["port"]}
+    for name, more in (("plain", {}), ("other", {"$schema": DRAFT7})):
+        (tmp_path / f"{name}.schema").write_text(json.dumps(content | more))
+    known = {name: schema.read(tmp_path / f"{name}.schema") for name in ("plain", "other")}
+    said: list[Message] = []
+    source = Source(options=(), watch=iter, text=True)  # type: ignore[arg-type]
+    publisher = sender.DiffSender(source, known, frozenset(known), said.append, 1000.0)
+    for data in ({"port": "10"}, {"host": "a"}, {"port": "9"}):
+        publisher.publish(dict.fromkeys(known, data))
+    plain, other = zip(*((diff.changed["plain"], diff.changed["other"]) for diff in only_diffs(said)), strict=True)
+    assert [(part.is_judged, part.problems, part.body, part.filled) for part in plain] == [
+        (False, (), b'{"port":10}', b""),
+        (True, ("/port is required",), b'{"host":"a"}', b""),
+        (True, (), b'{"port":9}', b'{"host":"h","port":9}'),
+    ]
+    verdict = ("/port does not satisfy maximum 9",)
+    assert other == (plain[0]._replace(is_judged=True, problems=verdict), *plain[1:])
 
 
 def test_text_is_decoded(publish: Callable[..., list[Message]]) -> None:
@@ -118,7 +142,9 @@ def test_many_invalid_interfaces(tmp_path: Path) -> None:
     """Of very many invalid interfaces at least one problem each is told, and all together are not many."""
     names = [f"interface-{number:090}" for number in range(2000)]
     for name in names:
-        (tmp_path / f"{name}.schema").write_text(json.dumps({"required": ["some"], "additionalProperties": False}))
+        (tmp_path / f"{name}.schema").write_text(
+            json.dumps({"$schema": DRAFT7, "required": ["some"], "additionalProperties": False})
+        )
     known = {name: schema.read(tmp_path / f"{name}.schema") for name in names}
     said: list[Message] = []
     publisher = sender.DiffSender(Source(options=(), watch=iter), known, frozenset(known), said.append, 1000.0)  # type: ignore[arg-type]
