@@ -206,10 +206,6 @@ def _check(options: Options) -> Iterator[Problem]:
         yield Problem("file", "expected the path of a file or a directory", "set it")
 
 
-def _preload() -> None:
-    from disco.data import yaml_events  # noqa: F401, PLC0415 -- which of several files are YAML only their sources know
-
-
 SOURCE = Source(
     watch=watch,
     place=lambda options, _part: str(options["file"]),
@@ -218,5 +214,4 @@ SOURCE = Source(
         Option(name="optional", type=boolean, default=False, help="whether a file or directory that is not there counts as empty"),
     ),
     check=_check,
-    preload=_preload,
 )
