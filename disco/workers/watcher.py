@@ -48,7 +48,9 @@ def run(
 
     limits: seconds that one step may take, and seconds of silence after which the coordinator waits for a heartbeat.
     """
-    gc.disable()  # until the first step is over: what a client library makes at its import stays
+    # Until a second step is over: what a client library makes at its import stays, and to look at that takes up to 8 ms. A start
+    # needs one step.
+    gc.disable()
     step, silence = limits
     sender = DiffSender(source, schemas, context.interfaces, send, silence)
     context = context._replace(note=sender.note, properties=partial(_find_properties, schemas))
@@ -63,7 +65,8 @@ def run(
                 for snapshot in steps:
                     sender.publish(snapshot)
                     good, good_since = good + 1, good_since or time.monotonic()
-                    gc.enable()
+                    if good >= WELL_STEPS:
+                        gc.enable()
             reason = "the source ended by itself"
         except SourceError as error:
             reason, retry_after = error.reason, error.retry_after

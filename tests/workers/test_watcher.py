@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import types
 import weakref
@@ -146,6 +147,25 @@ def test_no_generators(schemas: Mapping[str, Schema], watch: Any, reason: str) -
     trouble = run_watcher(schemas, watch, 2)[1]
     assert isinstance(trouble, ReadFailed)
     assert trouble.reason == reason
+
+
+@pytest.mark.usefixtures("waits")
+def test_the_first_step_is_followed_by_no_garbage_collection(schemas: Mapping[str, Schema]) -> None:
+    """A start, which needs one step, does not look for garbage among what a client library's import made."""
+    states = []
+
+    def watch(_context: Context) -> Iterator[dict[str, Any]]:
+        for _ in range(3):
+            states.append(gc.isenabled())
+            yield {}
+        raise SourceError("x")
+
+    before = gc.isenabled()
+    try:
+        run_watcher(schemas, watch, 3)
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert states[:3] == [False, False, True]
 
 
 def test_backoff_grows_and_is_reset(schemas: Mapping[str, Schema], waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
