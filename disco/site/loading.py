@@ -69,7 +69,7 @@ def load(file: Path | None, environ: Mapping[str, str]) -> Site:
     settings, problems = config.load(environ.get("DISCO_CFG", ""), file, environ)
     content = _Content(settings, environ.get("PATH", os.defpath))
     faults: list[Problem] = []
-    processes = tuple(_find_processes(settings, content.schemas.by_interface, faults))
+    processes = tuple(_find_processes(settings, frozenset(content.schemas.by_interface), faults))
     if not problems:  # else a plug-in was asked about options that are wrong
         problems += faults
     problems += content.errors
@@ -125,7 +125,7 @@ class _Content:
             self.errors.append(Problem("disco.path", f"{where}: {error.strerror}", remedy))
 
 
-def _find_processes(settings: Settings, known: Iterable[str], faults: list[Problem]) -> Iterator[SourceProcess]:
+def _find_processes(settings: Settings, known: frozenset[str], faults: list[Problem]) -> Iterator[SourceProcess]:
     """Yield the processes of all sources; faults: gets what is wrong with a plug-in's own code."""
     for configured in settings.sources:
         source, options = configured.source, configured.options

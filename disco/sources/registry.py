@@ -71,7 +71,9 @@ def find_missing(name: str, source: Source, place: str) -> Iterator[Problem]:
 
 def provided(source: Source, options: Options, part: str, interfaces: Iterable[str]) -> frozenset[str]:
     """Return which of these interfaces a part of a source may provide: by its type, and by its option `interfaces`."""
-    able = frozenset(source.provides(options, part, frozenset(interfaces)))
+    known = frozenset(interfaces)
+    able = known.intersection(source.provides(options, part, known))
+    able = known if len(able) == len(known) else able  # one set for all that may provide everything
     patterns = options["interfaces"]
     return able if patterns is None else match_names(patterns, able)
 

@@ -43,10 +43,14 @@ class DiffSender:
         send: Callable[[Message], None],
         silence: float,
     ) -> None:
-        """Send nothing yet. interfaces: what the source may provide. silence: seconds after which a heartbeat is due."""
+        """Send nothing yet.
+
+        interfaces: those with a schema that the source may provide. silence: seconds after which a heartbeat is due.
+        """
         self._source = source
-        self._schemas = {name: schemas[name] for name in schemas if name in interfaces}
-        self._refused = schemas.keys() - interfaces
+        # Asked for one name at a time: to go through a thousand would cost each of a thousand sources memory of its own.
+        self._schemas = schemas
+        self._interfaces = interfaces
         self._send = send
         self._silence = silence
         self._measured: dict[str, _Measured] = {}  # by interface
@@ -97,10 +101,10 @@ class DiffSender:
         return time.monotonic() - self._sent_at >= self._silence
 
     def _diff(self, snapshot: Mapping[str, Any]) -> Diff | None:
-        measured, dumped = _measure_all(snapshot, self._schemas, self._measured)
+        measured, dumped = _measure_all(snapshot, self._interfaces, self._measured)
         unknown = sorted(
-            (str(name) for name in snapshot if name not in self._schemas),
-            key=lambda name: (name not in self._refused, name),  # what some rule may wait for comes first
+            (str(name) for name in snapshot if name not in self._interfaces),
+            key=lambda name: (name not in self._schemas, name),  # what some rule may wait for comes first
         )
         shown = (tuple(escape(name, NAME_LIMIT) for name in unknown[: messages.UNKNOWN_LIMIT]), len(unknown))
         first = self._sent_unknown is None
@@ -196,7 +200,7 @@ class _Measured(NamedTuple):
 
 
 def _measure_all(
-    snapshot: Mapping[str, Any], known: Mapping[str, Any], before: Mapping[str, _Measured]
+    snapshot: Mapping[str, Any], known: frozenset[str], before: Mapping[str, _Measured]
 ) -> tuple[dict[str, _Measured], dict[str, bytes]]:
     """Measure each known interface, and return the canonical JSON of those that are not the very object from before.
 
